@@ -1,0 +1,389 @@
+//! The gate: one atomic word that holds the phase and the count of the living.
+//!
+//! It is a useful library alone. A program with an accept loop of its own
+//! needs three things of it: the loop holds a [`Guard`] as long as it accepts,
+//! each connection gets a guard of its own *where it is accepted*, before
+//! anything is spawned, and the end is awaited with [`Shutdown::stopped`].
+//!
+//! ```
+//! use lameduck::{Phase, Shutdown};
+//!
+//! let shutdown = Shutdown::new();
+//! let door = shutdown.enter()?; // the accept loop lives
+//! let guard = door.enter()?; // so does a connection
+//!
+//! shutdown.stop("configuration changed");
+//! assert!(shutdown.enter().is_err()); // nobody comes in from outside,
+//! let swept = door.enter()?; // the living still bring in others
+//!
+//! drop((guard, swept));
+//! assert_eq!(shutdown.phase(), Phase::Draining); // the door is still held
+//! drop(door);
+//! assert_eq!(shutdown.phase(), Phase::Stopped);
+//! # Ok::<(), lameduck::Refused>(())
+//! ```
+//!
+//! To enter is one compare-and-swap on the word, and so is to leave. A read
+//! that waits for the stop as well loads the word, and takes no lock and
+//! writes nothing while the task that polls it stays the same.
+
+mod waiters;
+mod word;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::AsyncRead;
+
+use self::waiters::{Until, Waiter, Waiters};
+pub use self::word::{Phase, Refused};
+use self::word::{Step, Word};
+use crate::cause::Cause;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+
+#[derive(Debug)]
+struct Shared {
+    word: AtomicUsize,
+    /// Where [`Shutdown::stop`] leads: at once to the drain, or to the notice
+    /// that a server's driver goes on from.
+    first: Phase,
+    cause: Mutex<Option<Cause>>,
+    waiters: Waiters,
+}
+
+impl Shared {
+    fn word(&self) -> Word {
+        // Acquire: pairs with the release in `step`. Who sees Stopped sees all
+        // that the guards' holders did; who sees a stop sees its cause.
+        Word::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    /// Takes a step of the word, and wakes those to whom it is news.
+    fn step(&self, step: Step) -> Result<Word, Refused> {
+        let mut before = self.word();
+        loop {
+            let after = before.step(step)?;
+            // AcqRel: the release pairs with the acquire in `word`; the
+            // acquire makes each leave part of what the next one releases.
+            match self.word.compare_exchange_weak(
+                before.bits(),
+                after.bits(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    if after.is_news_after(before) {
+                        self.waiters.wake(after);
+                    }
+                    return Ok(after);
+                }
+                Err(bits) => before = Word::from_bits(bits),
+            }
+        }
+    }
+}
+
+/// A handle on the gate: ask for the stop, observe it, wait for it.
+///
+/// Cheap to clone; all clones are the same gate. To ask and to wait are two
+/// things: a handler may ask, and must not wait for the end that it is itself
+/// part of (F39).
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Shutdown {
+        Shutdown::new()
+    }
+}
+
+impl Shutdown {
+    /// A gate of its own, open and empty.
+    ///
+    /// A server makes its own gate: see [`Server::shutdown`](crate::Server::shutdown).
+    pub fn new() -> Shutdown {
+        Shutdown::starting_with(Phase::Draining)
+    }
+
+    /// A gate whose stop begins with the notice, and which a driver leads on.
+    pub(crate) fn driven() -> Shutdown {
+        Shutdown::starting_with(Phase::Notice)
+    }
+
+    fn starting_with(first: Phase) -> Shutdown {
+        Shutdown {
+            shared: Arc::new(Shared {
+                word: AtomicUsize::new(Word::NEW.bits()),
+                first,
+                cause: Mutex::new(None),
+                waiters: Waiters::new(),
+            }),
+        }
+    }
+
+    /// Enters: as long as the guard lives, the gate does not come to its end.
+    ///
+    /// Take the guard where the work comes in, before it is spawned: a guard
+    /// that is taken inside of the spawned task can be too late (F8).
+    ///
+    /// # Errors
+    /// [`Refused::Closed`] once the gate is [`Draining`](Phase::Draining).
+    /// Somebody who lives can still bring in others, with [`Guard::enter`].
+    pub fn enter(&self) -> Result<Guard, Refused> {
+        self.shared.step(Step::Enter)?;
+        Ok(Guard::counted(self))
+    }
+
+    /// Asks for the stop, and says whether this call began it.
+    ///
+    /// Idempotent: only the first cause is kept. It returns at once; to wait,
+    /// see [`stopped`](Shutdown::stopped).
+    pub fn stop(&self, cause: impl Into<Cause>) -> bool {
+        self.advance_for(self.shared.first, cause.into())
+    }
+
+    /// Cuts the living off: what still runs is aborted.
+    ///
+    /// Begins the stop where none has begun. Of a gate without a server it
+    /// only says so, to those who wait for [`Phase::Forcing`].
+    ///
+    /// ```
+    /// use lameduck::{Phase, Shutdown};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// shutdown.stop("upgrade");
+    /// shutdown.escalate("upgrade is in a hurry");
+    /// assert_eq!(shutdown.phase(), Phase::Forcing);
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
+    pub fn escalate(&self, cause: impl Into<Cause>) -> bool {
+        self.advance_for(Phase::Forcing, cause.into())
+    }
+
+    fn advance_for(&self, phase: Phase, cause: Cause) -> bool {
+        // The cause first: nobody may see a stop without one (F30).
+        lock(&self.shared.cause).get_or_insert(cause);
+        self.advance(phase)
+    }
+
+    /// Goes forward to `phase`; false when the gate is there or beyond.
+    pub(crate) fn advance(&self, phase: Phase) -> bool {
+        self.shared.step(Step::Advance(phase)).is_ok()
+    }
+
+    /// How far the stop has come.
+    pub fn phase(&self) -> Phase {
+        self.shared.word().phase()
+    }
+
+    /// Whether new work is welcome: what a readiness probe should answer.
+    ///
+    /// Liveness is another question: a draining server is alive (F14).
+    pub fn is_ready(&self) -> bool {
+        self.phase() == Phase::Running
+    }
+
+    /// Whether the living have been told to come to an end.
+    pub fn is_draining(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// How many guards live.
+    pub fn living(&self) -> usize {
+        self.shared.word().living()
+    }
+
+    /// What the first stop gave as its cause; `None` before any.
+    pub fn cause(&self) -> Option<Cause> {
+        if self.is_ready() {
+            return None;
+        }
+        *lock(&self.shared.cause)
+    }
+
+    /// Completes when the gate drains: the time to announce a close.
+    pub fn draining(&self) -> Reached {
+        self.reached(Phase::Draining)
+    }
+
+    /// Completes when the gate is stopped: all guards are gone, or given up.
+    pub fn stopped(&self) -> Reached {
+        self.reached(Phase::Stopped)
+    }
+
+    /// Completes when the gate has come to `phase`, or beyond.
+    pub fn reached(&self, phase: Phase) -> Reached {
+        Reached {
+            waiter: Waiter::new(self.shared.clone(), Until::Phase(phase)),
+        }
+    }
+}
+
+/// One of the living: the gate waits for its drop.
+///
+/// Deliberately not `Clone`: another place inside is another entry, which can
+/// be refused, so it is asked for with [`enter`](Guard::enter).
+#[derive(Debug)]
+#[must_use = "the gate waits only as long as the guard lives"]
+pub struct Guard {
+    draining: Waiter,
+}
+
+impl Guard {
+    /// Wraps an entry that has been counted.
+    fn counted(shutdown: &Shutdown) -> Guard {
+        let shared = shutdown.shared.clone();
+        Guard {
+            draining: Waiter::new(shared, Until::Phase(Phase::Draining)),
+        }
+    }
+
+    /// The gate that this guard belongs to.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown {
+            shared: self.draining.shared.clone(),
+        }
+    }
+
+    /// Brings in another, also while draining: what an accept loop does with
+    /// the connections that it sweeps, and a connection with its own tasks.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`] once the gate is stopped, which with a live guard
+    /// means that a server gave this one up as unresponsive.
+    pub fn enter(&self) -> Result<Guard, Refused> {
+        self.draining.shared.step(Step::Join)?;
+        Ok(Guard::counted(&self.shutdown()))
+    }
+
+    /// Whether the living have been told to come to an end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.reached()
+    }
+
+    /// Completes when the gate drains and this guard is the only one left:
+    /// the time for what must run after the last connection (F41).
+    pub fn alone(&self) -> Reached {
+        Reached {
+            waiter: Waiter::new(self.draining.shared.clone(), Until::Alone),
+        }
+    }
+
+    /// Reads, or learns that there is nothing more to wait for.
+    ///
+    /// `Ok(Some(n))`: `n` bytes, at least one. `Ok(None)`: the peer has ended
+    /// its side, or the gate drains and nothing more is readable. Bytes that
+    /// are there win over the stop: what arrived before it is always read.
+    ///
+    /// # Errors
+    /// Those of the reader, and `InvalidInput` for an empty buffer.
+    ///
+    /// # Cancel safety
+    /// Dropped before it completes, it has read nothing.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let mut guard = shutdown.enter()?;
+    /// shutdown.stop("done");
+    ///
+    /// let (mut reader, mut buffer) = (&b"last words"[..], [0; 64]);
+    /// let n = guard.read_or_drain(&mut reader, &mut buffer).await?;
+    /// assert_eq!(n, Some(10));
+    /// assert_eq!(guard.read_or_drain(&mut reader, &mut buffer).await?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub fn read_or_drain<'a, R>(
+        &'a mut self,
+        reader: &'a mut R,
+        buffer: &'a mut [u8],
+    ) -> ReadOrDrain<'a, R>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+    {
+        ReadOrDrain {
+            guard: self,
+            reader,
+            buffer,
+        }
+    }
+
+    /// The poll of [`read_or_drain`](Guard::read_or_drain).
+    pub(crate) fn poll_read_or_drain<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Option<usize>>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+    {
+        if buffer.is_empty() {
+            let error = "read_or_drain needs room for at least one byte";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
+        }
+        loop {
+            // Looked at before the read: what had arrived before the stop was
+            // seen is then found by the read that follows.
+            let draining = self.draining.reached();
+            match Pin::new(&mut *reader).poll_read(cx, buffer) {
+                Poll::Ready(read) => return Poll::Ready(read.map(|n| (n > 0).then_some(n))),
+                Poll::Pending if draining => return Poll::Ready(Ok(None)),
+                // Ready here: the stop came since; read once more.
+                Poll::Pending => ready!(self.draining.poll(cx)),
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let left = self.draining.shared.step(Step::Leave);
+        debug_assert!(left.is_ok(), "a guard was counted and is not any more");
+    }
+}
+
+/// Completes when a gate has come to a phase; see [`Shutdown::reached`].
+///
+/// # Cancel safety
+/// It can be dropped and made again at any time: a phase never goes back.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Reached {
+    waiter: Waiter,
+}
+
+impl Future for Reached {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiter.poll(cx)
+    }
+}
+
+/// A read that the stop can end; see [`Guard::read_or_drain`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct ReadOrDrain<'a, R: ?Sized> {
+    guard: &'a mut Guard,
+    reader: &'a mut R,
+    buffer: &'a mut [u8],
+}
+
+impl<R: AsyncRead + Unpin + ?Sized> Future for ReadOrDrain<'_, R> {
+    type Output = io::Result<Option<usize>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.guard.poll_read_or_drain(cx, this.reader, this.buffer)
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+#[path = "../tests/loom/gate.rs"]
+mod models;

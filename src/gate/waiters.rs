@@ -1,0 +1,190 @@
+//! Who waits at the gate, and the order that loses no wake-up: register,
+//! recheck, then wait (F44).
+
+use std::task::{Context, Poll, Waker};
+
+use super::Shared;
+use super::word::{Phase, Word};
+use crate::sync::{Arc, Mutex, lock};
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// This phase, or a later one.
+    Phase(Phase),
+    /// At most one is left inside, and nobody can come in.
+    Alone,
+}
+
+impl Until {
+    fn reached(self, word: Word) -> bool {
+        match self {
+            Until::Phase(phase) => word.phase() >= phase,
+            Until::Alone => word.alone(),
+        }
+    }
+}
+
+/// A slab of waiters, so that to register allocates only when it grows.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    entries: Vec<Entry>,
+    vacant: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Vacant { next: Option<usize> },
+    Taken { until: Until, waker: Option<Waker> },
+}
+
+/// How many are woken between two holds of the lock.
+const BATCH: usize = 64;
+
+impl Waiters {
+    pub(super) fn new() -> Waiters {
+        Waiters {
+            slots: Mutex::new(Slots {
+                entries: Vec::new(),
+                vacant: None,
+            }),
+        }
+    }
+
+    /// Wakes all who have what they wait for; never under the lock (L6).
+    pub(super) fn wake(&self, word: Word) {
+        let mut from = 0;
+        let mut batch = [const { None::<Waker> }; BATCH];
+        loop {
+            let taken = lock(&self.slots).take_reached(word, &mut from, &mut batch);
+            for waker in batch[..taken].iter_mut().filter_map(Option::take) {
+                waker.wake();
+            }
+            if taken < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn register(&self, key: Option<usize>, until: Until, waker: Waker) -> usize {
+        let (key, replaced) = lock(&self.slots).put(key, until, waker);
+        // A waker's drop is foreign code: it too stays outside of the lock.
+        drop(replaced);
+        key
+    }
+
+    fn remove(&self, key: usize) {
+        let removed = lock(&self.slots).vacate(key);
+        drop(removed);
+    }
+}
+
+impl Slots {
+    fn take_reached(
+        &mut self,
+        word: Word,
+        from: &mut usize,
+        batch: &mut [Option<Waker>; BATCH],
+    ) -> usize {
+        let mut taken = 0;
+        while taken < BATCH && *from < self.entries.len() {
+            if let Entry::Taken { until, waker } = &mut self.entries[*from] {
+                if until.reached(word) && waker.is_some() {
+                    batch[taken] = waker.take();
+                    taken += 1;
+                }
+            }
+            *from += 1;
+        }
+        taken
+    }
+
+    fn put(
+        &mut self,
+        key: Option<usize>,
+        until: Until,
+        waker: Waker,
+    ) -> (usize, Option<Entry>) {
+        let entry = Entry::Taken {
+            until,
+            waker: Some(waker),
+        };
+        let key = match key.or(self.vacant) {
+            Some(key) => key,
+            None => {
+                self.entries.push(entry);
+                return (self.entries.len() - 1, None);
+            }
+        };
+        let before = std::mem::replace(&mut self.entries[key], entry);
+        if let Entry::Vacant { next } = before {
+            self.vacant = next;
+        }
+        (key, Some(before))
+    }
+
+    fn vacate(&mut self, key: usize) -> Entry {
+        let next = self.vacant.replace(key);
+        std::mem::replace(&mut self.entries[key], Entry::Vacant { next })
+    }
+}
+
+/// One waiter's place, kept from poll to poll and given back on drop.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) shared: Arc<Shared>,
+    until: Until,
+    key: Option<usize>,
+    /// A copy of the waker that is registered, so that to be polled again by
+    /// the same task takes no lock and writes nothing.
+    waker: Option<Waker>,
+}
+
+impl Waiter {
+    pub(super) fn new(shared: Arc<Shared>, until: Until) -> Waiter {
+        Waiter {
+            shared,
+            until,
+            key: None,
+            waker: None,
+        }
+    }
+
+    pub(super) fn reached(&self) -> bool {
+        self.until.reached(self.shared.word())
+    }
+
+    /// Ready once what it waits for is there; else the task will be woken.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reached() {
+            return Poll::Ready(());
+        }
+        let registered = self.waker.as_ref();
+        if registered.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let waiters = &self.shared.waiters;
+        self.key = Some(waiters.register(self.key, self.until, cx.waker().clone()));
+        self.waker = Some(cx.waker().clone());
+        // The recheck: a step before the registration has found nobody to
+        // wake; the lock that both took makes that step visible here.
+        if self.reached() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.waiters.remove(key);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The one budget of a stop, and its parts.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How long a stop may take. All parts are within `grace`, but for the force
+/// margin, which follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// From the stop to force, at most. Default: 25 s, inside of the 30 s
+    /// that Kubernetes gives by default.
+    pub grace: Duration,
+    /// Not ready, but still accepting, for load balancers that learn late.
+    /// Default: none.
+    pub notice: Duration,
+    /// The longest sweep of the accept queues. Default: 1 s. An empty queue
+    /// takes no time.
+    pub sweep: Duration,
+    /// From force to the end, at most: what is not gone then is given up.
+    /// Default: 500 ms.
+    pub force_margin: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            grace: Duration::from_secs(25),
+            notice: Duration::ZERO,
+            sweep: Duration::from_secs(1),
+            force_margin: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses parts that exceed the whole (F31).
+    ///
+    /// # Errors
+    /// [`ConfigError`] when notice and sweep together are longer than grace.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.notice.saturating_add(self.sweep) > self.grace {
+            return Err(ConfigError(*self));
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a [`Config`] exceed its grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConfigError(Config);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config {
+            grace,
+            notice,
+            sweep,
+            ..
+        } = self.0;
+        write!(
+            f,
+            "notice {notice:?} and sweep {sweep:?} do not fit into grace {grace:?}: \
+             make them shorter, or grace longer"
+        )
+    }
+}
+
+impl std::error::Error for ConfigError {}
