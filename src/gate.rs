@@ -319,7 +319,7 @@ impl Guard {
         cx: &mut Context<'_>,
         reader: &mut R,
         buffer: &mut [u8],
-    ) -> Poll<io::Result<Option<usize>>>
+    ) -> Poll<io::Result<Read>>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
@@ -332,8 +332,9 @@ impl Guard {
             // seen is then found by the read that follows.
             let draining = self.draining.reached();
             match Pin::new(&mut *reader).poll_read(cx, buffer) {
-                Poll::Ready(read) => return Poll::Ready(read.map(|n| (n > 0).then_some(n))),
-                Poll::Pending if draining => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Read::EndOfInput)),
+                Poll::Ready(read) => return Poll::Ready(read.map(Read::Bytes)),
+                Poll::Pending if draining => return Poll::Ready(Ok(Read::Drained)),
                 // Ready here: the stop came since; read once more.
                 Poll::Pending => ready!(self.draining.poll(cx)),
             }
@@ -346,6 +347,17 @@ impl Drop for Guard {
         let left = self.draining.shared.step(Step::Leave);
         debug_assert!(left.is_ok(), "a guard was counted and is not any more");
     }
+}
+
+/// How a read that the stop can end came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// The peer has ended its side.
+    EndOfInput,
+    /// The gate drains, and nothing more was readable.
+    Drained,
 }
 
 /// Completes when a gate has come to a phase; see [`Shutdown::reached`].
@@ -380,7 +392,11 @@ impl<R: AsyncRead + Unpin + ?Sized> Future for ReadOrDrain<'_, R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.guard.poll_read_or_drain(cx, this.reader, this.buffer)
+        let read = this.guard.poll_read_or_drain(cx, this.reader, this.buffer);
+        read.map_ok(|read| match read {
+            Read::Bytes(n) => Some(n),
+            Read::EndOfInput | Read::Drained => None,
+        })
     }
 }
 

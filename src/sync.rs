@@ -17,3 +17,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// For what no model exercises: the same under every feature.
+pub(crate) mod plain {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub(crate) use std::sync::{Arc, Mutex};
+
+    /// Locks, and goes on after a panic of another holder.
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        mutex
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,149 @@
+//! The adapter for [async-std](https://docs.rs/async-std).
+//!
+//! async-std is discontinued upstream (RUSTSEC-2025-0052), which points to
+//! smol. This adapter is tested like the other one and stays; for something
+//! new, take [smol](https://docs.rs/smol).
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use async_std::net::{TcpListener, TcpStream};
+use async_std::os::unix::net::{UnixListener, UnixStream};
+use async_std::task;
+use futures::future::BoxFuture;
+
+use super::bind::{self, OwnPath};
+use super::stream::half_close;
+use super::{Signals, Stream};
+use crate::address::Address;
+use crate::cause::Signal;
+use crate::sync::plain::Arc;
+use crate::traits::{self, Guarantee};
+
+half_close!(TcpStream, UnixStream);
+
+/// async-std's global executor.
+///
+/// ```no_run
+/// use lameduck::{Server, runtimes::async_std::AsyncStd};
+///
+/// let server = Server::builder(AsyncStd)
+///     .listen("127.0.0.1:48879".parse::<lameduck::Address>()?)
+///     .bind()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsyncStd;
+
+/// What a [`Listener`] accepts.
+pub type Connection = Stream<TcpStream, UnixStream>;
+
+/// A listener on TCP or on a Unix socket.
+pub struct Listener {
+    socket: Socket,
+    local: Address,
+    /// async-std lets nobody poll its listeners but through a future.
+    accepting: Option<BoxFuture<'static, io::Result<(Connection, Address)>>>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut listener = f.debug_struct("Listener");
+        listener.field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+enum Socket {
+    Tcp(Arc<TcpListener>),
+    Unix(Arc<UnixListener>, OwnPath),
+}
+
+impl traits::Listener for Listener {
+    type Connection = Connection;
+
+    fn local(&self) -> &Address {
+        &self.local
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
+        // Polled again, the future asks the queue again: `Pending` is news.
+        let accepting = self.accepting.get_or_insert_with(|| match &self.socket {
+            Socket::Tcp(socket) => Box::pin(accept_tcp(socket.clone())),
+            Socket::Unix(socket, _) => Box::pin(accept_unix(socket.clone())),
+        });
+        let accepted = ready!(accepting.as_mut().poll(cx));
+        self.accepting = None;
+        Poll::Ready(accepted)
+    }
+
+    fn quiesce(&mut self) -> Guarantee {
+        if let Socket::Unix(_, path) = &mut self.socket {
+            bind::remove(path);
+        }
+        Guarantee::Sweep
+    }
+
+    fn close(self) -> io::Result<()> {
+        match self.socket {
+            Socket::Tcp(_) => Ok(()),
+            Socket::Unix(_, mut path) => path.remove(),
+        }
+    }
+}
+
+async fn accept_tcp(socket: Arc<TcpListener>) -> io::Result<(Connection, Address)> {
+    let (stream, peer) = socket.accept().await?;
+    Ok((Stream::Tcp(stream), peer.into()))
+}
+
+async fn accept_unix(socket: Arc<UnixListener>) -> io::Result<(Connection, Address)> {
+    let (stream, peer) = socket.accept().await?;
+    Ok((Stream::Unix(stream), bind::unix_peer(&peer)))
+}
+
+impl traits::Runtime for AsyncStd {
+    type Listener = Listener;
+    type Signals = Signals;
+    type Sleep = BoxFuture<'static, ()>;
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // A task of async-std goes on when its handle is dropped.
+        drop(task::spawn(work));
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
+        let left = at.saturating_duration_since(self.now());
+        Box::pin(task::sleep(left))
+    }
+
+    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
+        let (socket, local) = match address {
+            Address::Inet(address) => {
+                let socket = bind::tcp(*address, backlog)?;
+                let local = socket.local_addr()?.into();
+                (Socket::Tcp(Arc::new(socket.into())), local)
+            }
+            Address::Unix(path) => {
+                let (socket, path) = bind::unix(path.as_deref(), backlog)?;
+                let socket = Socket::Unix(Arc::new(socket.into()), path);
+                (socket, address.clone())
+            }
+        };
+        Ok(Listener {
+            socket,
+            local,
+            accepting: None,
+        })
+    }
+
+    fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {
+        Signals::catch(signals)
+    }
+}

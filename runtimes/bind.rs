@@ -1,0 +1,95 @@
+//! What the adapters have in common: sockets before they belong to a runtime.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::address::Address;
+
+/// Binds and listens on TCP.
+pub(super) fn tcp(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart must not wait for the connections of the last run to time
+    // out; a port that somebody listens on stays refused (socket(7)).
+    socket.set_reuse_address(true)?;
+    listen(&socket, &address.into(), backlog)?;
+    Ok(socket.into())
+}
+
+fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Binds and listens on a Unix socket, whose path is then ours.
+pub(super) fn unix(path: Option<&Path>, backlog: i32) -> io::Result<(UnixListener, OwnPath)> {
+    let path = path.ok_or(io::ErrorKind::InvalidInput)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    listen(&socket, &address, backlog)?;
+    let own = OwnPath::new(path)?;
+    Ok((socket.into(), own))
+}
+
+/// Removes the path before the sweep: nobody can connect any more, and who
+/// had connected waits in the queue.
+pub(super) fn remove(path: &mut OwnPath) {
+    if let Err(error) = path.remove() {
+        log::warn!("removing {}: {error}", path.path.display());
+    }
+}
+
+/// The address of the peer of a Unix socket.
+pub(super) fn unix_peer(peer: &UnixSocketAddr) -> Address {
+    Address::Unix(peer.as_pathname().map(Path::to_owned))
+}
+
+/// The path of a Unix socket that we bound. It is removed when the listener
+/// closes or is dropped, but only while it is still the one that we made: a
+/// successor may have put its own there (F10).
+#[derive(Debug)]
+pub(super) struct OwnPath {
+    path: PathBuf,
+    inode: (u64, u64),
+    removed: bool,
+}
+
+impl OwnPath {
+    fn new(path: &Path) -> io::Result<OwnPath> {
+        Ok(OwnPath {
+            path: path.to_owned(),
+            inode: inode(path)?,
+            removed: false,
+        })
+    }
+
+    /// Removes the path: from now on nobody can connect. Once.
+    pub(super) fn remove(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.removed, true) {
+            return Ok(());
+        }
+        match inode(&self.path) {
+            Ok(inode) if inode == self.inode => fs::remove_file(&self.path),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        remove(self);
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,25 @@
+//! The runtimes: adapters that implement the [traits](crate::traits) and
+//! decide nothing.
+//!
+//! Each is behind the feature of its name. They can be enabled together: the
+//! one that a server runs on is chosen in code.
+
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod bind;
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod signals;
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod stream;
+
+#[cfg(feature = "async-std")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async-std")))]
+pub mod async_std;
+#[cfg(feature = "smol")]
+#[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+pub mod smol;
+
+#[cfg(any(feature = "smol", feature = "async-std"))]
+pub use self::{
+    signals::Signals,
+    stream::{HalfClose, Stream},
+};

@@ -1,0 +1,50 @@
+//! Signals by `async-signal`, which works under every adapter here.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::stream::Stream;
+
+use crate::cause::Signal;
+use crate::traits::SignalSource;
+
+/// The signals of this process. They go through a self-pipe and are not
+/// blocked, so that children inherit no mask (F37).
+#[derive(Debug)]
+pub struct Signals(async_signal::Signals);
+
+impl Signals {
+    pub(super) fn catch(signals: &[Signal]) -> io::Result<Signals> {
+        let wanted = signals.iter().map(|signal| match signal {
+            Signal::Interrupt => async_signal::Signal::Int,
+            Signal::Terminate => async_signal::Signal::Term,
+            Signal::Quit => async_signal::Signal::Quit,
+            Signal::Hangup => async_signal::Signal::Hup,
+        });
+        async_signal::Signals::new(wanted).map(Signals)
+    }
+}
+
+impl SignalSource for Signals {
+    fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
+        loop {
+            let signal = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+                Some(Ok(signal)) => signal,
+                Some(Err(error)) => {
+                    log::warn!("waiting for signals: {error}");
+                    return Poll::Ready(None);
+                }
+                None => return Poll::Ready(None),
+            };
+            return Poll::Ready(Some(match signal {
+                async_signal::Signal::Int => Signal::Interrupt,
+                async_signal::Signal::Term => Signal::Terminate,
+                async_signal::Signal::Quit => Signal::Quit,
+                async_signal::Signal::Hup => Signal::Hangup,
+                // None else was asked for.
+                _ => continue,
+            }));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The adapter for [smol](https://docs.rs/smol).
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use smol::net::{TcpStream, unix::UnixStream};
+use smol::{Async, Timer};
+
+use super::bind::{self, OwnPath};
+use super::stream::half_close;
+use super::{Signals, Stream};
+use crate::address::Address;
+use crate::cause::Signal;
+use crate::traits::{self, Guarantee};
+
+half_close!(TcpStream, UnixStream);
+
+/// smol's global executor.
+///
+/// ```no_run
+/// use lameduck::{Server, runtimes::smol::Smol};
+///
+/// let server = Server::builder(Smol)
+///     .listen("127.0.0.1:48879".parse::<lameduck::Address>()?)
+///     .bind()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Smol;
+
+/// What a [`Listener`] accepts.
+pub type Connection = Stream<TcpStream, UnixStream>;
+
+/// A listener on TCP or on a Unix socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    local: Address,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(Async<TcpListener>),
+    Unix(Async<UnixListener>, OwnPath),
+}
+
+impl traits::Listener for Listener {
+    type Connection = Connection;
+
+    fn local(&self) -> &Address {
+        &self.local
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
+        loop {
+            let accepted = match &self.socket {
+                Socket::Tcp(socket) => accept_tcp(socket),
+                Socket::Unix(socket, _) => accept_unix(socket),
+            };
+            match accepted {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                accepted => return Poll::Ready(accepted),
+            }
+            ready!(match &self.socket {
+                Socket::Tcp(socket) => socket.poll_readable(cx),
+                Socket::Unix(socket, _) => socket.poll_readable(cx),
+            })?;
+        }
+    }
+
+    fn quiesce(&mut self) -> Guarantee {
+        if let Socket::Unix(_, path) = &mut self.socket {
+            bind::remove(path);
+        }
+        Guarantee::Sweep
+    }
+
+    fn close(self) -> io::Result<()> {
+        match self.socket {
+            Socket::Tcp(_) => Ok(()),
+            Socket::Unix(_, mut path) => path.remove(),
+        }
+    }
+}
+
+fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> {
+    let (stream, peer) = socket.get_ref().accept()?;
+    Ok((Stream::Tcp(Async::new(stream)?.into()), peer.into()))
+}
+
+fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {
+    let (stream, peer) = socket.get_ref().accept()?;
+    let stream = Async::new(stream)?.into();
+    Ok((Stream::Unix(stream), bind::unix_peer(&peer)))
+}
+
+/// Completes at a time; see [`Runtime::sleep_until`](traits::Runtime::sleep_until).
+#[derive(Debug)]
+pub struct Sleep(Timer);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+impl traits::Runtime for Smol {
+    type Listener = Listener;
+    type Signals = Signals;
+    type Sleep = Sleep;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // A task of smol is cancelled when its handle is dropped.
+        smol::spawn(task).detach();
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> Sleep {
+        Sleep(Timer::at(at))
+    }
+
+    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
+        Ok(match address {
+            Address::Inet(address) => {
+                let socket = bind::tcp(*address, backlog)?;
+                let local = socket.local_addr()?.into();
+                let socket = Socket::Tcp(Async::new(socket)?);
+                Listener { socket, local }
+            }
+            Address::Unix(path) => {
+                let (socket, path) = bind::unix(path.as_deref(), backlog)?;
+                let socket = Socket::Unix(Async::new(socket)?, path);
+                let local = address.clone();
+                Listener { socket, local }
+            }
+        })
+    }
+
+    fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {
+        Signals::catch(signals)
+    }
+}

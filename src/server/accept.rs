@@ -1,0 +1,237 @@
+//! One listener of a running server: acceptance, back-off, sweep.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use log::{debug, error, info, warn};
+use rustix::io::Errno;
+
+use crate::address::Address;
+use crate::report::ListenerReport;
+use crate::traits::{ConnectionOf, Guarantee, Listener, Runtime};
+
+const FIRST_DELAY: Duration = Duration::from_millis(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// How many are accepted before others get their turn.
+const BATCH: usize = 64;
+
+/// What an accept error means (design: accept errors never end acceptance).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    /// One connection is gone before it was accepted.
+    Skip,
+    /// The system is short of something: wait.
+    BackOff,
+    /// The listener is no use any more.
+    Fatal,
+}
+
+/// The errors that `accept(2)` names.
+fn severity(error: &io::Error) -> Severity {
+    match Errno::from_io_error(error) {
+        Some(
+            Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NOPROTOOPT
+            | Errno::TIMEDOUT,
+        ) => Severity::Skip,
+        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT | Errno::OPNOTSUPP) => {
+            Severity::Fatal
+        }
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC of epoll; and what is not
+        // known is better waited for than died of.
+        _ => Severity::BackOff,
+    }
+}
+
+/// What polling a listener came to.
+pub(super) enum Accepted<C> {
+    /// A connection and its peer.
+    Connection(C, Address),
+    /// The queue is empty, or all that a sweep may take has been taken.
+    Quiet,
+    /// The listener failed, and is closed.
+    Failed,
+    /// There may be more, but others should have their turn.
+    Enough,
+    /// Nothing to do for now.
+    Waiting,
+}
+
+pub(super) struct Accepting<R: Runtime> {
+    listener: Option<R::Listener>,
+    local: Address,
+    /// How many connections its queue can hold.
+    queue: u64,
+    delay: Duration,
+    backing_off: Option<Pin<Box<R::Sleep>>>,
+    sweeping: bool,
+    /// Its sweep came to the end of the queue.
+    swept_out: bool,
+    accepted: u64,
+    swept: u64,
+    guarantee: Guarantee,
+    turn: usize,
+}
+
+impl<R: Runtime> Accepting<R> {
+    pub(super) fn new(listener: R::Listener, backlog: i32) -> Accepting<R> {
+        let local = listener.local().clone();
+        Accepting {
+            listener: Some(listener),
+            local,
+            // `listen(2)` holds one more than it is told.
+            queue: u64::try_from(backlog).unwrap_or(0) + 1,
+            delay: FIRST_DELAY,
+            backing_off: None,
+            sweeping: false,
+            swept_out: false,
+            accepted: 0,
+            swept: 0,
+            guarantee: Guarantee::None,
+            turn: 0,
+        }
+    }
+
+    pub(super) fn local(&self) -> &Address {
+        &self.local
+    }
+
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.sweeping
+    }
+
+    /// Takes at most one connection; errors are kept in `errors`.
+    pub(super) fn poll(
+        &mut self,
+        runtime: &R,
+        errors: &mut Vec<String>,
+        cx: &mut Context<'_>,
+    ) -> Accepted<ConnectionOf<R>> {
+        loop {
+            let Some(listener) = &mut self.listener else {
+                return Accepted::Waiting;
+            };
+            if let Some(delay) = &mut self.backing_off {
+                if delay.as_mut().poll(cx).is_pending() {
+                    return Accepted::Waiting;
+                }
+                self.backing_off = None;
+            }
+            if self.sweeping && self.swept >= self.queue {
+                // What was established when the stop came is accepted: a
+                // queue is first in, first out, and holds no more than this.
+                self.swept_out = true;
+                return Accepted::Quiet;
+            }
+            self.turn += 1;
+            if self.turn > BATCH {
+                self.turn = 0;
+                return Accepted::Enough;
+            }
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok((connection, peer))) => {
+                    self.delay = FIRST_DELAY;
+                    self.accepted += 1;
+                    self.swept += u64::from(self.sweeping);
+                    return Accepted::Connection(connection, peer);
+                }
+                Poll::Ready(Err(error)) => match severity(&error) {
+                    Severity::Skip => debug!("accepting on {}: {error}", self.local),
+                    Severity::BackOff => self.back_off(runtime, &error),
+                    Severity::Fatal => {
+                        error!("accepting on {}: {error}", self.local);
+                        errors.push(format!("accepting on {}: {error}", self.local));
+                        self.listener = None;
+                        return Accepted::Failed;
+                    }
+                },
+                Poll::Pending => {
+                    self.turn = 0;
+                    self.swept_out = self.sweeping;
+                    return match self.sweeping {
+                        true => Accepted::Quiet,
+                        false => Accepted::Waiting,
+                    };
+                }
+            }
+        }
+    }
+
+    fn back_off(&mut self, runtime: &R, error: &io::Error) {
+        // Once a row of failures: a log that repeats itself is part of F7.
+        if self.delay == FIRST_DELAY {
+            warn!("accepting on {}: {error}; trying again", self.local);
+        }
+        let until = runtime.now() + self.delay;
+        self.backing_off = Some(Box::pin(runtime.sleep_until(until)));
+        self.delay = (self.delay * 2).min(LONGEST_DELAY);
+    }
+
+    /// Begins the sweep, at once also while backing off.
+    pub(super) fn quiesce(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            self.guarantee = listener.quiesce();
+            self.sweeping = true;
+            self.backing_off = None;
+            self.delay = FIRST_DELAY;
+        }
+    }
+
+    /// Closes the listener; false when that failed.
+    pub(super) fn close(&mut self, errors: &mut Vec<String>) -> bool {
+        let Some(listener) = self.listener.take() else {
+            return true;
+        };
+        info!("stopping listening on {}", self.local);
+        self.backing_off = None;
+        if !self.swept_out {
+            self.guarantee = Guarantee::None;
+        }
+        match listener.close() {
+            Ok(()) => true,
+            Err(error) => {
+                warn!("closing {}: {error}", self.local);
+                errors.push(format!("closing {}: {error}", self.local));
+                false
+            }
+        }
+    }
+
+    pub(super) fn report(&self) -> ListenerReport {
+        ListenerReport {
+            local: self.local.clone(),
+            accepted: self.accepted,
+            swept: self.swept,
+            guarantee: self.guarantee,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f7_a_lack_of_descriptors_is_waited_for() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(severity(&errno.into()), Severity::BackOff, "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO] {
+            assert_eq!(severity(&errno.into()), Severity::Skip, "{errno}");
+        }
+        assert_eq!(severity(&Errno::BADF.into()), Severity::Fatal);
+        assert_eq!(severity(&io::Error::other("?")), Severity::BackOff);
+    }
+}

@@ -1,0 +1,196 @@
+//! One connection's task: its handler, its close, its one outcome.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use log::{debug, error, warn};
+
+use super::closing::{self, Linger};
+use super::ledger::Ledger;
+use crate::cause::Cause;
+use crate::connection::{LastRead, Record, Seat, Session};
+use crate::gate::{Phase, Reached, Shutdown};
+use crate::report::{Activity, Closed};
+use crate::sync::plain::Arc;
+use crate::traits::{ConnectionOf, Runtime};
+
+/// What all connections of a server have in common.
+pub(super) struct Common<R, H> {
+    pub(super) runtime: R,
+    pub(super) handler: H,
+    pub(super) ledger: Ledger,
+    pub(super) shutdown: Shutdown,
+    pub(super) linger: Linger,
+    pub(super) stop_on_panic: bool,
+}
+
+impl<R> Common<R, ()> {
+    pub(super) fn with_handler<H>(self, handler: H) -> Common<R, H> {
+        Common {
+            runtime: self.runtime,
+            handler,
+            ledger: self.ledger,
+            shutdown: self.shutdown,
+            linger: self.linger,
+            stop_on_panic: self.stop_on_panic,
+        }
+    }
+}
+
+/// One who lives: its drop books the outcome, however the task ends (F25).
+struct Living<R: Runtime, H> {
+    id: u64,
+    common: Arc<Common<R, H>>,
+    record: Arc<Record<ConnectionOf<R>>>,
+    /// The connection, once its handler has given it back.
+    seat: Option<Seat<ConnectionOf<R>>>,
+    closed: Closed,
+}
+
+impl<R: Runtime, H> Drop for Living<R, H> {
+    fn drop(&mut self) {
+        let seat = self.seat.take().or_else(|| self.record.take_home());
+        let guard = seat.map(Seat::close);
+        let now = self.common.runtime.now();
+        self.common.ledger.close(self.id, self.closed, now);
+        debug!("#{} {}: {}", self.id, self.record.peer(), self.closed);
+        // The guard last: who sees an empty gate sees a book that is complete.
+        drop(guard);
+    }
+}
+
+/// Enters the connection into the book, and returns the task that serves it.
+///
+/// The entry is made here and not in the task: a task that never runs is
+/// counted all the same (F8).
+pub(super) fn attend<R, H, F>(
+    common: Arc<Common<R, H>>,
+    session: Session<ConnectionOf<R>>,
+    record: Arc<Record<ConnectionOf<R>>>,
+) -> impl Future<Output = ()> + Send + 'static
+where
+    R: Runtime,
+    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let mut living = Living {
+        id: common.ledger.open(record.clone()),
+        common,
+        record,
+        seat: None,
+        // Until something better is known: the runtime may drop the task.
+        closed: Closed::Aborted,
+    };
+    async move {
+        living.record.set_activity(Activity::Busy);
+        let mut forced = living.common.shutdown.reached(Phase::Forcing);
+        if let Some(closed) = handle(&mut living, session, &mut forced).await {
+            living.finish(closed, &mut forced).await;
+        }
+    }
+}
+
+/// Runs the handler; `None` when it was cut off.
+async fn handle<R, H, F>(
+    living: &mut Living<R, H>,
+    session: Session<ConnectionOf<R>>,
+    forced: &mut Reached,
+) -> Option<Closed>
+where
+    R: Runtime,
+    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let called = catch_unwind(AssertUnwindSafe(|| (living.common.handler)(session)));
+    let ended = match called {
+        Err(_) => Err(Panicked),
+        Ok(handler) => {
+            let mut handler = pin!(Some(handler));
+            let ended = unless(forced, Contained(handler.as_mut())).await;
+            // The session comes home when the handler is dropped, which is
+            // the handler's code once more.
+            let dropped = catch_unwind(AssertUnwindSafe(|| handler.set(None)));
+            match (ended.transpose(), dropped) {
+                (Ok(ended), Ok(())) => Ok(ended),
+                (Err(Panicked), _) | (_, Err(_)) => Err(Panicked),
+            }
+        }
+    };
+    living.judge(ended)
+}
+
+struct Panicked;
+
+/// A handler whose panics are values.
+struct Contained<'a, F>(Pin<&'a mut Option<F>>);
+
+impl<F: Future<Output = io::Result<()>>> Future for Contained<'_, F> {
+    type Output = Result<io::Result<()>, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(handler) = self.0.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
+            Ok(ended) => ended.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}
+
+impl<R: Runtime, H> Living<R, H> {
+    /// What the handler's end means for the connection; `None`: cut off.
+    fn judge(&self, ended: Result<Option<io::Result<()>>, Panicked>) -> Option<Closed> {
+        let peer = self.record.peer();
+        match ended {
+            Ok(None) => None,
+            Ok(Some(Ok(()))) => Some(Closed::Finished),
+            Ok(Some(Err(error))) => {
+                warn!("#{} {peer}: {error}", self.id);
+                Some(Closed::Failed)
+            }
+            Err(Panicked) => {
+                error!("#{} {peer}: the handler panicked", self.id);
+                if self.common.stop_on_panic {
+                    self.common.shutdown.stop(Cause::Panic);
+                }
+                Some(Closed::Panicked)
+            }
+        }
+    }
+
+    /// Closes in order, once the session is home, unless force comes first.
+    async fn finish(&mut self, closed: Closed, forced: &mut Reached) {
+        let home = poll_fn(|cx| self.record.poll_home(cx));
+        let Some((seat, last_read)) = unless(forced, home).await else {
+            return;
+        };
+        self.record.set_activity(Activity::Closing);
+        let connection = &mut self.seat.insert(seat).connection;
+        let (runtime, linger) = (&self.common.runtime, self.common.linger);
+        let closing = closing::close(connection, runtime, linger);
+        match unless(forced, closing).await {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => debug!("#{} {}: closing: {error}", self.id, self.record.peer()),
+        }
+        self.closed = match (closed, last_read) {
+            (Closed::Finished, LastRead::Drained) => Closed::Drained,
+            (Closed::Finished, LastRead::EndOfInput) => Closed::PeerClosed,
+            _ => closed,
+        };
+    }
+}
+
+/// What `work` gives, or `None` when force comes before.
+async fn unless<T>(forced: &mut Reached, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Pin::new(&mut *forced).poll(cx).map(|()| None),
+    })
+    .await
+}

@@ -1,0 +1,128 @@
+//! What a runtime gives to a server: the contracts that an adapter fulfils.
+//!
+//! An adapter decides nothing. It says what the operating system said, and
+//! leaves retries, back-off, order and time to the server.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::address::Address;
+use crate::cause::Signal;
+
+/// A stream of bytes in both directions.
+///
+/// The server closes it in three steps: flush, half-close, and after the
+/// peer's end of input, drop.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Ends the outgoing side: the peer reads what was written, then the end.
+    ///
+    /// Reading must go on to work. Called after a flush, and at most once.
+    /// Asked for apart from `poll_close`, which runtimes read differently:
+    /// some half-close there, some only flush.
+    ///
+    /// # Errors
+    /// When the peer is gone already; the connection is then dropped.
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Which guarantee the close of a listener had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Guarantee {
+    /// The accept queue was emptied before the close. What remains is a
+    /// handshake that ends between the last look and the close (F2).
+    Sweep,
+    /// It was closed with no look at its queue: forced, or failed.
+    None,
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Guarantee::Sweep => "Sweep",
+            Guarantee::None => "None",
+        })
+    }
+}
+
+/// Where connections come from.
+pub trait Listener: Send + Unpin + 'static {
+    /// What it accepts.
+    type Connection: Connection;
+
+    /// The address that it is bound to; of port 0, the port that was given.
+    fn local(&self) -> &Address;
+
+    /// Takes the next connection from the accept queue.
+    ///
+    /// `Pending` means that the queue was asked just now and is empty: the
+    /// sweep relies on it. A connection that was taken is always returned.
+    ///
+    /// # Errors
+    /// As `accept(2)` gives them. After an error it can be polled again.
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Self::Connection, Address)>>;
+
+    /// Lets no new connection begin, as far as the system can, and says which
+    /// guarantee a sweep and a close will have from now on. Called once.
+    ///
+    /// Must not lose what is in the queue, and must not touch other holders of
+    /// the same socket: no `shutdown(2)` on a listener (F4).
+    fn quiesce(&mut self) -> Guarantee;
+
+    /// Closes this holder's descriptor, at once.
+    ///
+    /// # Errors
+    /// What could not be cleaned up, such as the path of a Unix socket.
+    fn close(self) -> io::Result<()>;
+}
+
+/// Where signals come from.
+///
+/// They are caught from the moment that it exists, and no longer act by
+/// themselves (F35). Two of a kind may be seen as one (F36).
+pub trait SignalSource: Send + Unpin + 'static {
+    /// The next signal; `Ready(None)` when none will ever come.
+    fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>>;
+}
+
+/// What a server needs of an async runtime.
+pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
+    /// Its listeners.
+    type Listener: Listener;
+    /// Its signals.
+    type Signals: SignalSource;
+    /// Its timer.
+    type Sleep: Future<Output = ()> + Send + 'static;
+
+    /// Runs a future to its end, whether or not anybody looks (F25).
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// The time, which never goes back.
+    fn now(&self) -> Instant;
+
+    /// Completes at `at` or later.
+    fn sleep_until(&self, at: Instant) -> Self::Sleep;
+
+    /// Binds, and listens with an accept queue for `backlog` connections.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener>;
+
+    /// Catches `signals` from now on.
+    ///
+    /// # Errors
+    /// When one of them cannot be caught.
+    fn signals(&self, signals: &[Signal]) -> io::Result<Self::Signals>;
+}
+
+/// The connections of a runtime.
+pub type ConnectionOf<R> = <<R as Runtime>::Listener as Listener>::Connection;
