@@ -1,0 +1,118 @@
+//! The orderly close: a peer sees its last byte, then the end, never a reset.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use lameduck::machine::Outcome;
+use lameduck::{Linger, Runtime, Session};
+
+use crate::kit::{Client, builder, echo, start};
+
+const MEGABYTE: usize = 1 << 20;
+
+/// Answers the first byte, and leaves the rest unread.
+async fn answer_early(mut session: Session<impl lameduck::Connection>) -> io::Result<()> {
+    session.read_exact(&mut [0]).await?;
+    session.write_all(b"enough").await
+}
+
+pub(crate) fn f16_unread_input_does_not_reset(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), answer_early);
+    for _ in 0..10 {
+        let mut client = server.connect();
+        client.send(&vec![b'x'; MEGABYTE]);
+        assert_eq!(client.rest(), b"enough");
+    }
+    let report = server.stop();
+    assert_eq!(report.closed.finished, 10);
+}
+
+pub(crate) fn f16_unread_input_does_not_reset_a_draining_server(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), answer_early);
+    let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    server.shutdown.stop("now");
+    for client in &mut clients {
+        client.send(&vec![b'x'; MEGABYTE]);
+    }
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"enough");
+    }
+    drop(clients);
+    assert_eq!(server.report().outcome, Outcome::Clean);
+}
+
+pub(crate) fn f22_a_peer_that_never_ends_is_capped(runtime: impl Runtime) {
+    let linger = Linger {
+        quiet: Duration::from_secs(60),
+        cap: Duration::from_millis(300),
+    };
+    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"I shall not close");
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert!(
+        report.took >= linger.cap && report.took.as_secs() < 10,
+        "{report}"
+    );
+    assert_eq!(client.rest(), b"");
+}
+
+pub(crate) fn f22_a_peer_that_is_quiet_is_let_go(runtime: impl Runtime) {
+    let linger = Linger {
+        quiet: Duration::from_millis(50),
+        cap: Duration::from_secs(60),
+    };
+    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"I shall not close");
+    let report = server.stop();
+    assert!(
+        report.took >= linger.quiet && report.took.as_secs() < 10,
+        "{report}"
+    );
+    assert_eq!(client.rest(), b"");
+}
+
+pub(crate) fn f22_a_thousand_lingering_cost_no_more_than_one(runtime: impl Runtime) {
+    let linger = Linger {
+        quiet: Duration::from_millis(300),
+        cap: Duration::from_millis(300),
+    };
+    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+    let mut clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.exchange(b"I shall not close");
+    }
+    let report = server.stop();
+    assert_eq!(report.closed.drained, 300);
+    // One after another they would take 90 s.
+    assert!(report.took.as_secs() < 10, "{report}");
+}
+
+pub(crate) fn f23_a_large_answer_reaches_a_slow_reader(runtime: impl Runtime) {
+    let server = start(
+        builder(runtime).bind().unwrap(),
+        |mut session: Session<_>| async move {
+            session.read_exact(&mut [0]).await?;
+            session.write_all(&vec![b'y'; 4 * MEGABYTE]).await
+        },
+    );
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(b"?");
+        client.expect(b"y");
+    }
+    // More than the buffers of the kernel hold is still with the handlers.
+    server.shutdown.stop("now");
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|mut client: Client| thread::spawn(move || client.rest().len()))
+        .collect();
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), 4 * MEGABYTE - 1);
+    }
+    assert_eq!(server.report().outcome, Outcome::Clean);
+}

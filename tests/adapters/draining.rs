@@ -1,0 +1,228 @@
+//! What arrived is answered; what is idle ends; what is busy goes on.
+
+use std::io;
+use std::sync::{Arc, Mutex, mpsc};
+
+use futures::channel::oneshot;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use lameduck::machine::Outcome;
+use lameduck::{Cause, Runtime, Session};
+
+use crate::kit::{Client, Running, builder, echo, eventually, start};
+
+fn echo_server<R: Runtime>(runtime: R) -> Running {
+    start(builder(runtime).bind().unwrap(), echo)
+}
+
+pub(crate) fn answers_exactly_what_it_read(runtime: impl Runtime) {
+    let server = echo_server(runtime);
+    let mut client = server.connect();
+    client.exchange(b"hello");
+    let report = server.stop();
+    assert_eq!(client.rest(), b"");
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert_eq!(report.cause, Cause::Request("the test is over"));
+    assert_eq!(report.exit_status(), 0);
+}
+
+pub(crate) fn readable_bytes_win_over_the_stop(runtime: impl Runtime) {
+    for _ in 0..50 {
+        let server = echo_server(runtime.clone());
+        let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.exchange(b"parked");
+        }
+        // On loopback a write that returned has arrived.
+        for client in &mut clients {
+            client.send(b"before the stop");
+        }
+        server.shutdown.stop("now");
+        for client in &mut clients {
+            assert_eq!(client.rest(), b"before the stop");
+        }
+        drop(clients);
+        assert_eq!(server.report().closed.drained, 4);
+    }
+}
+
+pub(crate) fn idle_connections_see_the_end_of_input(runtime: impl Runtime) {
+    let server = echo_server(runtime);
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.exchange(b"once");
+    }
+    server.shutdown.stop("now");
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"");
+    }
+    drop(clients);
+    let report = server.report();
+    assert_eq!((report.accepted, report.closed.drained), (200, 200));
+}
+
+pub(crate) fn l2_an_empty_server_stops_at_once(runtime: impl Runtime) {
+    let report = echo_server(runtime).stop();
+    assert_eq!(report.outcome, Outcome::Clean);
+    // Far below every deadline: no timer had a part in it.
+    assert!(report.took.as_millis() < 500, "{report}");
+}
+
+pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime) {
+    let bound = builder(runtime).bind().unwrap();
+    let shutdown = bound.shutdown();
+    let lameduck::Address::Inet(address) = bound.local_addresses().next().unwrap().clone()
+    else {
+        panic!("not TCP")
+    };
+    let mut clients: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        client.send(b"queued");
+    }
+    // Nothing is accepted when the stop comes: all of them wait in the queue.
+    shutdown.stop("before the first accept");
+    let server = start(bound, echo);
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"queued");
+    }
+    drop(clients);
+    let report = server.report();
+    assert_eq!(report.accepted, 100);
+    assert_eq!(report.listeners[0].swept, 100);
+}
+
+pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
+    let (told, ready) = mpsc::channel();
+    let notice = std::time::Duration::from_millis(400);
+    let server = builder(runtime)
+        .notice(notice)
+        .on_ready(move |ready| _ = told.send(ready));
+    let server = start(server.bind().unwrap(), echo);
+    assert_eq!(ready.recv(), Ok(true));
+    let mut served = server.connect();
+    served.exchange(b"before");
+
+    server.shutdown.stop("the balancer will learn");
+    assert_eq!(ready.recv(), Ok(false));
+    assert!(!server.shutdown.is_ready());
+    let mut late = server.connect();
+    late.exchange(b"the balancer did not know");
+    served.exchange(b"nobody has told me");
+    assert!(!server.shutdown.is_draining());
+    assert_eq!((late.rest(), served.rest()), (vec![], vec![]));
+    drop((late, served));
+    let report = server.report();
+    assert_eq!(report.accepted, 2);
+    assert!(report.took >= notice);
+}
+
+pub(crate) fn f20_a_connection_that_never_sent_a_byte_is_idle(runtime: impl Runtime) {
+    let server = echo_server(runtime);
+    let mut silent = server.connect();
+    eventually("accepted", || server.shutdown.living() == 2);
+    server.shutdown.stop("now");
+    assert_eq!(silent.rest(), b"");
+    drop(silent);
+    let report = server.report();
+    assert_eq!(report.closed.drained, 1);
+    assert!(report.took.as_secs() < 5, "{report}");
+}
+
+pub(crate) fn f21_a_session_in_another_task_is_waited_for(runtime: impl Runtime) {
+    let spawner = runtime.clone();
+    let (go, gone) = oneshot::channel::<()>();
+    let gone = Arc::new(Mutex::new(Some(gone)));
+    let server = start(builder(runtime).bind().unwrap(), move |mut session| {
+        let (gone, spawner) = (gone.lock().unwrap().take(), spawner.clone());
+        async move {
+            session.write_all(b"upgraded").await?;
+            spawner.spawn(async move {
+                let _ = gone.expect("one connection").await;
+                let _ = session.write_all(b"last").await;
+            });
+            Ok(())
+        }
+    });
+    let mut client = server.connect();
+    client.expect(b"upgraded");
+    server.shutdown.stop("now");
+    eventually("draining", || server.shutdown.is_draining());
+    assert_eq!(server.shutdown.living(), 2);
+    go.send(()).unwrap();
+    assert_eq!(client.rest(), b"last");
+    drop(client);
+    assert_eq!(server.report().outcome, Outcome::Clean);
+}
+
+pub(crate) fn f39_a_handler_can_ask_for_the_stop(runtime: impl Runtime) {
+    let server = start(
+        builder(runtime).bind().unwrap(),
+        |mut session: Session<_>| async move {
+            session.shutdown().stop("a client asked");
+            session.draining().await;
+            session.write_all(b"bye").await
+        },
+    );
+    let mut client = server.connect();
+    assert_eq!(client.rest(), b"bye");
+    drop(client);
+    assert_eq!(server.report().cause, Cause::Request("a client asked"));
+}
+
+pub(crate) fn f41_hooks_run_after_connections_in_order(runtime: impl Runtime) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move || log.lock().unwrap().push(what)
+    };
+    let (first, second, ended) = (note("first"), note("second"), note("connection"));
+    let ended = Arc::new(ended);
+    let server = builder(runtime)
+        .after_drain("first", async move {
+            first();
+            Ok(())
+        })
+        .after_drain("second", async move {
+            second();
+            Ok(())
+        });
+    let server = start(server.bind().unwrap(), move |session| {
+        let ended = ended.clone();
+        async move {
+            echo(session).await?;
+            ended();
+            Ok(())
+        }
+    });
+    let mut client = server.connect();
+    client.exchange(b"here");
+    drop(client);
+    let mut client = server.connect();
+    client.exchange(b"here too");
+    assert_eq!(server.stop().outcome, Outcome::Clean);
+    let log = log.lock().unwrap();
+    assert_eq!(*log, ["connection", "connection", "first", "second"]);
+}
+
+pub(crate) fn s11_a_busy_connection_is_not_interrupted(runtime: impl Runtime) {
+    let server = start(
+        builder(runtime).bind().unwrap(),
+        |mut session: Session<_>| async move {
+            let mut length = [0];
+            while session.read_or_drain(&mut length).await?.is_some() {
+                let mut message = vec![0; usize::from(length[0])];
+                session.read_exact(&mut message).await?;
+                session.write_all(&message).await?;
+            }
+            io::Result::Ok(())
+        },
+    );
+    let mut client = server.connect();
+    client.send(b"\x06hal");
+    eventually("accepted", || server.shutdown.living() == 2);
+    server.shutdown.stop("in the middle of a message");
+    eventually("draining", || server.shutdown.is_draining());
+    client.send(b"ves");
+    assert_eq!(client.rest(), b"halves");
+    drop(client);
+    assert_eq!(server.report().closed.drained, 1);
+}

@@ -1,0 +1,65 @@
+//! One suite over real sockets, run on every adapter that is compiled in.
+
+#![cfg(any(feature = "smol", feature = "async-std"))]
+
+mod closing;
+mod draining;
+mod kit;
+mod listening;
+mod outcomes;
+
+/// Makes each test once for every runtime.
+macro_rules! suite {
+    ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
+        #[cfg(feature = "smol")]
+        mod smol {
+            use lameduck::runtimes::smol::Smol;
+            $($(#[test] fn $test() { crate::$theme::$test(Smol); })+)+
+        }
+        #[cfg(feature = "async-std")]
+        mod async_std {
+            use lameduck::runtimes::async_std::AsyncStd;
+            $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
+        }
+    };
+}
+
+suite! {
+    draining:
+        answers_exactly_what_it_read,
+        readable_bytes_win_over_the_stop,
+        idle_connections_see_the_end_of_input,
+        l2_an_empty_server_stops_at_once,
+        f1_what_waits_in_the_accept_queue_is_served,
+        f13_notice_goes_on_accepting,
+        f20_a_connection_that_never_sent_a_byte_is_idle,
+        f21_a_session_in_another_task_is_waited_for,
+        f39_a_handler_can_ask_for_the_stop,
+        f41_hooks_run_after_connections_in_order,
+        s11_a_busy_connection_is_not_interrupted;
+    closing:
+        f16_unread_input_does_not_reset,
+        f16_unread_input_does_not_reset_a_draining_server,
+        f22_a_peer_that_never_ends_is_capped,
+        f22_a_peer_that_is_quiet_is_let_go,
+        f22_a_thousand_lingering_cost_no_more_than_one,
+        f23_a_large_answer_reaches_a_slow_reader;
+    outcomes:
+        s4_each_connection_has_one_outcome,
+        f25_a_panic_ends_its_connection_only,
+        f28_what_does_not_end_is_forced_and_named,
+        f32_what_ignores_force_is_abandoned,
+        f38_a_second_stop_changes_nothing,
+        f38_escalation_does_not_wait,
+        a_panic_can_stop_the_server,
+        a_failed_hook_is_an_error,
+        a_dropped_server_lets_the_living_end;
+    listening:
+        several_listeners_of_all_kinds_drain_together,
+        f10_a_unix_path_is_removed_by_its_owner_only,
+        the_connection_limit_is_waited_at,
+        the_stop_interrupts_the_wait_at_the_limit,
+        a_busy_port_is_refused,
+        a_path_that_exists_is_refused,
+        f31_parts_beyond_the_budget_are_refused;
+}

@@ -1,0 +1,198 @@
+//! Every connection in one outcome, and nothing that holds up the end.
+
+use std::io;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use lameduck::machine::Outcome;
+use lameduck::report::{Activity, Tally};
+use lameduck::{Cause, Connection, Phase, Runtime, Session};
+
+use crate::kit::{LONG, builder, echo, eventually, start};
+
+/// Does what its first byte says.
+async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
+    let mut order = [0];
+    session.read_exact(&mut order).await?;
+    match order[0] {
+        b'p' => panic!("as the test asked"),
+        b'e' => Err(io::Error::other("as the test asked")),
+        b'f' => Ok(()),
+        _ => {
+            session.write_all(b"!").await?;
+            echo(session).await
+        }
+    }
+}
+
+pub(crate) fn s4_each_connection_has_one_outcome(runtime: impl Runtime) {
+    let grace = Duration::from_millis(700);
+    let server = start(builder(runtime).grace(grace).bind().unwrap(), obey);
+    let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    for (client, order) in clients.iter_mut().zip([b"p", b"e", b"f", b"i", b"i", b"i"]) {
+        client.send(order);
+    }
+    for client in &mut clients[..3] {
+        assert_eq!(client.rest(), b"");
+    }
+    for client in &mut clients[3..] {
+        client.expect(b"!");
+    }
+    let mut stuck = clients.pop().unwrap();
+    stuck.stuff();
+    let leaving = clients.pop().unwrap();
+    drop(leaving);
+    clients.truncate(4);
+    eventually("some are gone", || server.shutdown.living() == 3);
+    let report = server.stop();
+    let each = Tally {
+        finished: 1,
+        drained: 1,
+        peer_closed: 1,
+        failed: 1,
+        panicked: 1,
+        aborted: 1,
+    };
+    assert_eq!((report.accepted, report.closed), (6, each), "{report}");
+}
+
+pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), obey);
+    let mut calm = server.connect();
+    calm.send(b"i");
+    calm.expect(b"!");
+    let mut panicking = server.connect();
+    panicking.send(b"p");
+    assert_eq!(panicking.rest(), b"");
+    calm.exchange(b"still here");
+    assert_eq!(server.shutdown.phase(), Phase::Running);
+    drop((calm, panicking));
+    let report = server.stop();
+    assert_eq!(
+        (report.outcome, report.closed.panicked),
+        (Outcome::Clean, 1)
+    );
+}
+
+pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
+    let grace = Duration::from_millis(300);
+    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    let mut stubborn = server.connect();
+    stubborn.stuff();
+    let address = stubborn.address();
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Forced);
+    assert_eq!(report.exit_status(), 3);
+    assert!(report.took >= grace && report.took < grace + LONG / 2);
+    assert_eq!(report.aborted[0].peer, address);
+    assert_eq!(report.aborted[0].activity, Activity::Busy);
+    assert!(report.aborted[0].read > 0);
+    assert!(
+        report.to_string().contains(&address.to_string()),
+        "{report}"
+    );
+}
+
+pub(crate) fn f32_what_ignores_force_is_abandoned(runtime: impl Runtime) {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let (begun, has_begun) = mpsc::channel();
+    let margin = Duration::from_millis(100);
+    let server = builder(runtime).grace(margin).force_margin(margin);
+    let server = start(server.bind().unwrap(), move |_session| {
+        begun.send(()).unwrap();
+        // Holds its thread: no runtime can take it away.
+        let _ = held.lock().unwrap().recv_timeout(LONG);
+        async { Ok(()) }
+    });
+    let client = server.connect();
+    has_begun.recv_timeout(LONG).unwrap();
+    let shutdown = server.shutdown.clone();
+    let report = server.stop();
+    release.send(()).unwrap();
+    assert_eq!(report.outcome, Outcome::Abandoned);
+    assert_eq!(report.exit_status(), 3);
+    assert_eq!(report.abandoned[0].peer, client.address());
+    assert_eq!(shutdown.phase(), Phase::Stopped);
+}
+
+pub(crate) fn f38_a_second_stop_changes_nothing(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"here");
+    assert!(server.shutdown.stop("the first"));
+    for _ in 0..10 {
+        assert!(!server.shutdown.stop("another"));
+    }
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    let report = server.report();
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert_eq!(report.cause, Cause::Request("the first"));
+}
+
+pub(crate) fn f38_escalation_does_not_wait(runtime: impl Runtime) {
+    let server = start(builder(runtime).grace(LONG * 5).bind().unwrap(), echo);
+    let mut stubborn = server.connect();
+    stubborn.stuff();
+    server.shutdown.stop("slowly");
+    eventually("draining", || server.shutdown.is_draining());
+    server.shutdown.escalate("quickly");
+    let report = server.report();
+    assert_eq!(
+        (report.outcome, report.closed.aborted),
+        (Outcome::Forced, 1)
+    );
+    assert!(report.took < LONG);
+}
+
+pub(crate) fn a_panic_can_stop_the_server(runtime: impl Runtime) {
+    let server = start(builder(runtime).stop_on_panic(true).bind().unwrap(), obey);
+    let mut client = server.connect();
+    client.send(b"p");
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    assert_eq!(server.report().cause, Cause::Panic);
+}
+
+pub(crate) fn a_failed_hook_is_an_error(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let server = builder(runtime)
+        .after_drain("flush", async { Err(io::Error::other("the disk is full")) })
+        .after_drain("burst", async { panic!("as the test asked") })
+        .after_drain("last", async move {
+            ran.send(()).unwrap();
+            Ok(())
+        });
+    let report = start(server.bind().unwrap(), echo).stop();
+    assert_eq!((report.outcome, report.exit_status()), (Outcome::Failed, 1));
+    assert_eq!(
+        report.errors,
+        ["hook flush: the disk is full", "hook burst: panicked"]
+    );
+    has_run
+        .try_recv()
+        .expect("F40: the others run all the same");
+}
+
+pub(crate) fn a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
+    let server = builder(runtime).bind().unwrap();
+    let shutdown = server.shutdown();
+    let lameduck::Address::Inet(address) = server.local_addresses().next().unwrap().clone()
+    else {
+        panic!("not TCP")
+    };
+    let mut serve = server.serve(echo);
+    let mut client = crate::kit::Client::connect(address);
+    client.send(b"hello");
+    eventually("accepted", || {
+        let _ = futures::executor::block_on(futures::future::poll_immediate(&mut serve));
+        shutdown.living() == 2
+    });
+    client.expect(b"hello");
+    drop(serve);
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    eventually("stopped", || shutdown.phase() == Phase::Stopped);
+}
