@@ -175,24 +175,29 @@ where
     }
 
     fn poll_listener(&mut self, id: usize, cx: &mut Context<'_>) -> bool {
-        // The limit does not hold back a sweep: who is in the queue was in
-        // before the stop, and a queue is bounded.
-        let sweeping = self.listeners[id].is_sweeping();
-        if !sweeping && !self.common.ledger.has_room(self.limit, cx) {
-            return false;
-        }
-        let runtime = &self.common.runtime;
-        match self.listeners[id].poll(runtime, &mut self.errors, cx) {
-            Accepted::Connection(connection, peer) => self.admit(id, connection, peer),
-            Accepted::Quiet => self.feed(Input::ListenerQuiet(id)),
-            Accepted::Failed => self.feed(Input::ListenerClosed(id, Err(Fault))),
-            Accepted::Waiting => return false,
-            Accepted::Enough => {
-                cx.waker().wake_by_ref();
-                return false;
+        let mut news = false;
+        while self.may_accept(id, cx) {
+            let runtime = &self.common.runtime;
+            match self.listeners[id].poll(runtime, &mut self.errors, cx) {
+                Accepted::Connection(connection, peer) => self.admit(id, connection, peer),
+                Accepted::Quiet => self.feed(Input::ListenerQuiet(id)),
+                Accepted::Failed => self.feed(Input::ListenerClosed(id, Err(Fault))),
+                Accepted::Waiting => break,
+                Accepted::Enough => {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
             }
+            news = true;
         }
-        true
+        news
+    }
+
+    /// The limit does not hold back a sweep: who is in the queue was in before
+    /// the stop, and a queue is bounded.
+    fn may_accept(&self, id: usize, cx: &mut Context<'_>) -> bool {
+        let unlimited = self.limit == usize::MAX || self.listeners[id].is_sweeping();
+        unlimited || self.common.ledger.has_room(self.limit, cx)
     }
 
     /// The guard first, then the book, then the task (F8).

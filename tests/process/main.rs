@@ -1,0 +1,35 @@
+//! The echo example as a process: real signals, real exit status.
+
+#![cfg(any(feature = "smol", feature = "async-std"))]
+
+mod kit;
+mod refused;
+mod signals;
+
+/// Makes each test once for every runtime.
+macro_rules! suite {
+    ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
+        #[cfg(feature = "smol")]
+        mod smol { $($(#[test] fn $test() { crate::$theme::$test("smol"); })+)+ }
+        #[cfg(feature = "async-std")]
+        mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
+    };
+}
+
+suite! {
+    signals:
+        both_signals_drain_and_exit_with_0,
+        what_was_sent_before_the_signal_is_answered,
+        a_thousand_idle_connections_end_at_once,
+        f28_a_stubborn_client_is_forced_and_named,
+        f38_the_second_signal_forces,
+        f7_without_descriptors_it_waits_and_stops,
+        f37_children_would_inherit_no_blocked_signal,
+        a_closed_stderr_does_not_matter;
+    refused:
+        a_busy_port,
+        an_address_that_does_not_parse,
+        a_grace_that_does_not_parse,
+        a_unix_path_that_exists,
+        a_port_without_permission;
+}

@@ -1,0 +1,192 @@
+//! What a signal does to the process and to its clients.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+
+use crate::kit::{Echo, LONG, echo, exchange, rest, stuff};
+
+pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
+    for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
+        let server = Echo::start(runtime, &[]);
+        let mut client = server.connect();
+        exchange(&mut client, b"hello");
+        let address = server.address;
+        server.signal(signal);
+        assert_eq!(rest(&client), b"");
+        let peer = client.local_addr().unwrap();
+        drop(client);
+        let (status, log) = server.wait();
+        assert_eq!(status, 0, "{log}");
+        for line in [
+            format!("{peer} connected"),
+            format!("received {name}"),
+            format!("stopping listening on {address}"),
+            format!("disconnecting {peer}"),
+            "stopping: finish".to_owned(),
+            "stopped clean".to_owned(),
+            "1 accepted: 0 finished, 1 drained".to_owned(),
+        ] {
+            assert!(log.contains(&line), "no `{line}` in:\n{log}");
+        }
+    }
+}
+
+/// The process is frozen, so that all of it arrives before the signal.
+pub(crate) fn what_was_sent_before_the_signal_is_answered(runtime: &str) {
+    let server = Echo::start(runtime, &[]);
+    let mut served: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in &mut served {
+        exchange(client, b"served");
+    }
+    server.signal(Signal::STOP);
+    let mut queued: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in served.iter_mut().chain(&mut queued) {
+        client.write_all(b"before the signal").unwrap();
+    }
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for client in served.into_iter().chain(queued) {
+        assert_eq!(rest(client), b"before the signal");
+    }
+    let (status, log) = server.wait();
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("100 accepted"), "{log}");
+}
+
+pub(crate) fn a_thousand_idle_connections_end_at_once(runtime: &str) {
+    raise_descriptor_limit();
+    let server = Echo::start(runtime, &[]);
+    let mut clients: Vec<_> = (0..1000).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        exchange(client, b"once");
+    }
+    let signalled = Instant::now();
+    server.signal(Signal::TERM);
+    for client in clients {
+        assert_eq!(rest(client), b"");
+    }
+    let (status, log) = server.wait();
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("1000 drained"), "{log}");
+    // It takes milliseconds; the bound is for machines that do more at once.
+    assert!(signalled.elapsed() < LONG / 4);
+}
+
+/// For this process and its children; many systems begin with 1,024.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("a limit up to the maximum");
+}
+
+pub(crate) fn f28_a_stubborn_client_is_forced_and_named(runtime: &str) {
+    let server = Echo::start(runtime, &["--grace", "500ms"]);
+    let mut stubborn = server.connect();
+    stuff(&mut stubborn);
+    let signalled = Instant::now();
+    server.signal(Signal::TERM);
+    let (status, log) = server.wait();
+    assert_eq!(status, 3, "{log}");
+    assert!(signalled.elapsed() >= Duration::from_millis(500));
+    let peer = stubborn.local_addr().unwrap();
+    assert!(log.contains(&format!("{peer}: busy")), "{log}");
+}
+
+pub(crate) fn f38_the_second_signal_forces(runtime: &str) {
+    let server = Echo::start(runtime, &["--grace", "1h"]);
+    let mut stubborn = server.connect();
+    stuff(&mut stubborn);
+    // Two of a kind may merge (F36): these are two kinds.
+    server.signal(Signal::TERM);
+    server.signal(Signal::INT);
+    let (status, log) = server.wait();
+    assert_eq!(status, 3, "{log}");
+    assert!(log.contains("1 aborted"), "{log}");
+}
+
+pub(crate) fn f7_without_descriptors_it_waits_and_stops(runtime: &str) {
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 40 && exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(echo());
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    let server = Echo::spawn(&mut command);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"hello").unwrap();
+    }
+    // The first ones are served; there is no descriptor for the last ones.
+    for client in &mut clients[..10] {
+        let mut answer = [0; 5];
+        std::io::Read::read_exact(client, &mut answer).unwrap();
+    }
+    let before = cpu_ticks(&server);
+    thread::sleep(Duration::from_millis(300));
+    let spent = cpu_ticks(&server) - before;
+    assert!(spent < 15, "it spins: {spent} ticks of 10 ms in 300 ms");
+    server.signal(Signal::TERM);
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|client| thread::spawn(move || rest(client)))
+        .collect();
+    let answered = readers.into_iter().map(|reader| reader.join().unwrap());
+    let answered = answered.filter(|answer| answer == b"hello").count();
+    assert_eq!(
+        answered, 50,
+        "those in the queue are served as others leave"
+    );
+    let (status, log) = server.wait();
+    assert_eq!(status, 0, "{log}");
+    assert!(log.matches("trying again").count() < 10, "{log}");
+}
+
+/// User and system time of a process, as `proc(5)` has it.
+fn cpu_ticks(server: &Echo) -> u64 {
+    let pid = server.pid().as_raw_nonzero();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let mut fields = fields.split(' ').skip(11);
+    let mut next = || fields.next().unwrap().parse::<u64>().unwrap();
+    next() + next()
+}
+
+pub(crate) fn f37_children_would_inherit_no_blocked_signal(runtime: &str) {
+    let server = Echo::start(runtime, &[]);
+    let pid = server.pid().as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let blocked = status.lines().find_map(|l| l.strip_prefix("SigBlk:"));
+    assert_eq!(blocked.map(str::trim), Some("0000000000000000"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().0, 0);
+}
+
+pub(crate) fn a_closed_stderr_does_not_matter(runtime: &str) {
+    let name = format!("lameduck-stderr-{runtime}-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$@\" 2>&- >&-", "sh"])
+        .arg(echo());
+    command.args(["--runtime", runtime, "--listen"]);
+    let address = format!("unix:{}", path.display());
+    let mut child = command.arg(address).stdin(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let mut client = loop {
+        match UnixStream::connect(&path) {
+            Ok(client) => break client,
+            Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+        }
+        thread::yield_now();
+    };
+    exchange(&mut client, b"does anybody listen?");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(rest(&client), b"");
+    drop(client);
+    assert_eq!(crate::kit::wait(&mut child).code(), Some(0));
+    assert!(!path.exists());
+}
