@@ -194,12 +194,15 @@ impl<R: Runtime> Accepting<R> {
         let Some(listener) = self.listener.take() else {
             return true;
         };
+        // At once: who completes a handshake between the last look at the
+        // queue and here is reset (F2). Everything else comes after.
+        let closed = listener.close();
         info!("stopping listening on {}", self.local);
         self.backing_off = None;
         if !self.swept_out {
             self.guarantee = Guarantee::None;
         }
-        match listener.close() {
+        match closed {
             Ok(()) => true,
             Err(error) => {
                 warn!("closing {}: {error}", self.local);
