@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example echo`, then Ctrl-C.
 
+#![cfg_attr(not(any(feature = "smol", feature = "async-std")), allow(dead_code))]
+
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;

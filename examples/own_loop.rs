@@ -3,6 +3,7 @@
 //! `cargo run --example own_loop`, connect to 127.0.0.1:48879, then Ctrl-C.
 
 use std::io;
+use std::time::Duration;
 
 use futures::future::{Either, FutureExt, select};
 use futures::io::AsyncWriteExt;
@@ -43,13 +44,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         loop {
             let accept = std::pin::pin!(listener.accept());
             match select(accept, &mut draining).await {
-                Either::Left((accepted, _)) => serve(accepted?.0)?,
+                Either::Left((Ok((stream, _)), _)) => serve(stream)?,
+                Either::Left((Err(error), _)) => {
+                    // Such as no descriptor left: later there may be one.
+                    eprintln!("accepting: {error}");
+                    smol::Timer::after(Duration::from_millis(50)).await;
+                }
                 Either::Right(_) => break,
             }
         }
         // Who is in the queue was here before the stop: served as well.
-        while let Some(accepted) = listener.accept().now_or_never() {
-            serve(accepted?.0)?;
+        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+            serve(stream)?;
         }
         drop(listener);
         drop(door);

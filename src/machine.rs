@@ -462,8 +462,8 @@ impl Machine {
     }
 
     fn outcome(&self) -> Outcome {
-        let failed = self.listeners.contains(&Listener::Failed)
-            || self.hooks.iter().any(|hook| *hook == Hook::Failed);
+        let failed =
+            self.listeners.contains(&Listener::Failed) || self.hooks.contains(&Hook::Failed);
         match (self.escalated, self.emptied) {
             (true, false) => Outcome::Abandoned,
             (true, true) => Outcome::Forced,

@@ -1,6 +1,10 @@
 //! One suite over real sockets, run on every adapter that is compiled in.
 
 #![cfg(any(feature = "smol", feature = "async-std"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
 
 mod closing;
 mod draining;

@@ -1,6 +1,10 @@
 //! The echo example as a process: real signals, real exit status.
 
 #![cfg(any(feature = "smol", feature = "async-std"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
 
 mod kit;
 mod refused;
