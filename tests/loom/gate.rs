@@ -1,1 +1,283 @@
-//! Models of the gate.
+//! Models of the gate: every interleaving, under `cargo test --features loom`.
+
+use std::task::{Wake, Waker};
+
+use loom::future::block_on;
+use loom::sync::atomic::{AtomicBool, AtomicUsize as Count};
+use loom::thread;
+
+use super::*;
+
+/// Every interleaving of `body`, or all with up to three preemptions where
+/// there would be too many.
+fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(preemptions);
+    model.check(body);
+}
+
+fn stopped_and_empty(shutdown: &Shutdown) {
+    assert_eq!(shutdown.phase(), Phase::Stopped);
+    assert_eq!(shutdown.living(), 0);
+}
+
+/// A waker that counts.
+struct Woken(Count);
+
+impl Woken {
+    fn new() -> std::sync::Arc<Woken> {
+        std::sync::Arc::new(Woken(Count::new(0)))
+    }
+
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll(future: &mut Reached, woken: &std::sync::Arc<Woken>) -> Poll<()> {
+    let waker = Waker::from(woken.clone());
+    Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+/// A reader that has a byte, once there is one.
+struct Inbox(Arc<AtomicBool>);
+
+impl AsyncRead for Inbox {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        // Acquire: pairs with the sender's release.
+        match self.0.load(Ordering::Acquire) {
+            true => Poll::Ready(Ok(1)),
+            false => Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn f8_who_enters_against_the_stop_is_admitted_or_refused_but_never_lost() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let entering = shutdown.clone();
+        let client = thread::spawn(move || match entering.enter() {
+            Ok(guard) => {
+                assert_ne!(entering.phase(), Phase::Stopped, "stopped with one inside");
+                assert_eq!(entering.living(), 1);
+                drop(guard);
+            }
+            Err(refused) => {
+                assert!(matches!(refused, Refused::Closed(_)));
+                assert_eq!(entering.living(), 0, "the refused is half-counted");
+            }
+        });
+        shutdown.stop("now");
+        client.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l2_the_last_leave_against_the_stop_ends_stopped() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.enter().unwrap();
+        let leaving = thread::spawn(move || drop(guard));
+        shutdown.stop("now");
+        leaving.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l2_two_leaves_at_once_end_stopped() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let (one, two) = (shutdown.enter().unwrap(), shutdown.enter().unwrap());
+        shutdown.stop("now");
+        let leaving = thread::spawn(move || drop(one));
+        drop(two);
+        leaving.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l4_f44_a_waiter_sees_the_last_leave_and_what_came_before_it() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.enter().unwrap();
+        let work = Arc::new(Count::new(0));
+        shutdown.stop("now");
+        let worker = {
+            let work = work.clone();
+            thread::spawn(move || {
+                // Relaxed: the leave publishes it.
+                work.store(1, Ordering::Relaxed);
+                drop(guard);
+            })
+        };
+        block_on(shutdown.stopped());
+        assert_eq!(work.load(Ordering::Relaxed), 1);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn f30_one_of_two_stops_begins_it_and_is_its_cause() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("one"));
+        let begun = shutdown.stop("two");
+        // Whoever sees a stop sees its cause.
+        let cause = shutdown.cause().expect("a stop without a cause");
+        assert_ne!(stopping.join().unwrap(), begun);
+        assert_eq!(shutdown.cause(), Some(cause), "the first cause is kept");
+    });
+}
+
+#[test]
+fn f30_no_stop_is_seen_without_its_cause() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        if !shutdown.is_ready() {
+            assert!(shutdown.cause().is_some());
+        }
+        stopping.join().unwrap();
+    });
+}
+
+#[test]
+fn s1_escalation_against_completion_does_not_go_back() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.enter().unwrap();
+        shutdown.stop("now");
+        let leaving = thread::spawn(move || drop(guard));
+        let other = shutdown.clone();
+        let escalating = thread::spawn(move || other.escalate("hurry"));
+        // Forced or complete, who waits for force is not left waiting.
+        block_on(shutdown.reached(Phase::Forcing));
+        leaving.join().unwrap();
+        escalating.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l4_a_waiter_that_is_dropped_takes_no_wake_from_another() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        let (mut given_up, mut kept) = (shutdown.stopped(), shutdown.stopped());
+        let woken = Woken::new();
+        let _ = (poll(&mut given_up, &woken), poll(&mut kept, &woken));
+        drop(given_up);
+        // One gets the place that was given up, one has the place behind it.
+        block_on(shutdown.stopped());
+        block_on(kept);
+        stopping.join().unwrap();
+    });
+}
+
+#[test]
+fn l4_the_waker_that_was_given_last_is_woken() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        let mut stopped = shutdown.stopped();
+        let (first, last) = (Woken::new(), Woken::new());
+        let _ = poll(&mut stopped, &first);
+        let pending = poll(&mut stopped, &last).is_pending();
+        stopping.join().unwrap();
+        assert!(
+            !pending || last.times() == 1,
+            "the task that waits sleeps on"
+        );
+    });
+}
+
+#[test]
+fn l4_who_is_alone_learns_it_from_the_other_leave() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let door = shutdown.enter().unwrap();
+        let guard = door.enter().unwrap();
+        let leaving = thread::spawn(move || drop(guard));
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        block_on(door.alone());
+        assert_eq!(shutdown.living(), 1);
+        assert_eq!(shutdown.phase(), Phase::Draining, "the door is still held");
+        leaving.join().unwrap();
+        stopping.join().unwrap();
+        drop(door);
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn s9_who_is_inside_brings_in_another_also_against_the_stop() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let door = shutdown.enter().unwrap();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        let swept = door.enter().expect("the door is held");
+        drop(door);
+        assert_ne!(shutdown.phase(), Phase::Stopped, "stopped with one inside");
+        drop(swept);
+        stopping.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn f44_a_parked_read_is_ended_by_the_stop() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let mut guard = shutdown.enter().unwrap();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
+        let mut buffer = [0];
+        let read = block_on(guard.read_or_drain(&mut nothing, &mut buffer));
+        assert_eq!(read.unwrap(), None);
+        stopping.join().unwrap();
+    });
+}
+
+#[test]
+fn f17_what_arrived_before_the_stop_is_read() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let mut guard = shutdown.enter().unwrap();
+        let full = Arc::new(AtomicBool::new(false));
+        let (other, sent) = (shutdown.clone(), full.clone());
+        let client = thread::spawn(move || {
+            // Release: pairs with the reader's acquire.
+            sent.store(true, Ordering::Release);
+            other.stop("after the byte");
+        });
+        let (mut inbox, mut buffer) = (Inbox(full), [0]);
+        let read = block_on(guard.read_or_drain(&mut inbox, &mut buffer));
+        assert_eq!(
+            read.unwrap(),
+            Some(1),
+            "the stop won over a byte that was there"
+        );
+        client.join().unwrap();
+    });
+}
