@@ -15,7 +15,7 @@ use async_std::os::unix::net::{UnixListener, UnixStream};
 use async_std::task;
 use futures::future::BoxFuture;
 
-use super::bind::{self, OwnPath};
+use super::bind::{self, Listening};
 use super::stream::half_close;
 use super::{Signals, Stream};
 use crate::address::Address;
@@ -43,7 +43,7 @@ pub type Connection = Stream<TcpStream, UnixStream>;
 
 /// A listener on TCP or on a Unix socket.
 pub struct Listener {
-    socket: Socket,
+    socket: Listening<Arc<TcpListener>, Arc<UnixListener>>,
     local: Address,
     /// async-std lets nobody poll its listeners but through a future.
     accepting: Option<BoxFuture<'static, io::Result<(Connection, Address)>>>,
@@ -56,11 +56,6 @@ impl fmt::Debug for Listener {
     }
 }
 
-enum Socket {
-    Tcp(Arc<TcpListener>),
-    Unix(Arc<UnixListener>, OwnPath),
-}
-
 impl traits::Listener for Listener {
     type Connection = Connection;
 
@@ -71,8 +66,8 @@ impl traits::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         // Polled again, the future asks the queue again: `Pending` is news.
         let accepting = self.accepting.get_or_insert_with(|| match &self.socket {
-            Socket::Tcp(socket) => Box::pin(accept_tcp(socket.clone())),
-            Socket::Unix(socket, _) => Box::pin(accept_unix(socket.clone())),
+            Listening::Tcp(socket) => Box::pin(accept_tcp(socket.clone())),
+            Listening::Unix(socket, _) => Box::pin(accept_unix(socket.clone())),
         });
         let accepted = ready!(accepting.as_mut().poll(cx));
         self.accepting = None;
@@ -80,17 +75,11 @@ impl traits::Listener for Listener {
     }
 
     fn quiesce(&mut self) -> Guarantee {
-        if let Socket::Unix(_, path) = &mut self.socket {
-            bind::remove(path);
-        }
-        Guarantee::Sweep
+        self.socket.quiesce()
     }
 
     fn close(self) -> io::Result<()> {
-        match self.socket {
-            Socket::Tcp(_) => Ok(()),
-            Socket::Unix(_, mut path) => path.remove(),
-        }
+        self.socket.close()
     }
 }
 
@@ -128,11 +117,11 @@ impl traits::Runtime for AsyncStd {
             Address::Inet(address) => {
                 let socket = bind::tcp(*address, backlog)?;
                 let local = socket.local_addr()?.into();
-                (Socket::Tcp(Arc::new(socket.into())), local)
+                (Listening::Tcp(Arc::new(socket.into())), local)
             }
             Address::Unix(path) => {
                 let (socket, path) = bind::unix(path.as_deref(), backlog)?;
-                let socket = Socket::Unix(Arc::new(socket.into()), path);
+                let socket = Listening::Unix(Arc::new(socket.into()), path);
                 (socket, address.clone())
             }
         };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
+use crate::traits::Guarantee;
 
 /// Binds and listens on TCP.
 pub(super) fn tcp(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
@@ -37,9 +38,34 @@ pub(super) fn unix(path: Option<&Path>, backlog: i32) -> io::Result<(UnixListene
     Ok((socket.into(), own))
 }
 
+/// A listening socket, as a runtime has it.
+#[derive(Debug)]
+pub(super) enum Listening<T, U> {
+    Tcp(T),
+    Unix(U, OwnPath),
+}
+
+impl<T, U> Listening<T, U> {
+    /// See [`Listener::quiesce`](crate::traits::Listener::quiesce).
+    pub(super) fn quiesce(&mut self) -> Guarantee {
+        if let Listening::Unix(_, path) = self {
+            remove(path);
+        }
+        Guarantee::Sweep
+    }
+
+    /// See [`Listener::close`](crate::traits::Listener::close).
+    pub(super) fn close(self) -> io::Result<()> {
+        match self {
+            Listening::Tcp(_) => Ok(()),
+            Listening::Unix(_, mut path) => path.remove(),
+        }
+    }
+}
+
 /// Removes the path before the sweep: nobody can connect any more, and who
 /// had connected waits in the queue.
-pub(super) fn remove(path: &mut OwnPath) {
+fn remove(path: &mut OwnPath) {
     if let Err(error) = path.remove() {
         log::warn!("removing {}: {error}", path.path.display());
     }
@@ -70,7 +96,7 @@ impl OwnPath {
     }
 
     /// Removes the path: from now on nobody can connect. Once.
-    pub(super) fn remove(&mut self) -> io::Result<()> {
+    fn remove(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.removed, true) {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use smol::net::{TcpStream, unix::UnixStream};
 use smol::{Async, Timer};
 
-use super::bind::{self, OwnPath};
+use super::bind::{self, Listening};
 use super::stream::half_close;
 use super::{Signals, Stream};
 use crate::address::Address;
@@ -39,14 +39,8 @@ pub type Connection = Stream<TcpStream, UnixStream>;
 /// A listener on TCP or on a Unix socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Listening<Async<TcpListener>, Async<UnixListener>>,
     local: Address,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(Async<TcpListener>),
-    Unix(Async<UnixListener>, OwnPath),
 }
 
 impl traits::Listener for Listener {
@@ -59,32 +53,26 @@ impl traits::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         loop {
             let accepted = match &self.socket {
-                Socket::Tcp(socket) => accept_tcp(socket),
-                Socket::Unix(socket, _) => accept_unix(socket),
+                Listening::Tcp(socket) => accept_tcp(socket),
+                Listening::Unix(socket, _) => accept_unix(socket),
             };
             match accepted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 accepted => return Poll::Ready(accepted),
             }
             ready!(match &self.socket {
-                Socket::Tcp(socket) => socket.poll_readable(cx),
-                Socket::Unix(socket, _) => socket.poll_readable(cx),
+                Listening::Tcp(socket) => socket.poll_readable(cx),
+                Listening::Unix(socket, _) => socket.poll_readable(cx),
             })?;
         }
     }
 
     fn quiesce(&mut self) -> Guarantee {
-        if let Socket::Unix(_, path) = &mut self.socket {
-            bind::remove(path);
-        }
-        Guarantee::Sweep
+        self.socket.quiesce()
     }
 
     fn close(self) -> io::Result<()> {
-        match self.socket {
-            Socket::Tcp(_) => Ok(()),
-            Socket::Unix(_, mut path) => path.remove(),
-        }
+        self.socket.close()
     }
 }
 
@@ -134,12 +122,12 @@ impl traits::Runtime for Smol {
             Address::Inet(address) => {
                 let socket = bind::tcp(*address, backlog)?;
                 let local = socket.local_addr()?.into();
-                let socket = Socket::Tcp(Async::new(socket)?);
+                let socket = Listening::Tcp(Async::new(socket)?);
                 Listener { socket, local }
             }
             Address::Unix(path) => {
                 let (socket, path) = bind::unix(path.as_deref(), backlog)?;
-                let socket = Socket::Unix(Async::new(socket)?, path);
+                let socket = Listening::Unix(Async::new(socket)?, path);
                 let local = address.clone();
                 Listener { socket, local }
             }
