@@ -3,11 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::{SockFilter, SockRef};
 
 use crate::address::Address;
 use crate::traits::Guarantee;
@@ -45,13 +48,16 @@ pub(super) enum Listening<T, U> {
     Unix(U, OwnPath),
 }
 
-impl<T, U> Listening<T, U> {
+impl<T: AsFd, U> Listening<T, U> {
     /// See [`Listener::quiesce`](crate::traits::Listener::quiesce).
     pub(super) fn quiesce(&mut self) -> Guarantee {
-        if let Listening::Unix(_, path) = self {
-            remove(path);
+        match self {
+            Listening::Tcp(socket) => drop_new_handshakes(socket),
+            Listening::Unix(_, path) => {
+                remove(path);
+                Guarantee::Sweep
+            }
         }
-        Guarantee::Sweep
     }
 
     /// See [`Listener::close`](crate::traits::Listener::close).
@@ -61,6 +67,40 @@ impl<T, U> Listening<T, U> {
             Listening::Unix(_, mut path) => path.remove(),
         }
     }
+}
+
+/// Lets the kernel drop what would begin a handshake: segments with SYN and
+/// without ACK. Who sent one tries again later, and meets whoever listens
+/// then. A sandbox may refuse it, and the sweep has to do.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_new_handshakes(socket: &impl AsFd) -> Guarantee {
+    // Classic BPF (linux/filter.h) over the TCP header, whose byte 13 has the
+    // flags (RFC 9293 3.1).
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    const SYN_OR_ACK: u32 = 0x12;
+    let filter = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN_OR_ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    match SockRef::from(socket).attach_filter(&filter) {
+        Ok(()) => Guarantee::SynFilter,
+        Err(error) => {
+            log::debug!("no filter on the listening socket: {error}");
+            Guarantee::Sweep
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn drop_new_handshakes(_: &impl AsFd) -> Guarantee {
+    Guarantee::Sweep
 }
 
 /// Removes the path before the sweep: nobody can connect any more, and who

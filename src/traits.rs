@@ -34,6 +34,9 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Guarantee {
+    /// No handshake could begin any more; those under way were let come to
+    /// their end, and were accepted before the close.
+    SynFilter,
     /// The accept queue was emptied before the close. What remains is a
     /// handshake that ends between the last look and the close (F2).
     Sweep,
@@ -44,6 +47,7 @@ pub enum Guarantee {
 impl fmt::Display for Guarantee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Guarantee::SynFilter => "SynFilter",
             Guarantee::Sweep => "Sweep",
             Guarantee::None => "None",
         })

@@ -16,6 +16,10 @@ use crate::traits::{ConnectionOf, Guarantee, Listener, Runtime};
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
+/// With no handshake beginning, how long a queue stays empty until those
+/// under way have come to their end: several round trips of a near network.
+const QUIET: Duration = Duration::from_millis(20);
+
 /// How many are accepted before others get their turn.
 const BATCH: usize = 64;
 
@@ -77,6 +81,8 @@ pub(super) struct Accepting<R: Runtime> {
     delay: Duration,
     backing_off: Option<Pin<Box<R::Sleep>>>,
     sweeping: bool,
+    /// Ends the wait for handshakes that are under way.
+    quiet: Option<Pin<Box<R::Sleep>>>,
     /// Its sweep came to the end of the queue.
     swept_out: bool,
     accepted: u64,
@@ -96,6 +102,7 @@ impl<R: Runtime> Accepting<R> {
             delay: FIRST_DELAY,
             backing_off: None,
             sweeping: false,
+            quiet: None,
             swept_out: false,
             accepted: 0,
             swept: 0,
@@ -145,6 +152,7 @@ impl<R: Runtime> Accepting<R> {
                     self.delay = FIRST_DELAY;
                     self.accepted += 1;
                     self.swept += u64::from(self.sweeping);
+                    self.quiet = None;
                     return Accepted::Connection(connection, peer);
                 }
                 Poll::Ready(Err(error)) => match severity(&error) {
@@ -159,14 +167,26 @@ impl<R: Runtime> Accepting<R> {
                 },
                 Poll::Pending => {
                     self.turn = 0;
-                    self.swept_out = self.sweeping;
-                    return match self.sweeping {
+                    self.swept_out = self.sweeping && self.is_quiet(runtime, cx);
+                    return match self.swept_out {
                         true => Accepted::Quiet,
                         false => Accepted::Waiting,
                     };
                 }
             }
         }
+    }
+
+    /// Whether an empty queue stays empty.
+    fn is_quiet(&mut self, runtime: &R, cx: &mut Context<'_>) -> bool {
+        if self.guarantee != Guarantee::SynFilter {
+            return true;
+        }
+        let quiet = self.quiet.get_or_insert_with(|| {
+            let until = runtime.now() + QUIET;
+            Box::pin(runtime.sleep_until(until))
+        });
+        quiet.as_mut().poll(cx).is_ready()
     }
 
     fn back_off(&mut self, runtime: &R, error: &io::Error) {
@@ -202,6 +222,7 @@ impl<R: Runtime> Accepting<R> {
         if !self.swept_out {
             self.guarantee = Guarantee::None;
         }
+        self.quiet = None;
         match closed {
             Ok(()) => true,
             Err(error) => {

@@ -11,6 +11,7 @@ mod draining;
 mod kit;
 mod listening;
 mod outcomes;
+mod storm;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {
@@ -41,6 +42,8 @@ suite! {
         f39_a_handler_can_ask_for_the_stop,
         f41_hooks_run_after_connections_in_order,
         s11_a_busy_connection_is_not_interrupted;
+    storm:
+        f2_a_storm_loses_nothing;
     closing:
         f16_unread_input_does_not_reset,
         f16_unread_input_does_not_reset_a_draining_server,
