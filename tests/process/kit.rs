@@ -13,12 +13,22 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// The built example. `cargo test` builds it; `cargo test --test` does not.
-pub(crate) fn echo() -> PathBuf {
+/// The built example, with `runtime` compiled in.
+///
+/// `cargo test` builds it with the features of the tests; `cargo test --test`
+/// does not, and leaves whatever was built before.
+pub(crate) fn echo(runtime: &str) -> PathBuf {
     let test = std::env::current_exe().expect("own path");
     let target = test.parent().and_then(|deps| deps.parent());
     let echo = target.expect("target/debug/deps").join("examples/echo");
-    assert!(echo.exists(), "build it first: cargo build --example echo");
+    let help = Command::new(&echo).arg("--help").output();
+    let is_current = help.is_ok_and(|help| {
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let runtimes = help.split_once("possible values: ");
+        runtimes.is_some_and(|(_, list)| list.contains(runtime))
+    });
+    let build = format!("cargo build --example echo --features {runtime}");
+    assert!(is_current, "build the example first: {build}");
     echo
 }
 
@@ -31,7 +41,7 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn start(runtime: &str, args: &[&str]) -> Echo {
-        let mut command = Command::new(echo());
+        let mut command = Command::new(echo(runtime));
         command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
         Echo::spawn(command.args(args))
     }

@@ -7,7 +7,7 @@ use crate::kit::echo;
 
 /// Runs the example to its end; gives the status and what it printed.
 fn run(runtime: &str, args: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(echo());
+    let mut command = Command::new(echo(runtime));
     command.args(["--runtime", runtime]).args(args);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

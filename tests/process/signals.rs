@@ -112,7 +112,7 @@ pub(crate) fn f38_the_second_signal_forces(runtime: &str) {
 pub(crate) fn f7_without_descriptors_it_waits_and_stops(runtime: &str) {
     let mut command = Command::new("sh");
     let script = "ulimit -n 40 && exec \"$@\"";
-    command.args(["-c", script, "sh"]).arg(echo());
+    command.args(["-c", script, "sh"]).arg(echo(runtime));
     command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
     let server = Echo::spawn(&mut command);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
@@ -170,7 +170,7 @@ pub(crate) fn a_closed_stderr_does_not_matter(runtime: &str) {
     let mut command = Command::new("sh");
     command
         .args(["-c", "exec \"$@\" 2>&- >&-", "sh"])
-        .arg(echo());
+        .arg(echo(runtime));
     command.args(["--runtime", runtime, "--listen"]);
     let address = format!("unix:{}", path.display());
     let mut child = command.arg(address).stdin(Stdio::null()).spawn().unwrap();
