@@ -106,18 +106,21 @@ impl Shutdown {
     ///
     /// A server makes its own gate: see [`Server::shutdown`](crate::Server::shutdown).
     pub fn new() -> Shutdown {
-        Shutdown::starting_with(Phase::Draining)
+        Shutdown::starting_with(Phase::Draining, Word::NEW)
     }
 
-    /// A gate whose stop begins with the notice, and which a driver leads on.
-    pub(crate) fn driven() -> Shutdown {
-        Shutdown::starting_with(Phase::Notice)
+    /// A gate whose stop begins with the notice, and which a driver leads on
+    /// from inside.
+    pub(crate) fn driven() -> (Shutdown, Guard) {
+        let shutdown = Shutdown::starting_with(Phase::Notice, Word::NEW_WITH_ONE);
+        let door = Guard::counted(&shutdown);
+        (shutdown, door)
     }
 
-    fn starting_with(first: Phase) -> Shutdown {
+    fn starting_with(first: Phase, word: Word) -> Shutdown {
         Shutdown {
             shared: Arc::new(Shared {
-                word: AtomicUsize::new(Word::NEW.bits()),
+                word: AtomicUsize::new(word.bits()),
                 first,
                 cause: Mutex::new(None),
                 waiters: Waiters::new(),

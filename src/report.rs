@@ -67,17 +67,17 @@ impl fmt::Display for Activity {
 /// How many connections ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// See [`Closed::Finished`]; the others likewise.
+    /// [`Closed::Finished`]: the handler came to its end by itself.
     pub finished: u64,
-    #[allow(missing_docs)]
+    /// [`Closed::Drained`]: ended because of the stop, where it was idle.
     pub drained: u64,
-    #[allow(missing_docs)]
+    /// [`Closed::PeerClosed`]: the peer ended its side.
     pub peer_closed: u64,
-    #[allow(missing_docs)]
+    /// [`Closed::Failed`]: the handler returned an error.
     pub failed: u64,
-    #[allow(missing_docs)]
+    /// [`Closed::Panicked`]: the handler panicked.
     pub panicked: u64,
-    #[allow(missing_docs)]
+    /// [`Closed::Aborted`]: cut off by force.
     pub aborted: u64,
 }
 

@@ -189,11 +189,7 @@ impl<R: Runtime> Builder<R> {
                 Err(error) => return Err(BindError::Listen(address, error)),
             }
         }
-        let shutdown = Shutdown::driven();
-        // Nobody has the handle yet, so the door cannot be closed.
-        let door = shutdown
-            .enter()
-            .map_err(|refused| BindError::Signals(io::Error::other(refused)))?;
+        let (shutdown, door) = Shutdown::driven();
         Ok(Server {
             common: Common {
                 runtime: self.runtime,

@@ -97,6 +97,8 @@ const PHASE_MASK: usize = (1 << PHASE_BITS) - 1;
 impl Word {
     /// Running, with nobody inside.
     pub(crate) const NEW: Word = Word(0);
+    /// Running, with one inside.
+    pub(crate) const NEW_WITH_ONE: Word = Word(1 << PHASE_BITS);
     /// The most that can be counted.
     pub(crate) const MOST: usize = usize::MAX >> PHASE_BITS;
 
