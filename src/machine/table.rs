@@ -116,19 +116,24 @@ pub(super) fn transition(from: Stage, on: Event) -> Option<&'static Transition> 
 
 /// The diagram of the documentation, in Markdown.
 pub fn diagram() -> String {
-    let mut text = String::from("```text\n");
+    let mut text = String::from(
+        "Each arrow is an [`Event`]; after the stage that it leads to stand its\n\
+         [`Effect`]s, in their order. Where an event has no arrow, the stage stays.\n\
+         \n```text\n",
+    );
     let mut last = None;
     for row in TABLE {
-        let from = if last == Some(row.from) {
-            String::new()
-        } else {
-            format!("{:?}", row.from)
-        };
+        let mut from = format!("{:?}", row.from);
+        if last == Some(row.from) {
+            from.clear();
+        } else if last.is_some() {
+            text.push('\n');
+        }
         last = Some(row.from);
-        let (on, to) = (format!("{:?}", row.on), format!("{:?}", row.to));
+        let (on, to) = (format!("{:?} ", row.on), format!("{:?}", row.to));
         let effects: Vec<_> = row.effects.iter().map(|e| format!("{e:?}")).collect();
         let effects = effects.join(", ");
-        let _ = writeln!(text, "{from:8} --{on:-^17}-> {to:8} {effects}");
+        let _ = writeln!(text, "{from:8} -- {on:-<17}> {to:8} {effects}");
     }
     text.push_str("```\n");
     text
