@@ -19,6 +19,18 @@ pub trait HalfClose {
 }
 
 /// A connection over TCP or over a Unix socket.
+///
+/// ```
+/// use futures::io::{AsyncReadExt, Cursor};
+/// use lameduck::runtimes::Stream;
+///
+/// # futures::executor::block_on(async {
+/// let mut stream: Stream<_, Cursor<Vec<u8>>> = Stream::Tcp(Cursor::new(b"hello"));
+/// let mut text = String::new();
+/// stream.read_to_string(&mut text).await?;
+/// assert_eq!(text, "hello");
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub enum Stream<T, U> {
     /// Over TCP.

@@ -56,6 +56,11 @@ impl FromStr for Address {
 }
 
 /// A text that is no address.
+///
+/// ```
+/// let error = "localhost:80".parse::<lameduck::Address>().unwrap_err();
+/// assert!(error.to_string().contains("write IP:PORT"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError(String);
 

@@ -3,6 +3,10 @@
 use std::fmt;
 
 /// A signal that asks a process to stop.
+///
+/// ```
+/// assert_eq!(lameduck::Signal::Interrupt.to_string(), "SIGINT");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
@@ -28,6 +32,13 @@ impl fmt::Display for Signal {
 }
 
 /// What began a stop; the first one counts.
+///
+/// ```
+/// use lameduck::{Cause, Signal};
+///
+/// assert_eq!(Cause::from("upgrade"), Cause::Request("upgrade"));
+/// assert_eq!(Cause::from(Signal::Terminate).to_string(), "SIGTERM");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {

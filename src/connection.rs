@@ -200,11 +200,41 @@ impl<C> Session<C> {
     }
 
     /// Whether the server drains: the time to announce a close.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// async fn answer(session: &Session<impl Connection>) -> io::Result<&str> {
+    ///     Ok(match session.is_draining() {
+    ///         true => "connection: close",
+    ///         false => "connection: keep-alive",
+    ///     })
+    /// }
+    /// ```
     pub fn is_draining(&self) -> bool {
         self.seat().guard.is_draining()
     }
 
     /// Completes when the server drains; it does not borrow the session.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// use futures::future::{Either, select};
+    /// use futures::io::AsyncWriteExt;
+    /// use std::future::pending;
+    ///
+    /// /// A long stream, that winds down when the server does.
+    /// async fn stream(mut session: Session<impl Connection>) -> io::Result<()> {
+    ///     let (draining, endless) = (session.draining(), pending::<()>());
+    ///     if let Either::Left(_) = select(draining, endless).await {
+    ///         session.write_all(b"good bye").await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn draining(&self) -> Reached {
         self.shutdown().draining()
     }
@@ -254,6 +284,21 @@ impl<C: AsyncRead + Unpin> Session<C> {
     ///
     /// # Cancel safety
     /// Dropped before it completes, it has read nothing.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// use futures::io::AsyncWriteExt;
+    ///
+    /// async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
+    ///     let mut buffer = [0; 4096];
+    ///     while let Some(n) = session.read_or_drain(&mut buffer).await? {
+    ///         session.write_all(&buffer[..n]).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn read_or_drain<'a>(&'a mut self, buffer: &'a mut [u8]) -> SessionRead<'a, C> {
         SessionRead {
             session: self,

@@ -136,6 +136,15 @@ impl Shutdown {
     /// # Errors
     /// [`Refused::Closed`] once the gate is [`Draining`](Phase::Draining).
     /// Somebody who lives can still bring in others, with [`Guard::enter`].
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// assert_eq!(shutdown.living(), 1);
+    /// drop(guard);
+    /// assert_eq!(shutdown.living(), 0);
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn enter(&self) -> Result<Guard, Refused> {
         self.shared.step(Step::Enter)?;
         Ok(Guard::counted(self))
@@ -145,6 +154,15 @@ impl Shutdown {
     ///
     /// Idempotent: only the first cause is kept. It returns at once; to wait,
     /// see [`stopped`](Shutdown::stopped).
+    ///
+    /// ```
+    /// use lameduck::{Cause, Shutdown};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert!(shutdown.stop("upgrade"));
+    /// assert!(!shutdown.stop("upgrade, once more"));
+    /// assert_eq!(shutdown.cause(), Some(Cause::Request("upgrade")));
+    /// ```
     pub fn stop(&self, cause: impl Into<Cause>) -> bool {
         self.advance_for(self.shared.first, cause.into())
     }
@@ -180,6 +198,15 @@ impl Shutdown {
     }
 
     /// How far the stop has come.
+    ///
+    /// ```
+    /// use lameduck::{Phase, Shutdown};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert_eq!(shutdown.phase(), Phase::Running);
+    /// shutdown.stop("done"); // and nobody is inside
+    /// assert_eq!(shutdown.phase(), Phase::Stopped);
+    /// ```
     pub fn phase(&self) -> Phase {
         self.shared.word().phase()
     }
@@ -187,21 +214,50 @@ impl Shutdown {
     /// Whether new work is welcome: what a readiness probe should answer.
     ///
     /// Liveness is another question: a draining server is alive (F14).
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// assert!(shutdown.is_ready());
+    /// shutdown.stop("done");
+    /// assert!(!shutdown.is_ready());
+    /// ```
     pub fn is_ready(&self) -> bool {
         self.phase() == Phase::Running
     }
 
     /// Whether the living have been told to come to an end.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// shutdown.stop("done");
+    /// assert!(shutdown.is_draining() && guard.is_draining());
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn is_draining(&self) -> bool {
         self.phase() >= Phase::Draining
     }
 
     /// How many guards live.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guards = [shutdown.enter()?, shutdown.enter()?];
+    /// assert_eq!(shutdown.living(), guards.len());
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn living(&self) -> usize {
         self.shared.word().living()
     }
 
     /// What the first stop gave as its cause; `None` before any.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// assert_eq!(shutdown.cause(), None);
+    /// shutdown.stop(lameduck::Signal::Terminate);
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "SIGTERM");
+    /// ```
     pub fn cause(&self) -> Option<Cause> {
         if self.is_ready() {
             return None;
@@ -210,16 +266,47 @@ impl Shutdown {
     }
 
     /// Completes when the gate drains: the time to announce a close.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// shutdown.stop("done");
+    /// shutdown.draining().await; // although somebody lives
+    /// drop(guard);
+    /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
+    /// ```
     pub fn draining(&self) -> Reached {
         self.reached(Phase::Draining)
     }
 
     /// Completes when the gate is stopped: all guards are gone, or given up.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// std::thread::spawn(move || drop(guard));
+    /// shutdown.stop("done");
+    /// shutdown.stopped().await;
+    /// assert_eq!(shutdown.living(), 0);
+    /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
+    /// ```
     pub fn stopped(&self) -> Reached {
         self.reached(Phase::Stopped)
     }
 
     /// Completes when the gate has come to `phase`, or beyond.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use lameduck::{Phase, Shutdown};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.escalate("at once");
+    /// shutdown.reached(Phase::Forcing).await;
+    /// # });
+    /// ```
     pub fn reached(&self, phase: Phase) -> Reached {
         Reached {
             waiter: Waiter::new(self.shared.clone(), Until::Phase(phase)),
@@ -247,6 +334,14 @@ impl Guard {
     }
 
     /// The gate that this guard belongs to.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// guard.shutdown().stop("the guard's holder asks");
+    /// assert!(shutdown.is_draining());
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn shutdown(&self) -> Shutdown {
         Shutdown {
             shared: self.draining.shared.clone(),
@@ -259,18 +354,49 @@ impl Guard {
     /// # Errors
     /// [`Refused::Closed`] once the gate is stopped, which with a live guard
     /// means that a server gave this one up as unresponsive.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let door = shutdown.enter()?;
+    /// shutdown.stop("done");
+    /// assert!(shutdown.enter().is_err());
+    /// let swept = door.enter()?;
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn enter(&self) -> Result<Guard, Refused> {
         self.draining.shared.step(Step::Join)?;
         Ok(Guard::counted(&self.shutdown()))
     }
 
     /// Whether the living have been told to come to an end.
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let guard = shutdown.enter()?;
+    /// assert!(!guard.is_draining());
+    /// shutdown.stop("done");
+    /// assert!(guard.is_draining());
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
     pub fn is_draining(&self) -> bool {
         self.draining.reached()
     }
 
     /// Completes when the gate drains and this guard is the only one left:
     /// the time for what must run after the last connection (F41).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let door = shutdown.enter()?;
+    /// let guard = door.enter()?;
+    /// std::thread::spawn(move || drop(guard));
+    /// shutdown.stop("done");
+    /// door.alone().await;
+    /// assert_eq!(shutdown.living(), 1); // flush, unregister, and then:
+    /// drop(door);
+    /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
+    /// ```
     pub fn alone(&self) -> Reached {
         Reached {
             waiter: Waiter::new(self.draining.shared.clone(), Until::Alone),

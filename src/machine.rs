@@ -52,6 +52,12 @@ use crate::cause::Cause;
 
 /// The stages of a stop, in order. Those from `Notice` to `Force` are what the
 /// gate calls draining.
+///
+/// ```
+/// use lameduck::machine::Stage;
+///
+/// assert!(Stage::Quiesce < Stage::Finish);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// No stop was asked for.
@@ -147,6 +153,15 @@ pub enum Outcome {
 
 /// An input that means nothing in the machine's state. It changed nothing but
 /// the time.
+///
+/// ```
+/// use lameduck::machine::{Config, Input, Machine};
+/// use std::time::Duration;
+///
+/// let mut machine = Machine::new(Config::default(), 1, 0);
+/// let ignored = machine.handle(Duration::ZERO, Input::Emptied).unwrap_err();
+/// assert_eq!(ignored.to_string(), "Emptied means nothing in running");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ignored {
     /// The stage in which it came.
@@ -191,6 +206,20 @@ enum Hook {
 }
 
 /// A stop, as a value: to clone it is to branch, to compare is to replay.
+///
+/// ```
+/// use lameduck::machine::{Config, Input, Machine, Output, Stage};
+/// use std::time::Duration;
+///
+/// let mut machine = Machine::new(Config::default(), 1, 0);
+/// machine.handle(Duration::ZERO, Input::Escalate)?;
+/// let mut replay = Machine::new(Config::default(), 1, 0);
+/// assert_ne!(machine, replay);
+/// replay.handle(Duration::ZERO, Input::Escalate)?;
+/// assert_eq!(machine, replay);
+/// # let _ = (Output::Drain, Stage::Force);
+/// # Ok::<(), lameduck::machine::Ignored>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine {
     config: Config,
@@ -250,11 +279,36 @@ impl Machine {
     }
 
     /// The next thing to do; `None` when all has been said.
+    ///
+    /// ```
+    /// use lameduck::machine::{Config, Input, Machine, Output, Stage};
+    /// use std::time::Duration;
+    ///
+    /// let mut machine = Machine::new(Config::default(), 1, 0);
+    /// machine.handle(Duration::ZERO, Input::Stop { cause: "done".into() })?;
+    /// assert_eq!(machine.poll_output(), Some(Output::SetReady(false)));
+    /// assert_eq!(machine.poll_output(), Some(Output::Notify(Stage::Quiesce)));
+    /// assert_eq!(machine.poll_output(), Some(Output::Quiesce(0)));
+    /// assert_eq!(machine.poll_output(), Some(Output::Drain));
+    /// # Ok::<(), lameduck::machine::Ignored>(())
+    /// ```
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     /// When the machine wants a tick at the latest, if nothing else happens.
+    ///
+    /// ```
+    /// use lameduck::machine::{Config, Input, Machine, Output, Stage};
+    /// use std::time::Duration;
+    ///
+    /// let mut machine = Machine::new(Config::default(), 1, 0);
+    /// assert_eq!(machine.deadline(), None);
+    /// machine.handle(Duration::ZERO, Input::Stop { cause: "done".into() })?;
+    /// assert_eq!(machine.deadline(), Some(Config::default().sweep));
+    /// # let _ = (Output::Drain, Stage::Force);
+    /// # Ok::<(), lameduck::machine::Ignored>(())
+    /// ```
     pub fn deadline(&self) -> Option<Duration> {
         let plan = self.plan?;
         match self.stage {
@@ -277,6 +331,18 @@ impl Machine {
     }
 
     /// The time by which it is over, whatever happens; `None` while running.
+    ///
+    /// ```
+    /// use lameduck::machine::{Config, Input, Machine, Output, Stage};
+    /// use std::time::Duration;
+    ///
+    /// let mut machine = Machine::new(Config::default(), 1, 0);
+    /// machine.handle(Duration::ZERO, Input::Stop { cause: "done".into() })?;
+    /// let Config { grace, force_margin, .. } = Config::default();
+    /// assert_eq!(machine.ends_by(), Some(grace + force_margin));
+    /// # let _ = (Output::Drain, Stage::Force);
+    /// # Ok::<(), lameduck::machine::Ignored>(())
+    /// ```
     pub fn ends_by(&self) -> Option<Duration> {
         self.plan.map(|plan| plan.end_at)
     }

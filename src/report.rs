@@ -10,6 +10,10 @@ use crate::machine::Outcome;
 use crate::traits::Guarantee;
 
 /// How one connection ended.
+///
+/// ```
+/// assert_eq!(lameduck::report::Closed::PeerClosed.to_string(), "closed by the peer");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Closed {
@@ -41,6 +45,10 @@ impl fmt::Display for Closed {
 }
 
 /// What a connection was doing.
+///
+/// ```
+/// assert_eq!(lameduck::report::Activity::Idle.to_string(), "idle");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activity {
     /// Accepted; its handler has not begun.
@@ -65,6 +73,11 @@ impl fmt::Display for Activity {
 }
 
 /// How many connections ended in which way.
+///
+/// ```
+/// let tally = lameduck::report::Tally { finished: 2, aborted: 1, ..Default::default() };
+/// assert_eq!(tally.total(), 3);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// [`Closed::Finished`]: the handler came to its end by itself.
@@ -152,6 +165,20 @@ pub struct ListenerReport {
 }
 
 /// What a stop did; made once, when it is over.
+///
+/// ```
+/// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use lameduck::{Address, Server, runtimes::smol::Smol};
+///
+/// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+/// let server = builder.bind()?;
+/// server.shutdown().stop("done");
+/// let report = smol::block_on(server.serve(|_| async { Ok(()) }));
+/// assert!(report.to_string().starts_with("stopped clean"));
+/// assert_eq!((report.accepted, report.exit_status()), (0, 0));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "smol"))] fn main() {}
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {

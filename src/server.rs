@@ -37,6 +37,24 @@ struct Hook {
 }
 
 /// Makes a [`Server`]; see [`Server::builder`].
+///
+/// ```
+/// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use lameduck::{Address, Server, runtimes::smol::Smol};
+///
+/// let server = Server::builder(Smol)
+///     .listen("127.0.0.1:0".parse::<Address>()?)
+///     .grace(Duration::from_secs(10))
+///     .notice(Duration::from_secs(2))
+///     .connection_limit(10_000)
+///     .after_drain("flush", async { Ok(()) })
+///     .on_ready(|ready| println!("ready: {ready}"))
+///     .bind()?;
+/// # drop(server);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "smol"))] fn main() {}
+/// ```
 #[must_use = "a builder does nothing until `bind`"]
 pub struct Builder<R: Runtime> {
     runtime: R,
@@ -131,6 +149,18 @@ impl<R: Runtime> Builder<R> {
 
     /// The signals that stop the server. Default: SIGINT and SIGTERM. The
     /// first begins the stop, the second forces it. None: only code stops it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// use lameduck::Signal;
+    ///
+    /// let builder = Server::builder(Smol).signals([Signal::Terminate, Signal::Quit]);
+    /// # let _: Option<Address> = None; drop(builder);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
     pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.signals = signals.into_iter().collect();
         self
@@ -145,6 +175,20 @@ impl<R: Runtime> Builder<R> {
 
     /// Adds work for after the last connection, such as to flush a log. The
     /// hooks run in order, one after another, within the same grace (F41).
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+    /// let server = builder.after_drain("flush", async {
+    ///     println!("nobody is connected any more");
+    ///     Ok(())
+    /// });
+    /// # drop(server);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
     pub fn after_drain(
         mut self,
         name: impl Into<String>,
@@ -170,6 +214,18 @@ impl<R: Runtime> Builder<R> {
     ///
     /// # Errors
     /// [`BindError`], which says what to do. Nothing stays bound.
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let error = Server::builder(Smol).listen(taken.local_addr()?).bind().unwrap_err();
+    /// assert!(error.to_string().contains("choose another port"));
+    /// # let _: Option<Address> = None;
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
     pub fn bind(self) -> Result<Server<R>, BindError> {
         let config = self.config()?;
         if self.addresses.is_empty() {
@@ -295,6 +351,17 @@ impl std::error::Error for BindError {
 }
 
 /// A server that is bound, and not yet serving.
+///
+/// ```
+/// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use lameduck::{Address, Server, runtimes::smol::Smol};
+///
+/// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+/// let server = builder.bind()?;
+/// assert_eq!(server.local_addresses().count(), 1);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "smol"))] fn main() {}
+/// ```
 #[must_use = "it serves only once `serve` is awaited"]
 pub struct Server<R: Runtime> {
     common: Common<R, ()>,
@@ -314,6 +381,18 @@ impl<R: Runtime> Server<R> {
     }
 
     /// The handle on this server's gate: ask for the stop, observe it, wait.
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+    /// let server = builder.bind()?;
+    /// let shutdown = server.shutdown(); // to a health check, a handler, a test
+    /// assert!(shutdown.is_ready());
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
     pub fn shutdown(&self) -> Shutdown {
         self.common.shutdown.clone()
     }
@@ -334,6 +413,33 @@ impl<R: Runtime> Server<R> {
     /// Dropped before it completes, it closes its listeners with no sweep and
     /// tells its connections to drain. Nobody then waits for them: to stop,
     /// ask [`Shutdown::stop`] and await the end.
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// use futures::io::AsyncWriteExt;
+    /// use std::io::Read;
+    ///
+    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+    /// let server = builder.bind()?;
+    /// let Some(Address::Inet(address)) = server.local_addresses().next().cloned() else {
+    ///     unreachable!("it listens on TCP")
+    /// };
+    /// let mut client = std::net::TcpStream::connect(address)?;
+    /// server.shutdown().stop("one client is enough");
+    ///
+    /// // The client waits in the accept queue, and is served all the same.
+    /// let report = smol::block_on(server.serve(|mut session| async move {
+    ///     session.write_all(b"welcome").await
+    /// }));
+    /// let mut greeting = String::new();
+    /// client.read_to_string(&mut greeting)?;
+    /// assert_eq!(greeting, "welcome");
+    /// assert_eq!(report.closed.finished, 1);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
     pub fn serve<H, F>(self, handler: H) -> Serve<R, H>
     where
         H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,

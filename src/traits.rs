@@ -18,6 +18,17 @@ use crate::cause::Signal;
 ///
 /// The server closes it in three steps: flush, half-close, and after the
 /// peer's end of input, drop.
+///
+/// ```
+/// use futures::io::AsyncWriteExt;
+/// use lameduck::Connection;
+///
+/// /// Says a last word on whatever kind of connection.
+/// async fn dismiss(mut connection: impl Connection) -> std::io::Result<()> {
+///     connection.write_all(b"good bye").await?;
+///     std::future::poll_fn(|cx| connection.poll_half_close(cx)).await
+/// }
+/// ```
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Ends the outgoing side: the peer reads what was written, then the end.
     ///
@@ -31,6 +42,10 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 }
 
 /// Which guarantee the close of a listener had.
+///
+/// ```
+/// assert_eq!(lameduck::traits::Guarantee::Sweep.to_string(), "Sweep");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Guarantee {
@@ -92,12 +107,37 @@ pub trait Listener: Send + Unpin + 'static {
 ///
 /// They are caught from the moment that it exists, and no longer act by
 /// themselves (F35). Two of a kind may be seen as one (F36).
+///
+/// ```
+/// use futures::channel::mpsc;
+/// use futures::stream::StreamExt;
+/// use lameduck::{Signal, SignalSource};
+/// use std::task::{Context, Poll};
+///
+/// /// Signals that a test sends.
+/// struct Scripted(mpsc::Receiver<Signal>);
+///
+/// impl SignalSource for Scripted {
+///     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
+///         self.0.poll_next_unpin(cx)
+///     }
+/// }
+/// ```
 pub trait SignalSource: Send + Unpin + 'static {
     /// The next signal; `Ready(None)` when none will ever come.
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>>;
 }
 
 /// What a server needs of an async runtime.
+///
+/// ```
+/// use lameduck::{Address, BindError, Runtime, Server};
+///
+/// /// The same server on any runtime.
+/// fn bind<R: Runtime>(runtime: R, address: Address) -> Result<Server<R>, BindError> {
+///     Server::builder(runtime).listen(address).bind()
+/// }
+/// ```
 pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// Its listeners.
     type Listener: Listener;

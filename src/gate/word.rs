@@ -8,6 +8,13 @@ use std::fmt;
 /// How far a stop has come, as everybody who watches the gate sees it.
 ///
 /// The order is the order of time: a phase never goes back.
+///
+/// ```
+/// use lameduck::Phase;
+///
+/// assert!(Phase::Running < Phase::Draining);
+/// assert_eq!(Phase::ALL.last(), Some(&Phase::Stopped));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Serving; no stop was asked for.
@@ -47,6 +54,16 @@ impl fmt::Display for Phase {
 }
 
 /// Why the gate refused a step. A refused step changes nothing.
+///
+/// ```
+/// use lameduck::{Phase, Refused, Shutdown};
+///
+/// let shutdown = Shutdown::new();
+/// shutdown.stop("done");
+/// let refused = shutdown.enter().unwrap_err();
+/// assert_eq!(refused, Refused::Closed(Phase::Stopped));
+/// assert_eq!(refused.to_string(), "no entry: the server is stopped");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refused {

@@ -5,6 +5,14 @@ use std::time::Duration;
 
 /// How long a stop may take. All parts are within `grace`, but for the force
 /// margin, which follows it.
+///
+/// ```
+/// use lameduck::machine::Config;
+/// use std::time::Duration;
+///
+/// let config = Config { notice: Duration::from_secs(5), ..Config::default() };
+/// assert!(config.check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// From the stop to force, at most. Default: 25 s, inside of the 30 s
@@ -46,6 +54,15 @@ impl Config {
 }
 
 /// The parts of a [`Config`] exceed its grace.
+///
+/// ```
+/// use lameduck::machine::Config;
+/// use std::time::Duration;
+///
+/// let config = Config { grace: Duration::from_secs(5), notice: Duration::from_secs(9), ..Config::default() };
+/// let error = config.check().unwrap_err().to_string();
+/// assert!(error.starts_with("notice 9s and sweep 1s do not fit into grace 5s"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigError(Config);
 

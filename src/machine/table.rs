@@ -88,6 +88,13 @@ const FORCE_FROM_NOTICE: &[Effect] = &[
 const STOPPED: &[Effect] = &[Effect::Complete];
 
 /// Every transition that there is.
+///
+/// ```
+/// use lameduck::machine::{Stage, TABLE};
+///
+/// let last: Vec<_> = TABLE.iter().filter(|row| row.to == Stage::Stopped).collect();
+/// assert!(last.iter().all(|row| row.from >= Stage::Finish));
+/// ```
 pub const TABLE: &[Transition] = {
     use Event::*;
     use Stage::*;
@@ -115,6 +122,10 @@ pub(super) fn transition(from: Stage, on: Event) -> Option<&'static Transition> 
 }
 
 /// The diagram of the documentation, in Markdown.
+///
+/// ```
+/// println!("{}", lameduck::machine::diagram());
+/// ```
 pub fn diagram() -> String {
     let mut text = String::from(
         "Each arrow is an [`Event`]; after the stage that it leads to stand its\n\

@@ -16,6 +16,14 @@ use crate::traits::{Connection, Runtime};
 /// kernel send a reset, and a reset destroys output that the peer has not got
 /// (RFC 2525 2.17, RFC 1122 4.2.2.13). So we end our side and read on, until
 /// the peer ends its side, is quiet, or has had time enough.
+///
+/// ```
+/// use lameduck::Linger;
+/// use std::time::Duration;
+///
+/// let patient = Linger { quiet: Duration::from_secs(1), ..Linger::default() };
+/// assert!(patient.quiet < patient.cap);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linger {
     /// The longest time without a byte from the peer. Default: 100 ms.
