@@ -1,6 +1,9 @@
 //! Models of the gate: every interleaving, under `cargo test --features loom`.
 
+use std::io;
 use std::task::{Wake, Waker};
+
+use futures::io::AsyncRead;
 
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize as Count};
