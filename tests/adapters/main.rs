@@ -8,6 +8,7 @@
 
 mod closing;
 mod draining;
+mod faulty;
 mod kit;
 mod listening;
 mod outcomes;
@@ -61,6 +62,11 @@ suite! {
         a_panic_can_stop_the_server,
         a_failed_hook_is_an_error,
         a_dropped_server_lets_the_living_end;
+    faulty:
+        f7_accept_errors_do_not_end_acceptance,
+        f7_the_stop_interrupts_the_back_off,
+        f40_a_listener_that_fails_begins_the_stop_of_all,
+        f40_a_close_that_fails_is_reported;
     listening:
         several_listeners_of_all_kinds_drain_together,
         f10_a_unix_path_is_removed_by_its_owner_only,

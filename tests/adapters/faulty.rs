@@ -1,0 +1,167 @@
+//! Listeners that fail, by an adapter around an adapter.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use lameduck::machine::Outcome;
+use lameduck::traits::Guarantee;
+use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
+use rustix::io::Errno;
+
+use crate::kit::{Client, builder, echo, start};
+
+/// What the listeners do wrong, each in the order in which they were bound.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    /// Errors of the first accepts.
+    accept: VecDeque<Errno>,
+    /// The error of the close.
+    close: Option<Errno>,
+}
+
+/// A runtime whose listeners fail as they are told.
+#[derive(Clone)]
+struct Faulty<R> {
+    inner: R,
+    scripts: Arc<Mutex<VecDeque<Script>>>,
+}
+
+struct FaultyListener<L> {
+    inner: L,
+    script: Script,
+}
+
+impl<R: Runtime> Runtime for Faulty<R> {
+    type Listener = FaultyListener<R::Listener>;
+    type Signals = R::Signals;
+    type Sleep = R::Sleep;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.spawn(task);
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> R::Sleep {
+        self.inner.sleep_until(at)
+    }
+
+    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener> {
+        let inner = self.inner.bind(address, backlog)?;
+        let script = self.scripts.lock().unwrap().pop_front();
+        let script = script.unwrap_or_default();
+        Ok(FaultyListener { inner, script })
+    }
+
+    fn signals(&self, signals: &[Signal]) -> io::Result<R::Signals> {
+        self.inner.signals(signals)
+    }
+}
+
+impl<L: Listener> Listener for FaultyListener<L> {
+    type Connection = L::Connection;
+
+    fn local(&self) -> &Address {
+        self.inner.local()
+    }
+
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(L::Connection, Address)>> {
+        match self.script.accept.pop_front() {
+            Some(errno) => Poll::Ready(Err(errno.into())),
+            None => self.inner.poll_accept(cx),
+        }
+    }
+
+    fn quiesce(&mut self) -> Guarantee {
+        self.inner.quiesce()
+    }
+
+    fn close(self) -> io::Result<()> {
+        self.inner.close()?;
+        self.script.close.map_or(Ok(()), |errno| Err(errno.into()))
+    }
+}
+
+fn faulty<R: Runtime>(runtime: R, scripts: impl Into<VecDeque<Script>>) -> Faulty<R> {
+    Faulty {
+        inner: runtime,
+        scripts: Arc::new(Mutex::new(scripts.into())),
+    }
+}
+
+fn accepts_with(errors: impl Into<VecDeque<Errno>>) -> Script {
+    Script {
+        accept: errors.into(),
+        close: None,
+    }
+}
+
+pub(crate) fn f7_accept_errors_do_not_end_acceptance(runtime: impl Runtime) {
+    let errors = [
+        Errno::CONNABORTED,
+        Errno::MFILE,
+        Errno::INTR,
+        Errno::NOMEM,
+        Errno::PROTO,
+    ];
+    let server = builder(faulty(runtime, [accepts_with(errors)]));
+    let server = start(server.bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"after all of them");
+    drop(client);
+    let report = server.stop();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
+}
+
+pub(crate) fn f7_the_stop_interrupts_the_back_off(runtime: impl Runtime) {
+    // The delays double to 1 s: these would take longer than the bound below.
+    let errors = [Errno::MFILE; 20];
+    let server = builder(faulty(runtime, [accepts_with(errors)]));
+    let report = start(server.bind().unwrap(), echo).stop();
+    assert_eq!(report.outcome, Outcome::Clean);
+    // The sweep is bounded by 1 s, also while nothing can be accepted.
+    assert!(report.took.as_secs() < 5, "{report}");
+}
+
+pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Runtime) {
+    let scripts = [accepts_with([Errno::BADF]), Script::default()];
+    let second: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    let server = builder(faulty(runtime, scripts)).listen(second);
+    let server: Server<_> = server.bind().unwrap();
+    let addresses: Vec<_> = server.local_addresses().cloned().collect();
+    let Address::Inet(healthy) = addresses[1] else {
+        panic!("not TCP")
+    };
+    let mut client = Client::connect(healthy);
+    client.send(b"established before");
+    let server = start(server, echo);
+    assert_eq!(client.rest(), b"established before");
+    drop(client);
+    let report = server.report();
+    assert_eq!((report.outcome, report.exit_status()), (Outcome::Failed, 1));
+    assert_eq!(report.cause, Cause::Listener);
+    assert_eq!(report.errors.len(), 1);
+    assert!(
+        report.errors[0].contains(&addresses[0].to_string()),
+        "{report}"
+    );
+}
+
+pub(crate) fn f40_a_close_that_fails_is_reported(runtime: impl Runtime) {
+    let script = Script {
+        accept: VecDeque::new(),
+        close: Some(Errno::IO),
+    };
+    let server = builder(faulty(runtime, [script]));
+    let report = start(server.bind().unwrap(), echo).stop();
+    assert_eq!((report.outcome, report.errors.len()), (Outcome::Failed, 1));
+}
