@@ -231,6 +231,9 @@ impl<R: Runtime> Builder<R> {
         if self.addresses.is_empty() {
             return Err(BindError::NoAddress);
         }
+        if self.limit == 0 {
+            return Err(BindError::NoRoom);
+        }
         let signals = match self.signals.is_empty() {
             true => None,
             false => {
@@ -295,6 +298,8 @@ pub enum BindError {
     Config(ConfigError),
     /// There is no address to listen on.
     NoAddress,
+    /// The connection limit is 0.
+    NoRoom,
     /// The signals cannot be caught.
     Signals(io::Error),
     /// An address cannot be listened on.
@@ -306,6 +311,9 @@ impl fmt::Display for BindError {
         match self {
             BindError::Config(error) => error.fmt(f),
             BindError::NoAddress => f.write_str("no address to listen on: give at least one"),
+            BindError::NoRoom => {
+                f.write_str("a connection limit of 0 lets nobody in: give at least 1")
+            }
             BindError::Signals(error) => write!(f, "cannot catch the signals: {error}"),
             BindError::Listen(address, error) => {
                 write!(f, "cannot listen on {address}: {error}")?;
@@ -344,7 +352,7 @@ impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BindError::Config(error) => Some(error),
-            BindError::NoAddress => None,
+            BindError::NoAddress | BindError::NoRoom => None,
             BindError::Signals(error) | BindError::Listen(_, error) => Some(error),
         }
     }

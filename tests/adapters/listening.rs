@@ -124,6 +124,13 @@ pub(crate) fn a_busy_port_is_refused(runtime: impl Runtime) {
     assert!(!text.contains('\n'));
 }
 
+pub(crate) fn what_could_serve_nobody_is_refused(runtime: impl Runtime) {
+    let error = Server::builder(runtime.clone()).bind().unwrap_err();
+    assert!(matches!(error, BindError::NoAddress), "{error}");
+    let error = builder(runtime).connection_limit(0).bind().unwrap_err();
+    assert!(matches!(error, BindError::NoRoom), "{error}");
+}
+
 pub(crate) fn a_path_that_exists_is_refused(runtime: impl Runtime) {
     let path = socket_path();
     fs::write(&path, "precious").unwrap();

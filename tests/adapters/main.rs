@@ -74,5 +74,6 @@ suite! {
         the_stop_interrupts_the_wait_at_the_limit,
         a_busy_port_is_refused,
         a_path_that_exists_is_refused,
+        what_could_serve_nobody_is_refused,
         f31_parts_beyond_the_budget_are_refused;
 }
