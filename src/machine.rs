@@ -33,6 +33,9 @@
 //! }
 //! assert_eq!(ended, Some(Outcome::Clean));
 //! ```
+//! Emptiness counts only once nobody can come any more: it is to be told when,
+//! or as soon as, [`Machine::awaits_emptied`] says so, and is ignored before.
+//!
 //! Time is a [`Duration`] since any fixed moment. It saturates, and a `now`
 //! that goes back counts as the latest one.
 //!

@@ -5,7 +5,6 @@
 //! The fuzzer runs it millions of times: facts are bits, nothing is allocated,
 //! and what a failure prints is put together out of line.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use lameduck::Cause;
@@ -53,12 +52,10 @@ pub(crate) struct Checker {
     setup: Setup,
     listeners: Ids,
     hooks: Ids,
-    /// A machine that does all steps as well, for S17 and S18. It doubles the
-    /// work, so that the fuzzer gives one to some of its runs only.
-    twin: Option<Machine>,
+    /// The machine before the step, kept in step instead of being copied each
+    /// time. It has a tick for each refusal.
+    before: Option<Machine>,
     facts: Facts,
-    /// The first clause that did not hold in this step.
-    broken: Cell<&'static str>,
 }
 
 /// What is known, and the last step.
@@ -80,6 +77,8 @@ struct Facts {
     drained: bool,
     aborted: bool,
     emptied: bool,
+    /// Whether it waits for emptiness.
+    awaits: bool,
     fault: bool,
     outcome: Option<Outcome>,
     quiesced: Ids,
@@ -91,15 +90,15 @@ struct Facts {
 }
 
 impl Checker {
-    /// For a machine that has not had an input yet.
-    pub(crate) fn new(setup: Setup, twin: Option<Machine>) -> Checker {
+    /// For a machine that has not had an input yet. Its copy, if there is one,
+    /// holds S17 and S18 for all that no accessor shows.
+    pub(crate) fn new(setup: Setup, before: Option<Machine>) -> Checker {
         Checker {
             setup,
             listeners: Ids::below(setup.listeners),
             hooks: Ids::below(setup.hooks),
-            twin,
+            before,
             facts: Facts::new(),
-            broken: Cell::new(""),
         }
     }
 
@@ -123,39 +122,24 @@ impl Checker {
             );
             self.hold(outputs.is_empty(), "S2: outputs after the stop");
         }
-        self.repeat(now, input, result, outputs, after);
-        match result {
-            Ok(()) => self.learn(input),
-            Err(ignored) => {
-                let right = ignored.stage == was && ignored.input == input;
-                self.hold(right, "S18: the refusal names another step");
-            }
+        if let Err(ignored) = result {
+            let right = ignored.stage == was && ignored.input == input;
+            self.hold(right, "S18: the refusal names another step");
+            self.repeat(now, Input::Tick, outputs, after);
+        } else {
+            self.repeat(now, input, outputs, after);
+            self.learn(input);
         }
         for output in outputs {
             self.hear(*output);
         }
-        self.stages(was, after);
-        self.deadlines(was, after);
-        self.progress();
-        self.judge();
-    }
-
-    /// S17, S18: the same steps say the same, and a refused one is a tick.
-    fn repeat(
-        &mut self,
-        now: Duration,
-        input: Input,
-        result: Result<(), Ignored>,
-        outputs: &[Output],
-        after: &Machine,
-    ) {
-        let Some(twin) = &mut self.twin else { return };
-        let _ = twin.handle(now, result.map_or(Input::Tick, |()| input));
-        let said = outputs.iter().all(|o| twin.poll_output() == Some(*o));
-        // Taken inputs differ only if the next refusal finds it.
-        let same = result.is_ok() || twin == after;
-        self.hold(said, "S17, S18: something else is said");
-        self.hold(same, "S18: more was done than by a tick");
+        if result.is_ok() || !outputs.is_empty() {
+            self.stages(after);
+            self.deadlines(was, after);
+            self.progress();
+        } else {
+            self.unchanged(after);
+        }
     }
 
     /// Whether each listener has said that it is closed.
@@ -181,6 +165,21 @@ impl Checker {
         } else {
             (facts.drained && !facts.emptied).then_some(Input::Emptied)
         }
+    }
+
+    /// S17 for what was taken; S18 for what was refused, which is to have done
+    /// exactly what a tick at that time does.
+    fn repeat(&mut self, now: Duration, input: Input, outputs: &[Output], after: &Machine) {
+        let Some(before) = &mut self.before else {
+            return;
+        };
+        let _ = before.handle(now, input);
+        let mut same = true;
+        for output in outputs {
+            same &= before.poll_output() == Some(*output);
+        }
+        same &= before == after;
+        self.hold(same, "S17, S18: not what the same input, or a tick, does");
     }
 
     /// Takes down an input that the machine has taken.
@@ -335,64 +334,63 @@ impl Checker {
         self.facts.outcome = Some(outcome);
     }
 
-    /// S1, S3, S6, S7, S13, S15: what has to be so after any step.
-    fn stages(&self, was: Stage, after: &Machine) {
-        let (facts, stage) = (&self.facts, after.stage());
-        self.hold(stage >= was, "S1: the stage went back");
-        self.hold(stage == facts.stage, "S1: the stage is not what was said");
-        let complete = facts.outcome.is_some();
-        self.hold(
-            complete == (stage == Stage::Stopped),
-            "S3: stopped, complete",
-        );
+    /// S18 for all that shows: what held before a refusal holds after it, and
+    /// the time that has passed was not due.
+    fn unchanged(&self, after: &Machine) {
+        let facts = &self.facts;
+        let deadline = after.deadline();
+        self.hold(after.stage() == facts.stage, "S18: another stage");
+        self.hold(after.cause() == facts.cause, "S18: another cause");
+        self.hold(after.ends_by() == facts.ends_by, "S18: another end");
+        self.hold(deadline == facts.deadline, "S18: another deadline");
+        self.hold(after.awaits_emptied() == facts.awaits, "S18: another wait");
+        let missed = deadline.is_some_and(|at| at <= facts.now);
+        self.hold(!missed, "L3: a deadline was missed (F29)");
+    }
+
+    /// S1, S3, S6, S7, S13, S15: what has to be so in this stage.
+    fn stages(&mut self, after: &Machine) {
+        let (facts, stage) = (&self.facts, self.facts.stage);
+        let same = after.stage() == stage;
+        self.hold(same, "S1, S3: the stage is not what was said");
         let stopping = stage > Stage::Running;
-        self.hold(
-            stopping == facts.stop_at.is_some(),
-            "S13: a stop is stopping",
-        );
+        let stopped = facts.stop_at.is_some();
+        self.hold(stopping == stopped, "S13: a stop is stopping");
         self.hold(stopping == facts.not_ready, "S6: ready means running");
         self.hold(after.cause() == facts.cause, "S13: the first cause counts");
-        if stage >= Stage::Quiesce {
-            let closing = facts.told.or(facts.closed);
-            let quiesced = closing.or(facts.quiesced).covers(self.listeners);
-            self.hold(quiesced, "S7, S15: a listener was not quiesced");
-            let closing = stage == Stage::Quiesce || closing.covers(self.listeners);
-            self.hold(closing, "S15: a listener was not told to close");
-        }
         let quiesced = stage >= Stage::Quiesce;
         self.hold(facts.drained == quiesced, "S15: the living were not told");
         let cut = facts.aborted || facts.emptied;
         self.hold(cut || stage != Stage::Force, "S15: force without an abort");
+        let closing = facts.told.or(facts.closed);
+        if stage >= Stage::Finish {
+            let all = closing.covers(self.listeners);
+            self.hold(all, "S15: a listener was not told to close");
+        } else if quiesced {
+            let all = closing.or(facts.quiesced).covers(self.listeners);
+            self.hold(all, "S7, S15: a listener was not quiesced");
+        }
         let finishing = stage == Stage::Finish || stage == Stage::Force;
         let awaits = finishing && !facts.emptied && self.all_closed();
         let same = after.awaits_emptied() == awaits;
         self.hold(same, "S7: what waits for emptiness, and when");
+        self.facts.awaits = awaits;
     }
 
     /// S12, S13, S16, L1, L3: no deadline is lost, late or put off.
     fn deadlines(&mut self, was: Stage, after: &Machine) {
-        let (facts, stage) = (&self.facts, after.stage());
+        let (facts, stage) = (&self.facts, self.facts.stage);
         let (deadline, ends_by) = (after.deadline(), after.ends_by());
-        if facts.ends_by.is_some() {
-            let earlier = ends_by.is_some() && ends_by <= facts.ends_by;
-            self.hold(earlier, "S12: the end was put off");
-        }
-        if stage == was && facts.deadline.is_some() {
-            let earlier = deadline.is_some() && deadline <= facts.deadline;
-            self.hold(earlier, "S12: a deadline was put off");
-        }
         let end = facts.stop_at.map(|_| self.end());
-        self.hold(ends_by == end, "S13, S16: not the first stop's budget");
+        self.hold(ends_by == end, "S12, S13, S16: not the budget's end");
+        let put_off = stage == was && deadline > facts.deadline;
+        self.hold(!put_off, "S12: a deadline was put off");
         let draining = Stage::Running < stage && stage < Stage::Stopped;
-        self.hold(
-            draining == deadline.is_some(),
-            "L3: deadlines are for draining",
-        );
+        let some = deadline.is_some();
+        self.hold(draining == some, "L3: deadlines are for draining");
         if draining {
-            self.hold(
-                deadline > Some(facts.now),
-                "L3: a deadline was missed (F29)",
-            );
+            let ahead = deadline > Some(facts.now);
+            self.hold(ahead, "L3: a deadline was missed (F29)");
             self.hold(deadline <= end, "L1: a deadline beyond the end");
             self.hold(facts.armed == deadline, "L3: another timer is armed");
         }
@@ -400,21 +398,14 @@ impl Checker {
         self.facts.ends_by = ends_by;
     }
 
-    /// L1, L2, S15: whatever can end, has.
+    /// L2, S15: whatever can end, has.
     fn progress(&self) {
         let facts = &self.facts;
         let stopped = facts.stage == Stage::Stopped;
-        let over = facts.stop_at.is_some() && facts.now >= self.end();
-        self.hold(stopped || !over, "L1: on beyond the end");
-        self.hold(
-            stopped || !self.all_done(),
-            "L2: all is done, and it is not over",
-        );
-        let sweeps = facts.stage == Stage::Quiesce;
-        self.hold(
-            !(sweeps && self.all_closed()),
-            "L2: it sweeps what is closed",
-        );
+        let over = stopped || !self.all_done();
+        self.hold(over, "L2: all is done, and it is not over");
+        let sweeps = facts.stage == Stage::Quiesce && self.all_closed();
+        self.hold(!sweeps, "L2: it sweeps what is closed");
         let runs = facts.hooks_run != facts.hooks_done;
         let due = facts.emptied && !stopped;
         self.hold(runs || !due, "S15: no hook runs");
@@ -427,27 +418,19 @@ impl Checker {
         self.facts.force_at.saturating_add(margin)
     }
 
-    /// Takes down the first clause that does not hold. Chosen and not branched:
-    /// each branch here would cost the fuzzer as much as one of the machine.
+    #[track_caller]
     fn hold(&self, holds: bool, clause: &'static str) {
-        let before = self.broken.get();
-        let holds = holds | !before.is_empty();
-        self.broken.set(if holds { before } else { clause });
-    }
-
-    /// The end of a step: panics if a clause did not hold.
-    fn judge(&self) {
-        if !self.broken.get().is_empty() {
-            self.fail();
+        if !holds {
+            self.fail(clause);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn fail(&self) -> ! {
-        let Checker { twin, facts, .. } = self;
-        let clause = self.broken.get();
-        panic!("{clause}\nknown: {facts:#?}\nmachine: {twin:#?}");
+    #[track_caller]
+    fn fail(&self, clause: &'static str) -> ! {
+        let Checker { before, facts, .. } = self;
+        panic!("{clause}\nknown: {facts:#?}\nmachine: {before:#?}");
     }
 }
 
@@ -468,6 +451,7 @@ impl Facts {
             drained: false,
             aborted: false,
             emptied: false,
+            awaits: false,
             fault: false,
             outcome: None,
             quiesced: Ids::default(),

@@ -154,6 +154,22 @@ fn s7_all_listeners_quiesce_before_anything_waits_for_emptiness() {
 }
 
 #[test]
+fn s7_a_sweep_that_is_over_is_not_a_listener_that_is_closed() {
+    for last in [Input::Tick, Input::Escalate] {
+        let mut run = Run::new(plain());
+        run.must(0, STOP);
+        run.must(10, last);
+        assert!(run.machine.stage() >= Stage::Finish);
+        for id in 0..2 {
+            assert!(!run.machine.awaits_emptied());
+            assert!(run.give(ms(10), Input::Emptied).is_err());
+            run.must(10, Input::ListenerClosed(id, Ok(())));
+        }
+        run.must(10, Input::Emptied);
+    }
+}
+
+#[test]
 fn s8_no_listener_closes_before_its_queue_was_seen() {
     let close = |outputs: &[Output], id| outputs.contains(&Output::CloseListener(id));
     let mut run = Run::new(plain());
@@ -186,6 +202,15 @@ fn s10_abort_only_in_force() {
             assert!(abort > force && force.is_some(), "{outputs:?}");
         }
     }
+}
+
+#[test]
+fn s10_there_is_no_abort_when_nobody_lives() {
+    let mut run = Run::in_stage(Stage::Finish);
+    run.must(33, Input::Emptied);
+    run.must(34, Input::Escalate);
+    assert_eq!(run.machine.stage(), Stage::Force);
+    assert_eq!(place(&run.said, Output::Abort), None);
 }
 
 #[test]

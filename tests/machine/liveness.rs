@@ -35,7 +35,8 @@ proptest! {
         let mut run = Run::new(setup);
         run.must(early, STOP);
         let end = run.machine.ends_by().expect("a stop has an end");
-        while let Some(at) = run.machine.deadline() {
+        for _stage in STAGES {
+            let Some(at) = run.machine.deadline() else { break };
             for id in 0..setup.listeners {
                 let _ = run.give(ms(early), Input::ListenerQuiet(id));
                 let _ = run.give(ms(early), Input::ListenerClosed(id, Ok(())));

@@ -12,7 +12,7 @@ use crate::alphabet::{Setup, View};
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub(crate) setup: Setup,
-    log: Vec<(Duration, Input)>,
+    pub(crate) log: Vec<(Duration, Input)>,
 }
 
 /// What the log comes to.

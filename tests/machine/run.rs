@@ -20,21 +20,16 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(setup: Setup) -> Run {
+        Run::with_copy(setup, true)
+    }
+
+    /// With or without the checker's copy of the machine.
+    pub(crate) fn with_copy(setup: Setup, copied: bool) -> Run {
         let machine = Machine::new(setup.config, setup.listeners, setup.hooks);
-        Run::checked(setup, Some(machine))
-    }
-
-    /// Without the twin that repeats each step: half the work.
-    #[allow(dead_code, reason = "for the fuzzer, which includes this file")]
-    pub(crate) fn alone(setup: Setup) -> Run {
-        Run::checked(setup, None)
-    }
-
-    fn checked(setup: Setup, twin: Option<Machine>) -> Run {
         Run {
-            machine: Machine::new(setup.config, setup.listeners, setup.hooks),
-            checker: Checker::new(setup, twin),
-            said: Vec::with_capacity(32),
+            checker: Checker::new(setup, copied.then(|| machine.clone())),
+            machine,
+            said: Vec::with_capacity(16),
             now: Duration::ZERO,
             fresh: 0,
         }

@@ -6,6 +6,7 @@ use lameduck::Cause;
 use lameduck::machine::{Config, Fault, Ignored, Input, Machine, Outcome, Output, Stage};
 
 use crate::alphabet::{Act, Pass, Setup, Step};
+use crate::reference::Reference;
 use crate::run::Run;
 
 pub(crate) const STOP: Input = Input::Stop {
@@ -66,15 +67,15 @@ pub(crate) fn feed(
     (result, outputs)
 }
 
-/// The times and inputs that the steps come to on this setup.
+/// The times and inputs that the steps come to on this setup, as the reference
+/// sees it: whatever the machine does, and no checker comes before the test.
 pub(crate) fn log(setup: Setup, steps: &[Step]) -> Vec<(Duration, Input)> {
-    let mut run = Run::new(setup);
-    let mut log = Vec::new();
+    let mut reference = Reference::new(setup);
     for step in steps {
-        log.push(run.seen(*step));
-        let _ = run.take(*step);
+        let (now, input) = step.seen_from(reference.predict().view());
+        reference.push(now, input);
     }
-    log
+    reference.log
 }
 
 /// Every output of a bare machine under this log.
