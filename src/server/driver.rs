@@ -24,6 +24,9 @@ use crate::report::Report;
 use crate::sync::plain::Arc;
 use crate::traits::{ConnectionOf, Runtime, SignalSource};
 
+/// For a stop whose cause nobody has said.
+const UNKNOWN: Cause = Cause::Request("a stop");
+
 /// A running server; completes with the report. See [`Server::serve`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Serve<R: Runtime, H> {
@@ -144,8 +147,7 @@ where
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let mut news = false;
         if is_ready(&mut self.asked, cx) {
-            let unknown = Cause::Request("a stop");
-            let cause = self.common.shutdown.cause().unwrap_or(unknown);
+            let cause = self.common.shutdown.cause().unwrap_or(UNKNOWN);
             self.asked_at = Some(self.common.runtime.now());
             self.feed(Input::Stop { cause });
             news = true;
@@ -328,7 +330,7 @@ where
         let living = self.common.shutdown.living().saturating_sub(1);
         Report {
             outcome,
-            cause: self.machine.cause().unwrap_or(Cause::Request("a stop")),
+            cause: self.machine.cause().unwrap_or(UNKNOWN),
             took: now.saturating_duration_since(self.asked_at.unwrap_or(now)),
             accepted: balance.accepted,
             closed: balance.closed,

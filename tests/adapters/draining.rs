@@ -8,7 +8,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
 use lameduck::{Cause, Runtime, Session};
 
-use crate::kit::{Client, Running, builder, echo, eventually, start};
+use crate::kit::{Client, Running, builder, echo, eventually, first_address, start};
 
 fn echo_server<R: Runtime>(runtime: R) -> Running {
     start(builder(runtime).bind().unwrap(), echo)
@@ -70,10 +70,7 @@ pub(crate) fn l2_an_empty_server_stops_at_once(runtime: impl Runtime) {
 pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime) {
     let bound = builder(runtime).bind().unwrap();
     let shutdown = bound.shutdown();
-    let lameduck::Address::Inet(address) = bound.local_addresses().next().unwrap().clone()
-    else {
-        panic!("not TCP")
-    };
+    let address = first_address(&bound);
     let mut clients: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
     for client in &mut clients {
         client.send(b"queued");

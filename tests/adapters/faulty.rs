@@ -12,7 +12,7 @@ use lameduck::traits::Guarantee;
 use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
-use crate::kit::{Client, builder, echo, start};
+use crate::kit::{Client, builder, echo, start, tcp};
 
 /// What the listeners do wrong, each in the order in which they were bound.
 #[derive(Clone, Debug, Default)]
@@ -138,10 +138,7 @@ pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Run
     let server = builder(faulty(runtime, scripts)).listen(second);
     let server: Server<_> = server.bind().unwrap();
     let addresses: Vec<_> = server.local_addresses().cloned().collect();
-    let Address::Inet(healthy) = addresses[1] else {
-        panic!("not TCP")
-    };
-    let mut client = Client::connect(healthy);
+    let mut client = Client::connect(tcp(&addresses[1]));
     client.send(b"established before");
     let server = start(server, echo);
     assert_eq!(client.rest(), b"established before");

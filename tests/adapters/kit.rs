@@ -36,6 +36,19 @@ pub(crate) async fn echo(mut session: Session<impl Connection>) -> io::Result<()
     Ok(())
 }
 
+/// The address of a listener on TCP.
+pub(crate) fn tcp(address: &Address) -> SocketAddr {
+    match address {
+        Address::Inet(address) => *address,
+        other => panic!("{other} is not TCP"),
+    }
+}
+
+/// Where a server that is not started yet listens first.
+pub(crate) fn first_address<R: Runtime>(server: &Server<R>) -> SocketAddr {
+    tcp(server.local_addresses().next().expect("a listener"))
+}
+
 /// Serves in the background.
 pub(crate) fn start<R, H, F>(server: Server<R>, handler: H) -> Running
 where
@@ -59,10 +72,7 @@ where
 
 impl Running {
     pub(crate) fn address(&self) -> SocketAddr {
-        match &self.addresses[0] {
-            Address::Inet(address) => *address,
-            other => panic!("{other} is not TCP"),
-        }
+        tcp(&self.addresses[0])
     }
 
     pub(crate) fn connect(&self) -> Client {

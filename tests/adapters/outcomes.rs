@@ -9,7 +9,7 @@ use lameduck::machine::Outcome;
 use lameduck::report::{Activity, Tally};
 use lameduck::{Cause, Connection, Phase, Runtime, Session};
 
-use crate::kit::{LONG, builder, echo, eventually, start};
+use crate::kit::{LONG, builder, echo, eventually, first_address, start};
 
 /// Does what its first byte says.
 async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
@@ -179,10 +179,7 @@ pub(crate) fn a_failed_hook_is_an_error(runtime: impl Runtime) {
 pub(crate) fn a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
     let server = builder(runtime).bind().unwrap();
     let shutdown = server.shutdown();
-    let lameduck::Address::Inet(address) = server.local_addresses().next().unwrap().clone()
-    else {
-        panic!("not TCP")
-    };
+    let address = first_address(&server);
     let mut serve = server.serve(echo);
     let mut client = crate::kit::Client::connect(address);
     client.send(b"hello");
