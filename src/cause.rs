@@ -48,6 +48,8 @@ pub enum Cause {
     Request(&'static str),
     /// A listener failed for good, or closed without being told to.
     Listener,
+    /// A successor took the listeners over, and serves.
+    Successor,
     /// A handler panicked, on a server that is told to stop then.
     Panic,
 }
@@ -70,6 +72,7 @@ impl fmt::Display for Cause {
             Cause::Signal(signal) => signal.fmt(f),
             Cause::Request(why) => f.write_str(why),
             Cause::Listener => f.write_str("a listener failed"),
+            Cause::Successor => f.write_str("a successor took over"),
             Cause::Panic => f.write_str("a handler panicked"),
         }
     }

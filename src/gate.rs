@@ -235,7 +235,7 @@ impl Shutdown {
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.phase() >= Phase::Draining
+        self.phase() >= Phase::Settling
     }
 
     /// How many guards live.
@@ -277,7 +277,7 @@ impl Shutdown {
     /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
     /// ```
     pub fn draining(&self) -> Reached {
-        self.reached(Phase::Draining)
+        self.reached(Phase::Settling)
     }
 
     /// Completes when the gate is stopped: all guards are gone, or given up.

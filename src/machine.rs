@@ -59,6 +59,7 @@ use crate::cause::Cause;
 struct Plan {
     quiesce_at: Duration,
     sweep_until: Duration,
+    settle_until: Duration,
     force_at: Duration,
     end_at: Duration,
 }
@@ -104,6 +105,8 @@ pub struct Machine {
     cause: Option<Cause>,
     escalated: bool,
     emptied: bool,
+    settling: bool,
+    drained: bool,
     plan: Option<Plan>,
     armed: Option<Duration>,
     listeners: Vec<Listener>,
@@ -122,6 +125,8 @@ impl Machine {
             cause: None,
             escalated: false,
             emptied: false,
+            settling: false,
+            drained: false,
             plan: None,
             armed: None,
             listeners: vec![Listener::Open; listeners],
@@ -149,6 +154,7 @@ impl Machine {
                 self.carry(*effect);
             }
         }
+        self.settle();
         self.run_hooks();
         self.arm();
         applied
@@ -187,13 +193,17 @@ impl Machine {
     /// ```
     pub fn deadline(&self) -> Option<Duration> {
         let plan = self.plan?;
-        match self.stage {
+        let stage_ends = match self.stage {
             Stage::Running | Stage::Stopped => None,
             Stage::Notice => Some(plan.quiesce_at.min(plan.force_at)),
             Stage::Quiesce => Some(plan.sweep_until.min(plan.force_at)),
             Stage::Finish => Some(plan.force_at),
             Stage::Force => Some(plan.end_at),
-        }
+        }?;
+        Some(match self.settling {
+            true => stage_ends.min(plan.settle_until),
+            false => stage_ends,
+        })
     }
 
     /// The stage.
@@ -271,14 +281,21 @@ impl Machine {
             grace,
             notice,
             sweep,
+            settle,
             force_margin,
         } = self.config;
+        // Nobody has to learn of anything when a successor goes on.
+        let notice = match cause {
+            Cause::Successor => Duration::ZERO,
+            _ => notice,
+        };
         let quiesce_at = self.now.saturating_add(notice);
         let force_at = self.now.saturating_add(grace);
         self.cause = Some(cause);
         self.plan = Some(Plan {
             quiesce_at,
             sweep_until: quiesce_at.saturating_add(sweep),
+            settle_until: quiesce_at.saturating_add(settle),
             force_at,
             end_at: force_at.saturating_add(force_margin),
         });
@@ -345,7 +362,14 @@ impl Machine {
         match effect {
             Effect::NotReady => self.say(Output::SetReady(false)),
             Effect::Notify => self.say(Output::Notify(self.stage)),
-            Effect::Drain => self.say(Output::Drain),
+            Effect::Settle => match self.plan {
+                Some(plan) if plan.settle_until > self.now => {
+                    self.settling = true;
+                    self.say(Output::Settle);
+                }
+                _ => self.drain(),
+            },
+            Effect::Drain => self.drain(),
             Effect::QuiesceAll => {
                 for id in 0..self.listeners.len() {
                     if self.listeners[id] == Listener::Open {
@@ -380,6 +404,22 @@ impl Machine {
         }
         if !self.emptied {
             self.say(Output::Abort);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.settling = false;
+        if !self.drained && !self.emptied {
+            self.drained = true;
+            self.say(Output::Drain);
+        }
+    }
+
+    /// Ends the time to settle, or what is left of it when nobody lives.
+    fn settle(&mut self) {
+        let over = self.plan.is_some_and(|plan| self.now >= plan.settle_until);
+        if self.settling && (over || self.emptied) {
+            self.drain();
         }
     }
 

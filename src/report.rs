@@ -205,6 +205,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether the sums agree: each accepted connection came from a listener
+    /// and has exactly one outcome, and who is counted is also named (S4).
+    pub fn adds_up(&self) -> bool {
+        let abandoned = self.abandoned.len() as u64;
+        let listeners: u64 = self.listeners.iter().map(|l| l.accepted).sum();
+        self.accepted == self.closed.total() + abandoned
+            && self.accepted == listeners
+            && self.closed.aborted == self.aborted.len() as u64
+    }
+
     /// The exit status that follows: 0 clean, 1 a listener or a hook failed,
     /// 3 something was forced or abandoned.
     pub fn exit_status(&self) -> u8 {

@@ -63,6 +63,8 @@ pub struct Builder<R: Runtime> {
     grace: Duration,
     notice: Duration,
     sweep: Option<Duration>,
+    sweep_limit: Option<u64>,
+    settle: Duration,
     force_margin: Duration,
     linger: Linger,
     limit: usize,
@@ -82,6 +84,8 @@ impl<R: Runtime> Builder<R> {
             grace: config.grace,
             notice: config.notice,
             sweep: None,
+            sweep_limit: None,
+            settle: config.settle,
             force_margin: config.force_margin,
             linger: Linger::default(),
             limit: usize::MAX,
@@ -116,6 +120,27 @@ impl<R: Runtime> Builder<R> {
     /// leaves for it. An empty queue takes no time.
     pub fn sweep(mut self, sweep: Duration) -> Self {
         self.sweep = Some(sweep);
+        self
+    }
+
+    /// The most connections that a sweep takes from one accept queue, so that
+    /// a flood cannot keep the server from stopping. Default: what the
+    /// [`backlog`](Builder::backlog) lets the queue hold, since a queue is
+    /// first in, first out: whoever was in it before the stop is served.
+    pub fn sweep_limit(mut self, connections: u64) -> Self {
+        self.sweep_limit = Some(connections);
+        self
+    }
+
+    /// How long idle connections are still read once the listeners quiesce,
+    /// for bytes that were sent before the stop and are on their way (F17).
+    /// Handlers see [`Session::is_draining`] at once. Default: none, since it
+    /// puts off the end of every stop that finds somebody idle.
+    ///
+    /// What had arrived is read with or without it. It helps those who are far
+    /// away: give it half of a round trip to them.
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.settle = settle;
         self
     }
 
@@ -241,10 +266,13 @@ impl<R: Runtime> Builder<R> {
                 Some(caught.map_err(BindError::Signals)?)
             }
         };
+        // `listen(2)` holds one more than it is told.
+        let queue = u64::try_from(self.backlog).unwrap_or(0) + 1;
+        let sweep_limit = self.sweep_limit.unwrap_or(queue);
         let mut listeners = Vec::new();
         for address in self.addresses {
             match self.runtime.bind(&address, self.backlog) {
-                Ok(listener) => listeners.push(Accepting::new(listener, self.backlog)),
+                Ok(listener) => listeners.push(Accepting::new(listener, sweep_limit)),
                 Err(error) => return Err(BindError::Listen(address, error)),
             }
         }
@@ -274,6 +302,7 @@ impl<R: Runtime> Builder<R> {
             grace: self.grace,
             notice: self.notice,
             sweep: self.sweep.unwrap_or(Config::default().sweep.min(left)),
+            settle: self.settle,
             force_margin: self.force_margin,
         };
         config.check().map_err(BindError::Config)?;

@@ -25,7 +25,7 @@ use crate::run::Run;
 /// As many as the longest of the seeds has, and one to go wrong in.
 const MOST_STEPS: usize = 10;
 
-/// Two bytes a step, after six for the setup.
+/// Two bytes a step, after seven for the setup.
 #[derive(Debug)]
 struct Script {
     setup: Setup,
@@ -40,6 +40,7 @@ impl Arbitrary<'_> for Script {
             grace: *bytes.choose(&DURATIONS)?,
             notice: *bytes.choose(&DURATIONS)?,
             sweep: *bytes.choose(&DURATIONS)?,
+            settle: *bytes.choose(&DURATIONS)?,
             force_margin: *bytes.choose(&DURATIONS)?,
         };
         let setup = Setup {
@@ -79,6 +80,6 @@ fuzz_target!(|script: Script| {
 // Longer inputs would only be cut.
 fuzz_mutator!(
     |data: &mut [u8], size: usize, max_size: usize, _seed: u32| {
-        fuzzer_mutate(data, size, max_size.min(6 + 2 * MOST_STEPS))
+        fuzzer_mutate(data, size, max_size.min(7 + 2 * MOST_STEPS))
     }
 );

@@ -76,7 +76,7 @@ impl Guard {
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.draining.reached()
+        self.draining.shared.word().phase() >= Phase::Settling
     }
 
     /// Completes when the gate drains and this guard is the only one left:

@@ -22,7 +22,11 @@ pub enum Phase {
     /// A stop was asked for: not ready any more, still accepting, and no
     /// connection has been told (lame duck).
     Notice,
-    /// No entry from outside; the living are told to come to an end.
+    /// No entry from outside; the living may announce their end. Those that
+    /// wait for bytes are still read, for what is on its way. It is passed over
+    /// unless a server is given time to settle.
+    Settling,
+    /// The living come to an end; who waits for bytes is done.
     Draining,
     /// The budget is spent, or someone escalated: the living are cut off.
     Forcing,
@@ -32,9 +36,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Phase; 5] = [
+    pub const ALL: [Phase; 6] = [
         Phase::Running,
         Phase::Notice,
+        Phase::Settling,
         Phase::Draining,
         Phase::Forcing,
         Phase::Stopped,
@@ -46,6 +51,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Phase::Running => "running",
             Phase::Notice => "giving notice",
+            Phase::Settling => "settling",
             Phase::Draining => "draining",
             Phase::Forcing => "forcing",
             Phase::Stopped => "stopped",
@@ -131,8 +137,9 @@ impl Word {
         match self.0 & PHASE_MASK {
             0 => Phase::Running,
             1 => Phase::Notice,
-            2 => Phase::Draining,
-            3 => Phase::Forcing,
+            2 => Phase::Settling,
+            3 => Phase::Draining,
+            4 => Phase::Forcing,
             _ => Phase::Stopped,
         }
     }
@@ -149,7 +156,7 @@ impl Word {
     pub(crate) fn step(self, step: Step) -> Result<Word, Refused> {
         let (phase, living) = (self.phase(), self.living());
         match step {
-            Step::Enter if phase >= Phase::Draining => Err(Refused::Closed(phase)),
+            Step::Enter if phase >= Phase::Settling => Err(Refused::Closed(phase)),
             Step::Join if phase == Phase::Stopped => Err(Refused::Closed(phase)),
             Step::Join if living == 0 => Err(Refused::Nobody),
             Step::Enter | Step::Join if living == Word::MOST => Err(Refused::Full),
@@ -163,7 +170,7 @@ impl Word {
 
     /// Emptiness while draining is the end, in the same step.
     fn completed(self) -> Word {
-        if self.phase() >= Phase::Draining && self.living() == 0 {
+        if self.phase() >= Phase::Settling && self.living() == 0 {
             Word::new(Phase::Stopped, 0)
         } else {
             self
@@ -177,7 +184,7 @@ impl Word {
 
     /// Whether at most one is left of a gate that lets nobody in.
     pub(crate) fn alone(self) -> bool {
-        self.phase() >= Phase::Draining && self.living() <= 1
+        self.phase() >= Phase::Settling && self.living() <= 1
     }
 }
 
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn s9_nobody_comes_in_from_outside_once_draining() {
         for (word, step) in every_small_case() {
-            if step == Step::Enter && word.phase() >= Phase::Draining {
+            if step == Step::Enter && word.phase() >= Phase::Settling {
                 assert_eq!(word.step(step), Err(Refused::Closed(word.phase())));
             }
             if step == Step::Join && word.phase() == Phase::Stopped {
@@ -267,7 +274,7 @@ mod tests {
     fn l2_the_last_to_leave_stops_the_gate() {
         for (word, step) in every_small_case() {
             let Ok(next) = word.step(step) else { continue };
-            let emptied = next.living() == 0 && next.phase() >= Phase::Draining;
+            let emptied = next.living() == 0 && next.phase() >= Phase::Settling;
             assert!(
                 !emptied || next.phase() == Phase::Stopped,
                 "{word:?} {step:?}"

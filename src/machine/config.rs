@@ -24,6 +24,9 @@ pub struct Config {
     /// The longest sweep of the accept queues. Default: 1 s. An empty queue
     /// takes no time.
     pub sweep: Duration,
+    /// From the quiesce, how long idle connections are still read, for bytes
+    /// that are on their way. Default: none. It passes beside the sweep.
+    pub settle: Duration,
     /// From force to the end, at most: what is not gone then is given up.
     /// Default: 500 ms.
     pub force_margin: Duration,
@@ -35,6 +38,7 @@ impl Default for Config {
             grace: Duration::from_secs(25),
             notice: Duration::ZERO,
             sweep: Duration::from_secs(1),
+            settle: Duration::ZERO,
             force_margin: Duration::from_millis(500),
         }
     }
@@ -44,9 +48,10 @@ impl Config {
     /// Refuses parts that exceed the whole (F31).
     ///
     /// # Errors
-    /// [`ConfigError`] when notice and sweep together are longer than grace.
+    /// [`ConfigError`] when notice and sweep, or notice and settle, are together
+    /// longer than grace.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.notice.saturating_add(self.sweep) > self.grace {
+        if self.notice.saturating_add(self.sweep.max(self.settle)) > self.grace {
             return Err(ConfigError(*self));
         }
         Ok(())
@@ -72,11 +77,13 @@ impl fmt::Display for ConfigError {
             grace,
             notice,
             sweep,
+            settle,
             ..
         } = self.0;
         write!(
             f,
-            "notice {notice:?} and sweep {sweep:?} do not fit into grace {grace:?}: \
+            "notice {notice:?} and sweep {sweep:?} or settle {settle:?} do not fit into \
+             grace {grace:?}: \
              make them shorter, or grace longer"
         )
     }

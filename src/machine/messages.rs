@@ -80,7 +80,9 @@ pub enum Output {
     Quiesce(usize),
     /// Close this listener.
     CloseListener(usize),
-    /// Tell the living to come to an end.
+    /// Tell the living that it is about to end; the idle are still read.
+    Settle,
+    /// Tell the living to come to an end: the idle are read no more.
     Drain,
     /// Cut the living off.
     Abort,

@@ -37,7 +37,9 @@ pub enum Effect {
     Notify,
     /// `Quiesce` for each open listener.
     QuiesceAll,
-    /// `Drain`: tell the living.
+    /// `Drain`, or `Settle` when there is time to settle first.
+    Settle,
+    /// `Drain`, unless it was said, or nobody lives.
     Drain,
     /// `CloseListener` for each that was not yet told to close.
     CloseAll,
@@ -70,16 +72,15 @@ const fn row(from: Stage, on: Event, to: Stage, effects: &'static [Effect]) -> T
 }
 
 const NOTICE: &[Effect] = &[Effect::NotReady, Effect::Notify];
-const QUIESCE: &[Effect] = &[Effect::Notify, Effect::QuiesceAll, Effect::Drain];
+const QUIESCE: &[Effect] = &[Effect::Notify, Effect::QuiesceAll, Effect::Settle];
 const QUIESCE_AT_ONCE: &[Effect] = &[
     Effect::NotReady,
     Effect::Notify,
     Effect::QuiesceAll,
-    Effect::Drain,
+    Effect::Settle,
 ];
 const FINISH: &[Effect] = &[Effect::CloseAll, Effect::Notify];
-const FORCE: &[Effect] = &[Effect::Notify, Effect::CloseAll, Effect::Abort];
-const FORCE_FROM_NOTICE: &[Effect] = &[
+const FORCE: &[Effect] = &[
     Effect::Notify,
     Effect::Drain,
     Effect::CloseAll,
@@ -102,8 +103,8 @@ pub const TABLE: &[Transition] = {
         row(Running, StopWithNotice, Notice, NOTICE),
         row(Running, Stop, Quiesce, QUIESCE_AT_ONCE),
         row(Notice, NoticeOver, Quiesce, QUIESCE),
-        row(Notice, Escalated, Force, FORCE_FROM_NOTICE),
-        row(Notice, GraceOver, Force, FORCE_FROM_NOTICE),
+        row(Notice, Escalated, Force, FORCE),
+        row(Notice, GraceOver, Force, FORCE),
         row(Quiesce, ListenersClosed, Finish, FINISH),
         row(Quiesce, SweepOver, Finish, FINISH),
         row(Quiesce, Escalated, Force, FORCE),

@@ -76,8 +76,8 @@ pub(super) enum Accepted<C> {
 pub(super) struct Accepting<R: Runtime> {
     listener: Option<R::Listener>,
     local: Address,
-    /// How many connections its queue can hold.
-    queue: u64,
+    /// The most that a sweep takes.
+    sweep_limit: u64,
     delay: Duration,
     backing_off: Option<Pin<Box<R::Sleep>>>,
     sweeping: bool,
@@ -92,13 +92,12 @@ pub(super) struct Accepting<R: Runtime> {
 }
 
 impl<R: Runtime> Accepting<R> {
-    pub(super) fn new(listener: R::Listener, backlog: i32) -> Accepting<R> {
+    pub(super) fn new(listener: R::Listener, sweep_limit: u64) -> Accepting<R> {
         let local = listener.local().clone();
         Accepting {
             listener: Some(listener),
             local,
-            // `listen(2)` holds one more than it is told.
-            queue: u64::try_from(backlog).unwrap_or(0) + 1,
+            sweep_limit,
             delay: FIRST_DELAY,
             backing_off: None,
             sweeping: false,
@@ -136,9 +135,7 @@ impl<R: Runtime> Accepting<R> {
                 }
                 self.backing_off = None;
             }
-            if self.sweeping && self.swept >= self.queue {
-                // What was established when the stop came is accepted: a
-                // queue is first in, first out, and holds no more than this.
+            if self.sweeping && self.swept >= self.sweep_limit {
                 self.swept_out = true;
                 return Accepted::Quiet;
             }

@@ -282,6 +282,7 @@ where
                 let result = if closed { Ok(()) } else { Err(Fault) };
                 self.inputs.push_back(Input::ListenerClosed(id, result));
             }
+            Output::Settle => _ = shutdown.advance(Phase::Settling),
             Output::Drain => _ = shutdown.advance(Phase::Draining),
             Output::Abort => _ = shutdown.advance(Phase::Forcing),
             Output::RunHook(id) => {
@@ -328,7 +329,7 @@ where
             self.errors.push(error);
         }
         let living = self.common.shutdown.living().saturating_sub(1);
-        Report {
+        let report = Report {
             outcome,
             cause: self.machine.cause().unwrap_or(UNKNOWN),
             took: now.saturating_duration_since(self.asked_at.unwrap_or(now)),
@@ -339,7 +340,9 @@ where
             abandoned: balance.living,
             listeners: self.listeners.iter().map(Accepting::report).collect(),
             errors: std::mem::take(&mut self.errors),
-        }
+        };
+        debug_assert!(report.adds_up(), "S4: {report}");
+        report
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,7 +90,7 @@ pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime)
 
 pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
     let (told, ready) = mpsc::channel();
-    let notice = std::time::Duration::from_millis(400);
+    let notice = Duration::from_millis(400);
     let server = builder(runtime)
         .notice(notice)
         .on_ready(move |ready| _ = told.send(ready));
@@ -110,6 +111,39 @@ pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
     let report = server.report();
     assert_eq!(report.accepted, 2);
     assert!(report.took >= notice);
+}
+
+pub(crate) fn f17_what_is_on_its_way_is_read_while_it_settles(runtime: impl Runtime) {
+    let settle = Duration::from_secs(2);
+    let server = builder(runtime).settle(settle).bind().unwrap();
+    let server = start(server, echo);
+    let (mut idle, mut away) = (server.connect(), server.connect());
+    idle.exchange(b"served");
+    away.exchange(b"served");
+    server.shutdown.stop("now");
+    // Told, and read all the same.
+    eventually("draining", || server.shutdown.is_draining());
+    away.exchange(b"this was on its way");
+    assert_eq!((idle.rest(), away.rest()), (vec![], vec![]));
+    drop((idle, away));
+    let report = server.report();
+    assert_eq!(report.closed.drained, 2);
+    assert!(report.took >= settle);
+}
+
+pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
+    let bound = builder(runtime).sweep_limit(10).bind().unwrap();
+    let shutdown = bound.shutdown();
+    let address = first_address(&bound);
+    let clients: Vec<_> = (0..30).map(|_| Client::connect(address)).collect();
+    shutdown.stop("before the first accept");
+    let server = start(bound, echo);
+    for mut client in clients.into_iter().take(10) {
+        assert_eq!(client.rest(), b"");
+    }
+    let report = server.report();
+    assert_eq!((report.accepted, report.listeners[0].swept), (10, 10));
+    assert_eq!(report.outcome, Outcome::Clean);
 }
 
 pub(crate) fn f20_a_connection_that_never_sent_a_byte_is_idle(runtime: impl Runtime) {

@@ -71,7 +71,7 @@ pub(crate) enum Act {
 }
 
 /// Ids 0 to 2 may exist, 3 and the last never do.
-pub(crate) const ACTS: [Act; 33] = {
+pub(crate) const ACTS: [Act; 34] = {
     use Act::{Botch, Oblige, Say};
     use Input::*;
     const LAST: usize = usize::MAX;
@@ -116,6 +116,9 @@ pub(crate) const ACTS: [Act; 33] = {
         Say(HookDone(2, BAD)),
         Say(HookDone(3, BAD)),
         Say(HookDone(LAST, BAD)),
+        Say(Stop {
+            cause: Cause::Successor,
+        }),
     ]
 };
 

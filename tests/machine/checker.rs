@@ -68,6 +68,7 @@ struct Facts {
     /// When the grace ends, or ended because someone escalated.
     force_at: Duration,
     sweep_until: Duration,
+    settle_until: Duration,
     ends_by: Option<Duration>,
     deadline: Option<Duration>,
     armed: Option<Duration>,
@@ -75,6 +76,9 @@ struct Facts {
     stage: Stage,
     not_ready: bool,
     drained: bool,
+    settling: bool,
+    /// Whether it was settling when the deadline was last looked at.
+    settled_for: bool,
     aborted: bool,
     emptied: bool,
     /// Whether it waits for emptiness.
@@ -232,13 +236,20 @@ impl Checker {
                 grace,
                 notice,
                 sweep,
+                settle,
                 ..
             } = self.setup.config;
+            // Nobody has to learn of anything when a successor goes on.
+            let notice = match cause {
+                Cause::Successor => Duration::ZERO,
+                _ => notice,
+            };
             facts.stop_at = Some(facts.now);
             facts.cause = Some(cause);
             facts.force_at = facts.now.saturating_add(grace);
             let quiesce_at = facts.now.saturating_add(notice);
             facts.sweep_until = quiesce_at.saturating_add(sweep);
+            facts.settle_until = quiesce_at.saturating_add(settle);
         }
     }
 
@@ -261,8 +272,17 @@ impl Checker {
                 self.hold(new, "S14: quiesced a second time, or when closed");
             }
             Output::CloseListener(id) => self.hear_close(id),
+            Output::Settle => {
+                let first = !facts.drained && !std::mem::replace(&mut facts.settling, true);
+                let due = facts.now < facts.settle_until && facts.stage == Stage::Quiesce;
+                let shut = facts.quiesced.or(facts.closed).covers(self.listeners);
+                self.hold(first, "S14: told to settle twice, or too late");
+                self.hold(due, "S15: settles without time for it");
+                self.hold(shut, "S7: it settles, a listener is open");
+            }
             Output::Drain => {
                 let first = !std::mem::replace(&mut facts.drained, true);
+                facts.settling = false;
                 let late = facts.stage == Stage::Force;
                 let shut = facts.quiesced.or(facts.closed).covers(self.listeners);
                 self.hold(first, "S14: told the living twice");
@@ -359,7 +379,13 @@ impl Checker {
         self.hold(stopping == facts.not_ready, "S6: ready means running");
         self.hold(after.cause() == facts.cause, "S13: the first cause counts");
         let quiesced = stage >= Stage::Quiesce;
-        self.hold(facts.drained == quiesced, "S15: the living were not told");
+        let told = facts.drained || facts.settling || facts.emptied;
+        self.hold(told || !quiesced, "S15: the living were not told");
+        let settled = quiesced && facts.now >= facts.settle_until || stage == Stage::Force;
+        let told = facts.drained || facts.emptied;
+        self.hold(told || !settled, "S15: it settles for too long (F17)");
+        let early = facts.drained && !quiesced;
+        self.hold(!early, "S15: the living were told too early");
         let cut = facts.aborted || facts.emptied;
         self.hold(cut || stage != Stage::Force, "S15: force without an abort");
         let closing = facts.told.or(facts.closed);
@@ -383,7 +409,9 @@ impl Checker {
         let (deadline, ends_by) = (after.deadline(), after.ends_by());
         let end = facts.stop_at.map(|_| self.end());
         self.hold(ends_by == end, "S12, S13, S16: not the budget's end");
-        let put_off = stage == was && deadline > facts.deadline;
+        let settling = facts.settling && !facts.emptied;
+        let same = stage == was && settling == facts.settled_for;
+        let put_off = same && deadline > facts.deadline;
         self.hold(!put_off, "S12: a deadline was put off");
         let draining = Stage::Running < stage && stage < Stage::Stopped;
         let some = deadline.is_some();
@@ -394,6 +422,7 @@ impl Checker {
             self.hold(deadline <= end, "L1: a deadline beyond the end");
             self.hold(facts.armed == deadline, "L3: another timer is armed");
         }
+        self.facts.settled_for = settling;
         self.facts.deadline = deadline;
         self.facts.ends_by = ends_by;
     }
@@ -443,12 +472,15 @@ impl Facts {
             cause: None,
             force_at: Duration::MAX,
             sweep_until: Duration::MAX,
+            settle_until: Duration::MAX,
             ends_by: None,
             deadline: None,
             armed: None,
             stage: Stage::Running,
             not_ready: false,
             drained: false,
+            settling: false,
+            settled_for: false,
             aborted: false,
             emptied: false,
             awaits: false,

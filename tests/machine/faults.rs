@@ -83,6 +83,47 @@ fn f29_a_tick_too_early_changes_nothing() {
 }
 
 #[test]
+fn f17_the_idle_are_read_while_it_settles() {
+    let mut setup = plain();
+    setup.config.settle = ms(20);
+    let mut run = Run::new(setup);
+    let said = run.must(0, STOP);
+    assert!(said.contains(&Output::Settle) && !said.contains(&Output::Drain));
+    run.close_all();
+    assert_eq!(run.machine.stage(), Stage::Finish);
+    assert_eq!(run.machine.deadline(), Some(ms(20)));
+    run.at(19, Input::Tick);
+    assert_eq!(run.fresh(), []);
+    run.at(20, Input::Tick);
+    assert_eq!(run.fresh(), [Output::Drain, Output::ArmTimer(ms(100))]);
+}
+
+#[test]
+fn f17_nobody_settles_when_nobody_lives_or_force_comes() {
+    let mut setup = plain();
+    (setup.config.settle, setup.hooks) = (ms(20), 0);
+    let mut empty = Run::new(setup);
+    empty.must(0, STOP);
+    empty.close_all();
+    let said = empty.must(0, Input::Emptied);
+    assert_eq!(said, [Output::Complete(Outcome::Clean)]);
+    let mut forced = Run::new(setup);
+    forced.must(0, STOP);
+    let said = forced.must(1, Input::Escalate);
+    let place = |output| said.iter().position(|said| *said == output);
+    assert!(place(Output::Drain).is_some());
+    assert!(place(Output::Drain) < place(Output::Abort), "{said:?}");
+}
+
+#[test]
+fn f42_a_successor_needs_no_notice() {
+    let mut run = Run::new(noticed());
+    let cause = Cause::Successor;
+    let said = run.must(0, Input::Stop { cause });
+    assert!(said.contains(&Output::Notify(Stage::Quiesce)), "{said:?}");
+}
+
+#[test]
 fn f30_the_deadline_comes_in_the_same_step_as_the_stop() {
     for begin in [STOP, Input::ListenerClosed(0, BAD)] {
         let mut machine = machine(noticed());
@@ -100,12 +141,22 @@ fn f31_the_parts_have_to_fit_into_the_whole() {
         grace,
         notice,
         sweep,
+        settle: ms(0),
         force_margin: ms(0),
     };
     assert_eq!(Config::default().check(), Ok(()));
     assert_eq!(config(ms(30), ms(20), ms(10)).check(), Ok(()));
     for (notice, sweep) in [(20, 11), (21, 10), (31, 0), (0, 31)] {
         assert!(config(ms(30), ms(notice), ms(sweep)).check().is_err());
+    }
+    let config_of = config(ms(30), ms(10), ms(10));
+    for (settle, fits) in [(20, true), (21, false)] {
+        let settle = ms(settle);
+        let config = Config {
+            settle,
+            ..config_of
+        };
+        assert_eq!(config.check().is_ok(), fits);
     }
     let longest = Duration::MAX;
     assert!(config(ms(30), longest, longest).check().is_err());
@@ -136,6 +187,7 @@ fn f31_parts_that_do_not_fit_cannot_put_off_the_end() {
         let mut setup = plain();
         setup.config.notice = part;
         setup.config.sweep = part;
+        setup.config.settle = part;
         let mut run = Run::new(setup);
         run.must(0, STOP);
         run.at(100, Input::Tick);
@@ -152,6 +204,7 @@ fn f34_time_saturates() {
         grace: longest,
         notice: longest,
         sweep: longest,
+        settle: longest,
         force_margin: longest,
     };
     let mut run = Run::new(Setup { config, ..plain() });

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use lameduck::Cause;
 use lameduck::machine::{Config, Input, Outcome, Output, Stage};
 
 use crate::alphabet::{Setup, View};
@@ -34,6 +35,7 @@ pub(crate) struct Prediction {
 struct Facts {
     now: Duration,
     stop_at: Option<Duration>,
+    handed_over: bool,
     escalated_at: Option<Duration>,
     stage: Stage,
     visited: HashSet<Stage>,
@@ -105,7 +107,10 @@ impl Reference {
         let now = facts.now;
         match input {
             Input::Tick => {}
-            Input::Stop { .. } => facts.stop_at = Some(now),
+            Input::Stop { cause } => {
+                facts.stop_at = Some(now);
+                facts.handed_over = cause == Cause::Successor;
+            }
             Input::Escalate => {
                 facts.stop_at.get_or_insert(now);
                 facts.escalated_at = Some(now);
@@ -132,13 +137,20 @@ impl Reference {
         if facts.stop_at.is_none() || facts.stage == Stage::Stopped {
             return;
         }
+        let was_swept = facts.visited.contains(&Stage::Quiesce);
         self.visit(facts);
         let visited = |stage| facts.visited.contains(&stage);
         let mut say = vec![Output::SetReady(false)];
         let draining = [Stage::Notice, Stage::Quiesce, Stage::Finish, Stage::Force];
         let notified = draining.into_iter().filter(|stage| visited(*stage));
         say.extend(notified.map(Output::Notify));
-        if visited(Stage::Quiesce) || visited(Stage::Force) {
+        let Config { settle, .. } = self.setup.config;
+        let settled = facts.now >= after(facts.stop_at, &[self.notice(facts), settle]);
+        if !was_swept && visited(Stage::Quiesce) && !settled {
+            say.push(Output::Settle);
+        }
+        let told = visited(Stage::Quiesce) && settled || visited(Stage::Force);
+        if told && !facts.emptied {
             say.push(Output::Drain);
         }
         if visited(Stage::Force) && !facts.emptied {
@@ -163,12 +175,8 @@ impl Reference {
 
     /// The stage that follows from the facts, and those on the way to it.
     fn visit(&self, facts: &mut Facts) {
-        let Config {
-            notice,
-            sweep,
-            grace,
-            ..
-        } = self.setup.config;
+        let Config { sweep, grace, .. } = self.setup.config;
+        let notice = self.notice(facts);
         let now = facts.now;
         let over = |parts: &[Duration]| now >= after(facts.stop_at, parts);
         let done = facts.emptied && facts.hooks_done == self.setup.hooks;
@@ -218,13 +226,28 @@ impl Reference {
     fn deadline(&self, facts: &Facts) -> Option<Duration> {
         let config = self.setup.config;
         let force = after(facts.stop_at, &[config.grace]);
-        let stage_ends = |parts| force.min(after(facts.stop_at, parts));
+        let stage_ends = |parts: &[Duration]| force.min(after(facts.stop_at, parts));
+        let notice = self.notice(facts);
+        let told = |output| facts.said.contains(&output);
+        let settling = told(Output::Settle) && !told(Output::Drain) && !facts.emptied;
+        let settled = match settling {
+            true => after(facts.stop_at, &[notice, config.settle]),
+            false => Duration::MAX,
+        };
         match facts.stage {
             Stage::Running | Stage::Stopped => None,
-            Stage::Notice => Some(stage_ends(&[config.notice])),
-            Stage::Quiesce => Some(stage_ends(&[config.notice, config.sweep])),
-            Stage::Finish => Some(force),
+            Stage::Notice => Some(stage_ends(&[notice])),
+            Stage::Quiesce => Some(stage_ends(&[notice, config.sweep]).min(settled)),
+            Stage::Finish => Some(force.min(settled)),
             Stage::Force => Some(self.end(facts)),
+        }
+    }
+
+    /// Nobody needs one when a successor goes on.
+    fn notice(&self, facts: &Facts) -> Duration {
+        match facts.handed_over {
+            true => Duration::ZERO,
+            false => self.setup.config.notice,
         }
     }
 
@@ -248,6 +271,7 @@ impl Facts {
         Facts {
             now: Duration::ZERO,
             stop_at: None,
+            handed_over: false,
             escalated_at: None,
             stage: Stage::Running,
             visited: HashSet::new(),

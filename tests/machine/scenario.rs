@@ -37,6 +37,7 @@ pub(crate) fn plain() -> Setup {
             grace: ms(100),
             notice: ms(0),
             sweep: ms(10),
+            settle: ms(0),
             force_margin: ms(5),
         },
         listeners: 2,
@@ -126,6 +127,14 @@ impl Run {
         for _ in 0..32 {
             let (pass, act) = (Pass::Stand, Act::Oblige);
             let _ = self.take(Step { pass, act });
+        }
+    }
+
+    /// Every listener is quiet, and closed.
+    pub(crate) fn close_all(&mut self) {
+        for id in 0..2 {
+            self.must(0, Input::ListenerQuiet(id));
+            self.must(0, Input::ListenerClosed(id, Ok(())));
         }
     }
 

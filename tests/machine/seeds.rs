@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lameduck::Cause;
 use lameduck::machine::Input::{Emptied, Escalate, HookDone, ListenerClosed, Tick};
-use lameduck::machine::{Config, Outcome, Stage};
+use lameduck::machine::{Config, Input, Outcome, Stage};
 
 use crate::alphabet::Act::{self, Botch, Oblige, Say};
 use crate::alphabet::Pass::{self, *};
@@ -16,11 +17,15 @@ use crate::scenario::{BAD, STOP};
 struct Seed {
     name: &'static str,
     notice: Duration,
+    settle: Duration,
     steps: &'static [(Pass, Act)],
     ends: Result<Outcome, Stage>,
 }
 
 const STOPS: Act = Say(STOP);
+const HANDS_OVER: Act = Say(Input::Stop {
+    cause: Cause::Successor,
+});
 const NONE: Duration = DURATIONS[0];
 const SOME: Duration = DURATIONS[1];
 const GO: (Pass, Act) = (Stand, Oblige);
@@ -34,6 +39,7 @@ const fn seed(
     Seed {
         name,
         notice,
+        settle: NONE,
         steps,
         ends,
     }
@@ -42,11 +48,15 @@ const fn seed(
 // With two listeners four commands are carried out before Emptied, and with
 // two hooks two after it.
 #[rustfmt::skip]
-const SEEDS: [Seed; 15] = [
+const SEEDS: [Seed; 17] = [
     seed("clean-stop", NONE, Ok(Outcome::Clean),
         &[(Little, STOPS), GO, GO, GO, GO, GO, GO, GO]),
     seed("notice", SOME, Ok(Outcome::Clean),
         &[(Little, STOPS), (ToDeadline, Say(Tick)), GO, GO, GO, GO, GO, GO, GO]),
+    Seed { settle: SOME, ..seed("settle", NONE, Ok(Outcome::Clean),
+        &[(Little, STOPS), GO, GO, GO, GO, (ToDeadline, Say(Tick)), GO, GO, GO]) },
+    seed("successor", SOME, Ok(Outcome::Clean),
+        &[(Little, HANDS_OVER), GO, GO, GO, GO, GO, GO, GO]),
     seed("sweep-over", NONE, Ok(Outcome::Clean),
         &[(Stand, STOPS), (ToDeadline, Say(Tick)), GO, GO, GO, GO, GO, GO, GO]),
     seed("escalate-while-running", SOME, Ok(Outcome::Forced),
@@ -86,6 +96,7 @@ impl Seed {
             grace: DURATIONS[4],
             notice: self.notice,
             sweep: DURATIONS[3],
+            settle: self.settle,
             force_margin: DURATIONS[2],
         };
         let (listeners, hooks) = (2, 2);
@@ -114,6 +125,7 @@ impl Seed {
             config.grace,
             config.notice,
             config.sweep,
+            config.settle,
             config.force_margin,
         ];
         let mut bytes: Vec<u8> = parts.iter().map(|part| index(&DURATIONS, part)).collect();

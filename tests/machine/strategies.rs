@@ -10,13 +10,14 @@ use crate::alphabet::{ACTS, Act, DURATIONS, MOST, PASSES, Pass, Setup, Step};
 /// Any setup, also such as `Config::check` refuses.
 pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let time = || select(&DURATIONS);
-    let parts = (time(), time(), time(), time());
+    let parts = (time(), time(), time(), time(), time());
     (parts, 0..=MOST, 0..=MOST).prop_map(|(parts, listeners, hooks)| Setup {
         config: Config {
             grace: parts.0,
             notice: parts.1,
             sweep: parts.2,
-            force_margin: parts.3,
+            settle: parts.3,
+            force_margin: parts.4,
         },
         listeners,
         hooks,
