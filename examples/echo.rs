@@ -26,6 +26,11 @@ struct Args {
     /// The longest time that a stop may take
     #[arg(long, value_parser = humantime::parse_duration, default_value = "25s")]
     grace: Duration,
+    /// Take the sockets that are passed on (LISTEN_FDS), and restart without a
+    /// gap on SIGHUP
+    #[cfg(feature = "handover")]
+    #[arg(long)]
+    restart: bool,
     /// The runtime to serve on; default: the one that is compiled in
     #[arg(long)]
     runtime: Option<Choice>,
@@ -53,6 +58,11 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
     let mut builder = Server::builder(runtime).grace(args.grace);
     for address in args.listen {
         builder = builder.listen(address);
+    }
+    #[cfg(feature = "handover")]
+    if args.restart {
+        let restart = lameduck::handover::Restart::on(lameduck::Signal::Hangup);
+        builder = builder.restart(restart);
     }
     Ok(builder.bind()?.serve(echo).await)
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use super::{Signals, Stream};
 use crate::address::Address;
 use crate::cause::Signal;
 use crate::sync::plain::Arc;
-use crate::traits::{self, Guarantee};
+use crate::traits::{self, Guarantee, Holders, Socket};
 
 half_close!(TcpStream, UnixStream);
 
@@ -56,6 +57,19 @@ impl fmt::Debug for Listener {
     }
 }
 
+impl Listener {
+    fn new(socket: Listening) -> io::Result<Listener> {
+        Ok(Listener {
+            local: socket.local()?,
+            socket: match socket {
+                Listening::Tcp(socket) => Listening::Tcp(Arc::new(socket.into())),
+                Listening::Unix(socket, path) => Listening::Unix(Arc::new(socket.into()), path),
+            },
+            accepting: None,
+        })
+    }
+}
+
 impl traits::Listener for Listener {
     type Connection = Connection;
 
@@ -74,8 +88,12 @@ impl traits::Listener for Listener {
         Poll::Ready(accepted)
     }
 
-    fn quiesce(&mut self) -> Guarantee {
-        self.socket.quiesce()
+    fn quiesce(&mut self, holders: Holders) -> Guarantee {
+        self.socket.quiesce(holders, &self.local)
+    }
+
+    fn share(&self) -> io::Result<OwnedFd> {
+        self.socket.share()
     }
 
     fn close(self) -> io::Result<()> {
@@ -90,7 +108,7 @@ async fn accept_tcp(socket: Arc<TcpListener>) -> io::Result<(Connection, Address
 
 async fn accept_unix(socket: Arc<UnixListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.accept().await?;
-    Ok((Stream::Unix(stream), bind::unix_peer(&peer)))
+    Ok((Stream::Unix(stream), (&peer).into()))
 }
 
 impl traits::Runtime for AsyncStd {
@@ -113,23 +131,11 @@ impl traits::Runtime for AsyncStd {
     }
 
     fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        let (socket, local) = match address {
-            Address::Inet(address) => {
-                let socket = bind::tcp(*address, backlog)?;
-                let local = socket.local_addr()?.into();
-                (Listening::Tcp(Arc::new(socket.into())), local)
-            }
-            Address::Unix(path) => {
-                let (socket, path) = bind::unix(path.as_deref(), backlog)?;
-                let socket = Listening::Unix(Arc::new(socket.into()), path);
-                (socket, address.clone())
-            }
-        };
-        Ok(Listener {
-            socket,
-            local,
-            accepting: None,
-        })
+        Listener::new(bind::open(address, backlog)?)
+    }
+
+    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
+        Listener::new(bind::adopt(socket)?)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {

@@ -2,27 +2,41 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use socket2::{SockFilter, SockRef};
+use socket2::SockFilter;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::address::Address;
-use crate::traits::Guarantee;
+use crate::traits::{self, Guarantee, Holders};
 
-/// Binds and listens on TCP.
-pub(super) fn tcp(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+/// Binds and listens.
+pub(super) fn open(address: &Address, backlog: i32) -> io::Result<Listening> {
+    match address {
+        Address::Inet(address) => tcp(*address, backlog),
+        Address::Unix(path) => unix(path.as_deref(), backlog),
+    }
+}
+
+fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restart must not wait for the connections of the last run to time
     // out; a port that somebody listens on stays refused (socket(7)).
     socket.set_reuse_address(true)?;
     listen(&socket, &address.into(), backlog)?;
-    Ok(socket.into())
+    Ok(Listening::Tcp(socket.into()))
+}
+
+fn unix(path: Option<&Path>, backlog: i32) -> io::Result<Listening> {
+    let path = path.ok_or(io::ErrorKind::InvalidInput)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    listen(&socket, &SockAddr::unix(path)?, backlog)?;
+    Ok(Listening::Unix(socket.into(), Some(OwnPath::new(path)?)))
 }
 
 fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
@@ -31,40 +45,70 @@ fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
     socket.listen(backlog)
 }
 
-/// Binds and listens on a Unix socket, whose path is then ours.
-pub(super) fn unix(path: Option<&Path>, backlog: i32) -> io::Result<(UnixListener, OwnPath)> {
-    let path = path.ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let address = SockAddr::unix(path)?;
-    listen(&socket, &address, backlog)?;
-    let own = OwnPath::new(path)?;
-    Ok((socket.into(), own))
+/// Takes over what somebody else has bound.
+pub(super) fn adopt(socket: traits::Socket) -> io::Result<Listening> {
+    SockRef::from(&socket).set_nonblocking(true)?;
+    Ok(match socket {
+        traits::Socket::Tcp(socket) => Listening::Tcp(socket),
+        traits::Socket::Unix(socket) => Listening::Unix(socket, None),
+    })
 }
 
 /// A listening socket, as a runtime has it.
 #[derive(Debug)]
-pub(super) enum Listening<T, U> {
+pub(super) enum Listening<T = TcpListener, U = UnixListener> {
     Tcp(T),
-    Unix(U, OwnPath),
+    /// With its path, while that is ours to remove.
+    Unix(U, Option<OwnPath>),
 }
 
-impl<T: AsFd, U> Listening<T, U> {
+impl Listening {
+    pub(super) fn local(&self) -> io::Result<Address> {
+        Ok(match self {
+            Listening::Tcp(socket) => socket.local_addr()?.into(),
+            Listening::Unix(socket, _) => (&socket.local_addr()?).into(),
+        })
+    }
+}
+
+impl<T: AsFd, U: AsFd> Listening<T, U> {
     /// See [`Listener::quiesce`](crate::traits::Listener::quiesce).
-    pub(super) fn quiesce(&mut self) -> Guarantee {
+    pub(super) fn quiesce(&mut self, holders: Holders, local: &Address) -> Guarantee {
+        let guarantee = match holders {
+            Holders::Alone | Holders::Others => Guarantee::Sweep,
+            Holders::Successor => Guarantee::Handoff,
+        };
         match self {
-            Listening::Tcp(socket) => drop_new_handshakes(socket),
+            Listening::Tcp(socket) if holders == Holders::Alone => drop_new_handshakes(socket),
+            Listening::Tcp(_) => guarantee,
             Listening::Unix(_, path) => {
-                remove(path);
-                Guarantee::Sweep
+                match (holders, local) {
+                    // An heir, once alone, is the owner.
+                    (Holders::Alone, Address::Unix(Some(local))) if path.is_none() => {
+                        *path = OwnPath::new(local).ok();
+                    }
+                    (Holders::Alone, _) => {}
+                    _ => path.iter_mut().for_each(OwnPath::leave),
+                }
+                path.iter_mut().for_each(remove);
+                guarantee
             }
+        }
+    }
+
+    /// See [`Listener::share`](crate::traits::Listener::share).
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        match self {
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Listening::Unix(socket, _) => socket.as_fd().try_clone_to_owned(),
         }
     }
 
     /// See [`Listener::close`](crate::traits::Listener::close).
     pub(super) fn close(self) -> io::Result<()> {
         match self {
-            Listening::Tcp(_) => Ok(()),
-            Listening::Unix(_, mut path) => path.remove(),
+            Listening::Unix(_, Some(mut path)) => path.remove(),
+            Listening::Tcp(_) | Listening::Unix(_, None) => Ok(()),
         }
     }
 }
@@ -111,11 +155,6 @@ fn remove(path: &mut OwnPath) {
     }
 }
 
-/// The address of the peer of a Unix socket.
-pub(super) fn unix_peer(peer: &UnixSocketAddr) -> Address {
-    Address::Unix(peer.as_pathname().map(Path::to_owned))
-}
-
 /// The path of a Unix socket that we bound. It is removed when the listener
 /// closes or is dropped, but only while it is still the one that we made: a
 /// successor may have put its own there (F10).
@@ -133,6 +172,11 @@ impl OwnPath {
             inode: inode(path)?,
             removed: false,
         })
+    }
+
+    /// Leaves the path to others.
+    fn leave(&mut self) {
+        self.removed = true;
     }
 
     /// Removes the path: from now on nobody can connect. Once.

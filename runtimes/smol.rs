@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,7 @@ use super::stream::half_close;
 use super::{Signals, Stream};
 use crate::address::Address;
 use crate::cause::Signal;
-use crate::traits::{self, Guarantee};
+use crate::traits::{self, Guarantee, Holders, Socket};
 
 half_close!(TcpStream, UnixStream);
 
@@ -43,6 +44,18 @@ pub struct Listener {
     local: Address,
 }
 
+impl Listener {
+    fn new(socket: Listening) -> io::Result<Listener> {
+        Ok(Listener {
+            local: socket.local()?,
+            socket: match socket {
+                Listening::Tcp(socket) => Listening::Tcp(Async::new(socket)?),
+                Listening::Unix(socket, path) => Listening::Unix(Async::new(socket)?, path),
+            },
+        })
+    }
+}
+
 impl traits::Listener for Listener {
     type Connection = Connection;
 
@@ -67,8 +80,12 @@ impl traits::Listener for Listener {
         }
     }
 
-    fn quiesce(&mut self) -> Guarantee {
-        self.socket.quiesce()
+    fn quiesce(&mut self, holders: Holders) -> Guarantee {
+        self.socket.quiesce(holders, &self.local)
+    }
+
+    fn share(&self) -> io::Result<OwnedFd> {
+        self.socket.share()
     }
 
     fn close(self) -> io::Result<()> {
@@ -84,7 +101,7 @@ fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> 
 fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
     let stream = Async::new(stream)?.into();
-    Ok((Stream::Unix(stream), bind::unix_peer(&peer)))
+    Ok((Stream::Unix(stream), (&peer).into()))
 }
 
 /// Completes at a time; see [`Runtime::sleep_until`](traits::Runtime::sleep_until).
@@ -118,20 +135,11 @@ impl traits::Runtime for Smol {
     }
 
     fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        Ok(match address {
-            Address::Inet(address) => {
-                let socket = bind::tcp(*address, backlog)?;
-                let local = socket.local_addr()?.into();
-                let socket = Listening::Tcp(Async::new(socket)?);
-                Listener { socket, local }
-            }
-            Address::Unix(path) => {
-                let (socket, path) = bind::unix(path.as_deref(), backlog)?;
-                let socket = Listening::Unix(Async::new(socket)?, path);
-                let local = address.clone();
-                Listener { socket, local }
-            }
-        })
+        Listener::new(bind::open(address, backlog)?)
+    }
+
+    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
+        Listener::new(bind::adopt(socket)?)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {

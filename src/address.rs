@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The address of a listener or of a peer.
@@ -27,6 +28,12 @@ pub enum Address {
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         Address::Inet(address)
+    }
+}
+
+impl From<&UnixAddr> for Address {
+    fn from(address: &UnixAddr) -> Address {
+        Address::Unix(address.as_pathname().map(Path::to_owned))
     }
 }
 

@@ -75,6 +75,9 @@ mod address;
 mod cause;
 mod connection;
 pub mod gate;
+#[cfg(feature = "handover")]
+#[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
+pub mod handover;
 pub mod machine;
 pub mod report;
 #[path = "../runtimes/mod.rs"]

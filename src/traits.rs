@@ -6,6 +6,9 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -49,6 +52,8 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Guarantee {
+    /// A successor holds the same socket and accepts from its queue.
+    Handoff,
     /// No handshake could begin any more; those under way were let come to
     /// their end, and were accepted before the close.
     SynFilter,
@@ -62,10 +67,82 @@ pub enum Guarantee {
 impl fmt::Display for Guarantee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Guarantee::Handoff => "Handoff",
             Guarantee::SynFilter => "SynFilter",
             Guarantee::Sweep => "Sweep",
             Guarantee::None => "None",
         })
+    }
+}
+
+/// Who else may hold a listening socket, which descriptors in other processes
+/// share with all that is set on it.
+///
+/// ```
+/// use lameduck::traits::Holders;
+///
+/// // What one of several holders may not do: change the socket for the others.
+/// assert_ne!(Holders::Alone, Holders::Others);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holders {
+    /// Nobody: the socket ends with its close.
+    Alone,
+    /// Maybe the one who passed it on, such as a supervisor.
+    Others,
+    /// A successor, which accepts from now on.
+    Successor,
+}
+
+/// A listening socket that somebody else has bound.
+///
+/// ```
+/// use lameduck::traits::Socket;
+///
+/// let socket = Socket::from(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// assert!(socket.local()?.to_string().starts_with("127.0.0.1:"));
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Socket {
+    /// For TCP.
+    Tcp(TcpListener),
+    /// For Unix sockets.
+    Unix(UnixListener),
+}
+
+impl Socket {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local(&self) -> io::Result<Address> {
+        Ok(match self {
+            Socket::Tcp(socket) => socket.local_addr()?.into(),
+            Socket::Unix(socket) => (&socket.local_addr()?).into(),
+        })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl From<TcpListener> for Socket {
+    fn from(socket: TcpListener) -> Socket {
+        Socket::Tcp(socket)
+    }
+}
+
+impl From<UnixListener> for Socket {
+    fn from(socket: UnixListener) -> Socket {
+        Socket::Unix(socket)
     }
 }
 
@@ -92,9 +169,19 @@ pub trait Listener: Send + Unpin + 'static {
     /// Lets no new connection begin, as far as the system can, and says which
     /// guarantee a sweep and a close will have from now on. Called once.
     ///
-    /// Must not lose what is in the queue, and must not touch other holders of
-    /// the same socket: no `shutdown(2)` on a listener (F4).
-    fn quiesce(&mut self) -> Guarantee;
+    /// Must not lose what is in the queue, and must leave other `holders` of
+    /// the same socket as they are: no filter and no `shutdown(2)` on what they
+    /// share (F4), and no path taken from under a successor (F10). With a
+    /// successor there is nothing to sweep: `Handoff`.
+    fn quiesce(&mut self, holders: Holders) -> Guarantee;
+
+    /// Another descriptor of the same socket, for a successor.
+    ///
+    /// # Errors
+    /// Those of the operating system; `Unsupported` unless it is implemented.
+    fn share(&self) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Closes this holder's descriptor, at once.
     ///
@@ -160,6 +247,16 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// # Errors
     /// Those of the operating system.
     fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener>;
+
+    /// Takes over a socket that somebody else has bound, and may still hold:
+    /// to drop the listener must not take its path away.
+    ///
+    /// # Errors
+    /// Those of the operating system; `Unsupported` unless it is implemented.
+    fn adopt(&self, socket: Socket) -> io::Result<Self::Listener> {
+        drop(socket);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Catches `signals` from now on.
     ///

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::address::Address;
 use crate::report::ListenerReport;
-use crate::traits::{ConnectionOf, Guarantee, Listener, Runtime};
+use crate::traits::{ConnectionOf, Guarantee, Holders, Listener, Runtime};
 
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
@@ -73,8 +73,21 @@ pub(super) enum Accepted<C> {
     Waiting,
 }
 
+/// Where a listener came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was bound by us.
+    Bound,
+    /// It was given to the builder.
+    Adopted,
+    /// It was passed on by a supervisor or a predecessor.
+    #[cfg(feature = "handover")]
+    Inherited,
+}
+
 pub(super) struct Accepting<R: Runtime> {
     listener: Option<R::Listener>,
+    origin: Origin,
     local: Address,
     /// The most that a sweep takes.
     sweep_limit: u64,
@@ -92,10 +105,11 @@ pub(super) struct Accepting<R: Runtime> {
 }
 
 impl<R: Runtime> Accepting<R> {
-    pub(super) fn new(listener: R::Listener, sweep_limit: u64) -> Accepting<R> {
+    pub(super) fn new(listener: R::Listener, origin: Origin, sweep_limit: u64) -> Accepting<R> {
         let local = listener.local().clone();
         Accepting {
             listener: Some(listener),
+            origin,
             local,
             sweep_limit,
             delay: FIRST_DELAY,
@@ -112,6 +126,23 @@ impl<R: Runtime> Accepting<R> {
 
     pub(super) fn local(&self) -> &Address {
         &self.local
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Another descriptor of the same socket.
+    #[cfg(feature = "handover")]
+    pub(super) fn share(&self) -> io::Result<std::os::fd::OwnedFd> {
+        match &self.listener {
+            Some(listener) => listener.share(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     pub(super) fn is_sweeping(&self) -> bool {
@@ -135,7 +166,9 @@ impl<R: Runtime> Accepting<R> {
                 }
                 self.backing_off = None;
             }
-            if self.sweeping && self.swept >= self.sweep_limit {
+            // The queue is the successor's.
+            let handed_over = self.guarantee == Guarantee::Handoff;
+            if self.sweeping && (handed_over || self.swept >= self.sweep_limit) {
                 self.swept_out = true;
                 return Accepted::Quiet;
             }
@@ -197,9 +230,9 @@ impl<R: Runtime> Accepting<R> {
     }
 
     /// Begins the sweep, at once also while backing off.
-    pub(super) fn quiesce(&mut self) {
+    pub(super) fn quiesce(&mut self, holders: Holders) {
         if let Some(listener) = &mut self.listener {
-            self.guarantee = listener.quiesce();
+            self.guarantee = listener.quiesce(holders);
             self.sweeping = true;
             self.backing_off = None;
             self.delay = FIRST_DELAY;

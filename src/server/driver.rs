@@ -1,6 +1,10 @@
 //! The driver: tells the machine what happens, and does what it says.
 //! It decides nothing.
 
+#[cfg_attr(feature = "handover", path = "driver/handover.rs")]
+#[cfg_attr(not(feature = "handover"), path = "driver/alone.rs")]
+mod handover;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -12,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, trace, warn};
 
+pub(super) use self::handover::Handover;
 use super::accept::{Accepted, Accepting};
 use super::task::{self, Common};
 use super::{Hook, Server};
@@ -53,6 +58,7 @@ pub struct Serve<R: Runtime, H> {
     door: Guard,
     errors: Vec<String>,
     outcome: Option<Outcome>,
+    handover: Handover,
 }
 
 impl<R, H, F> Serve<R, H>
@@ -71,6 +77,7 @@ where
             hooks,
             on_ready,
             door,
+            handover,
         } = server;
         let shutdown = &common.shutdown;
         Serve {
@@ -94,11 +101,12 @@ where
             door,
             errors: Vec::new(),
             outcome: None,
+            handover,
         }
     }
 
     fn begin(&mut self) {
-        if !self.begun {
+        if !self.begun && self.may_begin() && self.common.shutdown.is_ready() {
             self.begun = true;
             for listener in &self.listeners {
                 info!("listening on {}", listener.local());
@@ -110,6 +118,7 @@ where
     /// Polls each source once; true when one of them had news.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let mut news = self.poll_signals(cx);
+        news |= self.poll_handover(cx);
         news |= self.poll_gate(cx);
         news |= self.poll_timer(cx);
         for id in 0..self.listeners.len() {
@@ -133,6 +142,9 @@ where
             }
             Poll::Ready(Some(signal)) => {
                 info!("received {signal}");
+                if self.is_restart(signal) {
+                    return true;
+                }
                 self.signals_seen += 1;
                 match self.signals_seen {
                     1 => self.common.shutdown.stop(signal),
@@ -149,6 +161,7 @@ where
         if is_ready(&mut self.asked, cx) {
             let cause = self.common.shutdown.cause().unwrap_or(UNKNOWN);
             self.asked_at = Some(self.common.runtime.now());
+            self.handover.call_off();
             self.feed(Input::Stop { cause });
             news = true;
         }
@@ -178,6 +191,10 @@ where
 
     fn poll_listener(&mut self, id: usize, cx: &mut Context<'_>) -> bool {
         let mut news = false;
+        let sweeping = self.listeners[id].is_sweeping();
+        if !sweeping && !self.handover.is_our_turn() {
+            return false;
+        }
         while self.may_accept(id, cx) {
             let runtime = &self.common.runtime;
             match self.listeners[id].poll(runtime, &mut self.errors, cx) {
@@ -273,14 +290,25 @@ where
         match output {
             Output::SetReady(ready) => {
                 shutdown.advance(Phase::Notice);
-                self.set_ready(ready);
+                // Who was never ready, or has a successor that is, has no news.
+                if self.begun && !self.handover.is_handed_over() {
+                    self.set_ready(ready);
+                }
             }
             Output::Notify(stage) => self.notify(stage),
-            Output::Quiesce(id) => self.listeners[id].quiesce(),
+            Output::Quiesce(id) => {
+                let origin = self.listeners[id].origin();
+                let holders = self.handover.holders(id, origin);
+                self.listeners[id].quiesce(holders);
+            }
             Output::CloseListener(id) => {
                 let closed = self.listeners[id].close(&mut self.errors);
                 let result = if closed { Ok(()) } else { Err(Fault) };
                 self.inputs.push_back(Input::ListenerClosed(id, result));
+                if self.listeners.iter().all(Accepting::is_closed) {
+                    let origins = self.listeners.iter().map(Accepting::origin);
+                    self.handover.leave(origins);
+                }
             }
             Output::Settle => _ = shutdown.advance(Phase::Settling),
             Output::Drain => _ = shutdown.advance(Phase::Draining),
@@ -369,6 +397,7 @@ where
         let this = &mut *self;
         this.begin();
         while this.turn(cx) {
+            this.begin();
             if let Some(outcome) = this.outcome {
                 let report = this.report(outcome);
                 this.common.shutdown.advance(Phase::Stopped);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use lameduck::machine::Outcome;
-use lameduck::traits::Guarantee;
+use lameduck::traits::{Guarantee, Holders};
 use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
@@ -81,8 +81,8 @@ impl<L: Listener> Listener for FaultyListener<L> {
         }
     }
 
-    fn quiesce(&mut self) -> Guarantee {
-        self.inner.quiesce()
+    fn quiesce(&mut self, holders: Holders) -> Guarantee {
+        self.inner.quiesce(holders)
     }
 
     fn close(self) -> io::Result<()> {

@@ -1,0 +1,117 @@
+//! Listening sockets that pass from one process to the next.
+//!
+//! A supervisor such as systemd binds the sockets and passes them on
+//! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::inherit`]. A server that is
+//! to be replaced starts its successor with its own sockets: see
+//! [`Builder::restart`].
+//!
+//! # A restart without a gap
+//! 1. On the signal, the server starts its successor, which inherits the
+//!    listening sockets, and goes on serving.
+//! 2. The successor binds and gets ready. When it begins to serve, it says so,
+//!    and waits. Until then it accepts nothing.
+//! 3. The server tells it to go, closes its own descriptors of the sockets,
+//!    and drains. Whoever is in the accept queue is accepted by the successor:
+//!    the queue belongs to the socket, and that was open all the time.
+//!
+//! A successor that cannot be started, ends, or is not ready in time is logged
+//! and ended, and the server serves on as if nothing had been asked; so it does
+//! when the stop comes first. When the server dies on the way, the successor
+//! serves (F42).
+//!
+//! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor
+//! say who is in charge: `MAINPID=` beside `READY=1`, from
+//! [`Builder::on_ready`].
+//!
+//! [`Builder::inherit`]: crate::Builder::inherit
+//! [`Builder::restart`]: crate::Builder::restart
+//! [`Builder::on_ready`]: crate::Builder::on_ready
+
+mod inherited;
+mod predecessor;
+mod successor;
+
+use std::ffi::OsString;
+use std::path::{Path, absolute};
+use std::time::Duration;
+
+pub(crate) use self::inherited::Inherited;
+pub(crate) use self::predecessor::Predecessor;
+pub(crate) use self::successor::Successor;
+use crate::cause::Signal;
+
+/// The name of the channel between the two, among the inherited descriptors.
+const CHANNEL: &str = "lameduck-predecessor";
+
+/// What the predecessor says: serve.
+const GO: u8 = b'g';
+/// What the predecessor says: it serves on itself.
+const STAY: u8 = b's';
+/// What the predecessor says at last: nobody else holds the sockets.
+const ALONE: u8 = b'a';
+/// What the successor says, before a sign for each socket, and a line's end.
+const READY: &[u8] = b"ready ";
+/// The sign of a socket that the successor serves.
+const TAKEN: u8 = b'+';
+/// The sign of a socket that it has no use for.
+const LEFT: u8 = b'-';
+
+/// How a server starts its successor; see [`Builder::restart`].
+///
+/// ```
+/// use lameduck::Signal;
+/// use lameduck::handover::Restart;
+/// use std::time::Duration;
+///
+/// // The same program with the same arguments:
+/// let again = Restart::on(Signal::Hangup).ready_within(Duration::from_secs(5));
+/// // another one:
+/// let next = Restart::on(Signal::Hangup).command(["/opt/next/server", "--verbose"]);
+/// # drop((again, next));
+/// ```
+///
+/// [`Builder::restart`]: crate::Builder::restart
+#[derive(Clone, Debug)]
+pub struct Restart {
+    pub(crate) signal: Signal,
+    command: Vec<OsString>,
+    ready_within: Duration,
+}
+
+impl Restart {
+    /// Restarts on this signal, which does not stop the server then. The
+    /// command is the one that this process was started with; what its path
+    /// leads to is looked up anew each time.
+    pub fn on(signal: Signal) -> Restart {
+        let mut command: Vec<_> = std::env::args_os().collect();
+        if let Some(program) = command.first_mut() {
+            let path = Path::new(program);
+            // Without a slash it is looked for in PATH. With one it is made
+            // absolute now, as the working directory may change.
+            if path.components().count() > 1 {
+                if let Ok(path) = absolute(path) {
+                    *program = path.into();
+                }
+            }
+        }
+        Restart {
+            signal,
+            command,
+            ready_within: Duration::from_secs(30),
+        }
+    }
+
+    /// The program and its arguments. It has to take over what it inherits,
+    /// with [`Builder::inherit`](crate::Builder::inherit) or
+    /// [`Builder::restart`](crate::Builder::restart).
+    pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.command = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The longest time until the successor begins to serve. Default: 30 s.
+    pub fn ready_within(mut self, time: Duration) -> Self {
+        self.ready_within = time;
+        self
+    }
+}

@@ -1,0 +1,170 @@
+//! The one after us, seen from its predecessor.
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::process::Command;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+use futures::channel::oneshot;
+
+use super::{ALONE, CHANNEL, GO, READY, Restart, STAY, TAKEN};
+
+/// Which of the sockets the successor serves, or why there is none.
+type Answer = Result<Vec<bool>, String>;
+
+/// A process that is to serve in our place.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    channel: UnixStream,
+    answer: oneshot::Receiver<Answer>,
+    goes: bool,
+}
+
+impl Successor {
+    /// Starts it, with these sockets.
+    pub(crate) fn start(restart: &Restart, sockets: Vec<OwnedFd>) -> io::Result<Successor> {
+        let (channel, theirs) = UnixStream::pair()?;
+        let reader = channel.try_clone()?;
+        let (count, within) = (sockets.len(), restart.ready_within);
+        let command = command(restart, sockets, theirs)?;
+        let (tell, answer) = oneshot::channel();
+        let name = "lameduck-successor".to_owned();
+        // Once in a long while: a thread is what every runtime has, and to
+        // start a process and to wait for it both block.
+        thread::Builder::new().name(name).spawn(move || {
+            attend(command, reader, count, within, tell);
+        })?;
+        Ok(Successor {
+            channel,
+            answer,
+            goes: false,
+        })
+    }
+
+    /// Whether it is ready; once.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        let gone = "its thread is gone";
+        let answer = Pin::new(&mut self.answer).poll(cx);
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(gone.to_owned())))
+    }
+
+    /// Lets it serve. From now on nothing brings us back.
+    pub(crate) fn go(&mut self) -> io::Result<()> {
+        self.channel.write_all(&[GO])?;
+        self.goes = true;
+        Ok(())
+    }
+
+    /// Tells it that the sockets are its own: we have closed ours, and nobody
+    /// else had them.
+    pub(crate) fn leave_alone(mut self) {
+        // If it is gone, nobody wants to know.
+        let _ = self.channel.write_all(&[ALONE]);
+    }
+}
+
+impl Drop for Successor {
+    /// Calls off what has not come to its end.
+    fn drop(&mut self) {
+        if !self.goes {
+            let _ = self.channel.write_all(&[STAY]);
+            // Wakes the thread, which ends the process and waits for that.
+            let _ = self.channel.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn command(
+    restart: &Restart,
+    sockets: Vec<OwnedFd>,
+    channel: UnixStream,
+) -> io::Result<Command> {
+    let mut words = restart.command.iter();
+    let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut names = vec!["lameduck"; sockets.len()];
+    names.push(CHANNEL);
+    let passed = sockets.into_iter().chain([channel.into()]);
+    // sd_listen_fds(3): they begin behind the standard streams.
+    let mappings = passed.zip(3..).map(|(parent_fd, child_fd)| FdMapping {
+        parent_fd,
+        child_fd,
+    });
+    let mut command = Command::new(program);
+    command
+        .args(words)
+        .env("LISTEN_FDS", names.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
+        // Nobody knows it before the child lives; it may be left out.
+        .env_remove("LISTEN_PID")
+        .fd_mappings(mappings.collect())
+        .map_err(io::Error::other)?;
+    Ok(command)
+}
+
+/// Looks after the process: until it is ready, and then until it ends.
+fn attend(
+    mut command: Command,
+    channel: UnixStream,
+    sockets: usize,
+    within: Duration,
+    tell: oneshot::Sender<Answer>,
+) {
+    let spawned = command.spawn();
+    // With it go our copies of all that the process inherits (F6).
+    drop(command);
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            let _ = tell.send(Err(format!("it cannot be started: {error}")));
+            return;
+        }
+    };
+    match await_ready(channel, sockets, within) {
+        Ok(taken) => _ = tell.send(Ok(taken)),
+        Err(why) => {
+            // It has accepted nobody, so nobody is lost with it. One that has
+            // ended by itself says why in its status.
+            let _ = child.kill();
+            let status = child.wait().map_or(String::new(), |s| format!(" ({s})"));
+            let _ = tell.send(Err(format!("{why}{status}")));
+        }
+    }
+    // If it ends before us, it is not to stay as a zombie.
+    let _ = child.wait();
+}
+
+fn await_ready(channel: UnixStream, sockets: usize, within: Duration) -> Answer {
+    let late = || format!("it was not ready within {within:?}, and was killed");
+    let begun = Instant::now();
+    let mut said = Vec::new();
+    while said.last() != Some(&b'\n') && said.len() < READY.len() + sockets + 1 {
+        let left = within.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(late());
+        }
+        let mut word = [0];
+        let read = channel.set_read_timeout(Some(left));
+        match read.and_then(|()| (&channel).read(&mut word)) {
+            Ok(0) => return Err("it ended before it was ready".to_owned()),
+            Ok(_) => said.push(word[0]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(late()),
+                io::ErrorKind::Interrupted => {}
+                _ => return Err(format!("it cannot be heard: {error}")),
+            },
+        }
+    }
+    let signs = said.strip_prefix(READY).unwrap_or_default();
+    let taken: Vec<_> = signs.iter().map(|sign| *sign == TAKEN).collect();
+    match taken.get(..sockets) {
+        Some(taken) => Ok(taken.to_vec()),
+        None => Err("it does not speak as a server of this library".to_owned()),
+    }
+}
