@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use futures::channel::oneshot;
+use log::info;
 
 use super::{ALONE, CHANNEL, GO, READY, Restart, STAY, TAKEN};
 
@@ -126,6 +127,7 @@ fn attend(
             return;
         }
     };
+    info!("the successor is process {}", child.id());
     match await_ready(channel, sockets, within) {
         Ok(taken) => _ = tell.send(Ok(taken)),
         Err(why) => {
@@ -161,10 +163,52 @@ fn await_ready(channel: UnixStream, sockets: usize, within: Duration) -> Answer 
             },
         }
     }
-    let signs = said.strip_prefix(READY).unwrap_or_default();
-    let taken: Vec<_> = signs.iter().map(|sign| *sign == TAKEN).collect();
-    match taken.get(..sockets) {
-        Some(taken) => Ok(taken.to_vec()),
+    let signs = said
+        .strip_prefix(READY)
+        .and_then(|signs| signs.get(..sockets));
+    match signs {
+        Some(signs) => Ok(signs.iter().map(|sign| *sign == TAKEN).collect()),
         None => Err("it does not speak as a server of this library".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::cause::Signal;
+
+    /// What a shell script that is no server comes to; its channel is
+    /// descriptor 3.
+    fn answer(script: &str, within: Duration) -> String {
+        let restart = Restart::on(Signal::Hangup).command(["/bin/sh", "-c", script]);
+        let restart = restart.ready_within(within);
+        let mut successor = Successor::start(&restart, Vec::new()).unwrap();
+        let answer = block_on(poll_fn(|cx| successor.poll_answer(cx)));
+        answer.unwrap_err()
+    }
+
+    #[test]
+    fn f42_a_successor_that_is_late_is_killed() {
+        let why = answer("exec sleep 1000", Duration::from_millis(50));
+        assert!(why.contains("not ready within 50ms"), "{why}");
+        assert!(why.contains("signal: 9"), "{why}");
+    }
+
+    #[test]
+    fn f42_a_successor_that_ends_or_babbles_is_none() {
+        let long = Duration::from_secs(20);
+        let why = answer("exit 3", long);
+        assert!(
+            why.contains("ended before it was ready (exit status: 3)"),
+            "{why}"
+        );
+        let why = answer("echo hello there >&3; exec sleep 1000", long);
+        assert!(why.contains("does not speak"), "{why}");
+        let why = answer("echo 'ready' >&3; exec sleep 1000", long);
+        assert!(why.contains("does not speak"), "{why}");
     }
 }

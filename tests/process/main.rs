@@ -8,6 +8,8 @@
 
 mod kit;
 mod refused;
+#[cfg(feature = "handover")]
+mod restart;
 mod signals;
 
 /// Makes each test once for every runtime.
@@ -18,6 +20,19 @@ macro_rules! suite {
         #[cfg(feature = "async-std")]
         mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
     };
+}
+
+#[cfg(feature = "handover")]
+mod handover {
+    suite! {
+        restart:
+            f42_restarts_under_a_storm_lose_nothing,
+            f42_a_successor_that_fails_leaves_the_old_one_serving,
+            f42_a_stop_during_the_restart_ends_both,
+            f42_without_a_word_the_successor_serves,
+            f10_a_path_is_left_to_the_successor,
+            f4_a_supervisors_socket_outlives_the_server;
+    }
 }
 
 suite! {

@@ -136,7 +136,7 @@ impl<R: Runtime, H> Serve<R, H> {
             .and_then(|sockets| Successor::start(restart, sockets));
         match started {
             Ok(successor) => {
-                info!("restarting on {signal}: waiting for the successor");
+                info!("restarting on {signal}: starting the successor");
                 self.handover.successor = Some(successor);
             }
             Err(error) => error!("the restart failed, serving on: {error}"),

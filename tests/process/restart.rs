@@ -1,0 +1,352 @@
+//! Restart without a gap, and sockets from a supervisor.
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::kit::{LONG, connect, echo, exchange, rest, wait};
+
+/// A server and its successors, which share one log.
+struct Chain {
+    first: Child,
+    /// Whoever serves, and its listening address.
+    serving: Pid,
+    address: String,
+    lines: mpsc::Receiver<String>,
+    log: Option<JoinHandle<String>>,
+    started: Vec<Pid>,
+}
+
+impl Chain {
+    fn start(runtime: &str, listen: &str) -> Chain {
+        Chain::spawn(Command::new(echo(runtime)).args([
+            "--runtime",
+            runtime,
+            "--listen",
+            listen,
+        ]))
+    }
+
+    fn spawn(command: &mut Command) -> Chain {
+        let command = command.arg("--restart").stderr(Stdio::piped());
+        let mut first = command.spawn().expect("spawn");
+        let stderr = BufReader::new(first.stderr.take().expect("piped"));
+        let (told, lines) = mpsc::channel();
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                log.push_str(&line);
+                log.push('\n');
+                let _ = told.send(line);
+            }
+            log
+        });
+        let serving = Pid::from_child(&first);
+        let mut chain = Chain {
+            first,
+            serving,
+            address: String::new(),
+            lines,
+            log: Some(log),
+            started: vec![serving],
+        };
+        chain.address = chain.hear("listening on ");
+        chain
+    }
+
+    /// Waits for a line, and gives what follows these words in it.
+    fn hear(&self, words: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(LONG).expect(words);
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.serving, signal).expect("kill");
+    }
+
+    fn hear_successor(&mut self) -> Pid {
+        let pid = self
+            .hear("the successor is process ")
+            .parse()
+            .expect("a pid");
+        let pid = Pid::from_raw(pid).expect("a pid");
+        self.started.push(pid);
+        pid
+    }
+
+    /// One restart, until the successor serves and the other one is gone.
+    fn restart(&mut self) {
+        self.signal(Signal::HUP);
+        self.serving = self.hear_successor();
+        // In this order or in the other.
+        let (mut listens, mut stopped) = (false, false);
+        while !(listens && stopped) {
+            let line = self.lines.recv_timeout(LONG).expect("a restart");
+            listens |= line.contains("listening on ") && !line.contains("stopping");
+            stopped |= line.contains("stopped clean");
+        }
+    }
+
+    fn socket_address(&self) -> SocketAddr {
+        self.address.parse().expect("an address")
+    }
+
+    /// Stops whoever serves; the log of all, once all of them are gone.
+    fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        self.log()
+    }
+
+    fn log(&mut self) -> String {
+        assert!(wait(&mut self.first).success());
+        self.log.take().expect("once").join().expect("log")
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        if self.log.is_some() {
+            for pid in &self.started {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+        }
+        let _ = self.first.wait();
+    }
+}
+
+/// Connects, speaks and leaves, again and again; the number of exchanges.
+fn come_and_go(address: SocketAddr, over: &AtomicBool) -> u64 {
+    let mut exchanges = 0;
+    while !over.load(Ordering::Relaxed) {
+        let mut stream = connect(address);
+        exchange(&mut stream, b"come and go");
+        drop(stream);
+        exchanges += 1;
+    }
+    exchanges
+}
+
+/// Speaks on one connection until the server ends it; each message that was
+/// sent before that is answered, or was sent after it.
+fn stay(address: SocketAddr, over: &AtomicBool) -> u64 {
+    let mut exchanges = 0;
+    while !over.load(Ordering::Relaxed) {
+        let mut stream = connect(address);
+        while !over.load(Ordering::Relaxed) && answered(&mut stream) {
+            exchanges += 1;
+        }
+    }
+    exchanges
+}
+
+/// False when the server had ended the connection, in order.
+fn answered(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 4];
+    stream.write_all(b"stay").expect("no reset");
+    match stream.read_exact(&mut answer) {
+        Ok(()) => answer == *b"stay",
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn f42_restarts_under_a_storm_lose_nothing(runtime: &str) {
+    let mut chain = Chain::start(runtime, "127.0.0.1:0");
+    let address = chain.socket_address();
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|id| {
+            let over = over.clone();
+            let client = if id % 2 == 0 { come_and_go } else { stay };
+            thread::spawn(move || client(address, &over))
+        })
+        .collect();
+    for _ in 0..3 {
+        chain.restart();
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        // None was refused, none was reset: else it has panicked.
+        assert!(client.join().expect("a loss") > 0);
+    }
+    let log = chain.stop();
+    assert_eq!(log.matches("closed with Handoff").count(), 3, "{log}");
+    assert_eq!(log.matches("stopped clean").count(), 4, "{log}");
+}
+
+/// A folder with a program `server` that can be replaced.
+fn replaceable(runtime: &str, name: &str) -> (PathBuf, PathBuf) {
+    let name = format!("lameduck-{name}-{runtime}-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    let program = folder.join("server");
+    symlink(echo(runtime), &program).expect("a link");
+    (folder, program)
+}
+
+fn replace(program: &PathBuf, script: &str) {
+    fs::remove_file(program).expect("remove");
+    fs::write(program, script).expect("write");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("mode");
+}
+
+fn start_replaceable(runtime: &str, program: &PathBuf) -> Chain {
+    let mut command = Command::new(program);
+    Chain::spawn(command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]))
+}
+
+pub(crate) fn f42_a_successor_that_fails_leaves_the_old_one_serving(runtime: &str) {
+    let (folder, program) = replaceable(runtime, "fails");
+    let mut chain = start_replaceable(runtime, &program);
+    let mut client = connect(chain.socket_address());
+    exchange(&mut client, b"before");
+
+    replace(&program, "#!/bin/sh\nexit 7\n");
+    chain.signal(Signal::HUP);
+    chain.hear_successor();
+    let why = chain.hear("the restart failed, serving on: ");
+    assert!(why.contains("exit status: 7"), "{why}");
+    exchange(&mut client, b"after one that ends");
+
+    fs::remove_file(&program).expect("remove");
+    chain.signal(Signal::HUP);
+    let why = chain.hear("the restart failed, serving on: ");
+    assert!(why.contains("cannot be started"), "{why}");
+    exchange(&mut client, b"after one that is not there");
+
+    // In the end one that works.
+    symlink(echo(runtime), &program).expect("a link");
+    let address = chain.socket_address();
+    let before = thread::spawn(move || rest(client));
+    chain.restart();
+    assert_eq!(before.join().expect("an orderly end"), b"");
+    exchange(&mut connect(address), b"from the successor");
+    chain.stop();
+    fs::remove_dir_all(folder).expect("clean up");
+}
+
+pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {
+    let (folder, program) = replaceable(runtime, "hangs");
+    let mut chain = start_replaceable(runtime, &program);
+    let mut client = connect(chain.socket_address());
+    exchange(&mut client, b"before");
+    replace(&program, "#!/bin/sh\nexec sleep 1000\n");
+    chain.signal(Signal::HUP);
+    chain.hear_successor();
+    chain.signal(Signal::HUP);
+    chain.hear("one is under way");
+    exchange(&mut client, b"while it hangs");
+    chain.signal(Signal::TERM);
+    assert_eq!(rest(client), b"");
+    // The log ends when the last one that writes to it is gone.
+    let log = chain.log();
+    assert!(
+        log.contains("called off") && log.contains("stopped clean"),
+        "{log}"
+    );
+    assert!(!log.contains("Handoff"), "{log}");
+    fs::remove_dir_all(folder).expect("clean up");
+}
+
+pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
+    // A predecessor that dies between the start and its word.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let mut client = connect(address);
+    client.write_all(b"queued").expect("send");
+    let (channel, theirs) = UnixStream::pair().expect("pair");
+    let mut command = passed(runtime, address, vec![listener.into(), theirs.into()]);
+    command.env("LISTEN_FDNAMES", "lameduck:lameduck-predecessor");
+    let reader = thread::spawn(move || {
+        let mut ready = [0; 8];
+        (&channel).read_exact(&mut ready).expect("ready");
+        assert_eq!(&ready, b"ready +\n");
+        drop(channel);
+    });
+    let mut chain = Chain::spawn(&mut command);
+    drop(command);
+    reader.join().expect("ready");
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"queued");
+    drop(client);
+    chain.signal(Signal::TERM);
+    chain.log();
+}
+
+/// The echo service, with these descriptors passed on to it.
+fn passed(runtime: &str, address: SocketAddr, descriptors: Vec<OwnedFd>) -> Command {
+    let mut command = Command::new(echo(runtime));
+    let (listen, count) = (address.to_string(), descriptors.len().to_string());
+    command.args(["--runtime", runtime, "--listen", &listen]);
+    command.env("LISTEN_FDS", count);
+    let mappings = descriptors
+        .into_iter()
+        .zip(3..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+    command
+        .fd_mappings(mappings.collect())
+        .expect("no collision");
+    command
+}
+
+pub(crate) fn f10_a_path_is_left_to_the_successor(runtime: &str) {
+    let name = format!("lameduck-{runtime}-{}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut chain = Chain::start(runtime, &format!("unix:{}", path.display()));
+    let mut client = UnixStream::connect(&path).expect("connect");
+    exchange(&mut client, b"before");
+    let before = thread::spawn(move || rest(client));
+    chain.restart();
+    assert_eq!(before.join().expect("an orderly end"), b"");
+    assert!(path.exists(), "the successor's path is gone");
+    exchange(&mut UnixStream::connect(&path).expect("connect"), b"after");
+    chain.stop();
+    assert!(!path.exists(), "the path stays behind");
+}
+
+pub(crate) fn f4_a_supervisors_socket_outlives_the_server(runtime: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    for round in 0..2 {
+        let ours = listener.try_clone().expect("dup");
+        let chain = Chain::spawn(&mut passed(runtime, address, vec![ours.into()]));
+        let mut client = connect(address);
+        exchange(&mut client, b"served");
+        let before = thread::spawn(move || rest(client));
+        let log = chain.stop();
+        assert_eq!(before.join().expect("an orderly end"), b"");
+        assert!(log.contains("closed with Sweep"), "{round}: {log}");
+        // Nobody serves, and nobody is turned away.
+        let mut queued = connect(address);
+        queued.write_all(b"queued").expect("send");
+        let chain = Chain::spawn(&mut passed(
+            runtime,
+            address,
+            vec![listener.try_clone().expect("dup").into()],
+        ));
+        let mut answer = [0; 6];
+        queued.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"queued");
+        drop(queued);
+        chain.stop();
+    }
+}
