@@ -1,0 +1,3 @@
+module lameduck/compare
+
+go 1.19
