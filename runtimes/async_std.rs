@@ -17,14 +17,11 @@ use async_std::task;
 use futures::future::BoxFuture;
 
 use super::bind::{self, Listening};
-use super::stream::half_close;
 use super::{Signals, Stream};
 use crate::address::Address;
 use crate::cause::Signal;
 use crate::sync::plain::Arc;
 use crate::traits::{self, Guarantee, Holders, Socket};
-
-half_close!(TcpStream, UnixStream);
 
 /// async-std's global executor.
 ///

@@ -6,6 +6,11 @@
 
 #[cfg(any(feature = "smol", feature = "async-std"))]
 mod bind;
+#[cfg(all(
+    any(feature = "smol", feature = "async-std"),
+    any(target_os = "linux", target_os = "android")
+))]
+mod diag;
 #[cfg(any(feature = "smol", feature = "async-std"))]
 mod signals;
 #[cfg(any(feature = "smol", feature = "async-std"))]
@@ -19,7 +24,4 @@ pub mod async_std;
 pub mod smol;
 
 #[cfg(any(feature = "smol", feature = "async-std"))]
-pub use self::{
-    signals::Signals,
-    stream::{HalfClose, Stream},
-};
+pub use self::{signals::Signals, stream::Stream};

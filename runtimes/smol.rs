@@ -13,13 +13,10 @@ use smol::net::{TcpStream, unix::UnixStream};
 use smol::{Async, Timer};
 
 use super::bind::{self, Listening};
-use super::stream::half_close;
 use super::{Signals, Stream};
 use crate::address::Address;
 use crate::cause::Signal;
 use crate::traits::{self, Guarantee, Holders, Socket};
-
-half_close!(TcpStream, UnixStream);
 
 /// smol's global executor.
 ///

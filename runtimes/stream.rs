@@ -2,21 +2,14 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use socket2::SockRef;
 
 use crate::traits::Connection;
-
-/// The end of a runtime's stream that `Connection` asks for by name.
-pub trait HalfClose {
-    /// `shutdown(2)` of one side, or of both.
-    ///
-    /// # Errors
-    /// When the peer is gone already.
-    fn shut(&self, how: Shutdown) -> io::Result<()>;
-}
 
 /// A connection over TCP or over a Unix socket.
 ///
@@ -103,25 +96,22 @@ where
 
 impl<T, U> Connection for Stream<T, U>
 where
-    T: HalfClose + AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    U: HalfClose + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    U: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self {
-            Stream::Tcp(stream) => stream.shut(Shutdown::Write),
-            Stream::Unix(stream) => stream.shut(Shutdown::Write),
+        Poll::Ready(match &*self {
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Stream::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
         })
     }
-}
 
-/// Both runtimes' streams have the method; neither has a trait for it.
-macro_rules! half_close {
-    ($($stream:ty),*) => {
-        $(impl crate::runtimes::stream::HalfClose for $stream {
-            fn shut(&self, how: std::net::Shutdown) -> std::io::Result<()> {
-                self.shutdown(how)
-            }
-        })*
-    };
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn unacknowledged(&self) -> Option<u64> {
+        match self {
+            Stream::Tcp(stream) => super::diag::unacknowledged(stream),
+            // What is written is in the peer's queue at once.
+            Stream::Unix(_) => None,
+        }
+    }
 }
-pub(super) use half_close;

@@ -42,6 +42,13 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// # Errors
     /// When the peer is gone already; the connection is then dropped.
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// How many bytes the peer has not acknowledged, the end of our side
+    /// counting as one: what would be lost if this host went away now (F24).
+    /// `None`, as by default, when that is not known.
+    fn unacknowledged(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Which guarantee the close of a listener had.

@@ -1,4 +1,4 @@
-//! The orderly close: flush, half-close, linger (F16, F22, F23).
+//! The orderly close: flush, half-close, linger (F16, F22, F23, F24).
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,6 +17,12 @@ use crate::traits::{Connection, Runtime};
 /// (RFC 2525 2.17, RFC 1122 4.2.2.13). So we end our side and read on, until
 /// the peer ends its side, is quiet, or has had time enough.
 ///
+/// Where the system tells what the peer has acknowledged, as Linux does, all
+/// output is waited for as well: what the kernel still holds when the process
+/// ends is lost with the network of a container (F24). A peer that takes it
+/// slowly has all the time that the stop has; one that takes nothing is let go
+/// after the cap.
+///
 /// ```
 /// use lameduck::Linger;
 /// use std::time::Duration;
@@ -28,7 +34,8 @@ use crate::traits::{Connection, Runtime};
 pub struct Linger {
     /// The longest time without a byte from the peer. Default: 100 ms.
     pub quiet: Duration,
-    /// The longest time in all. Default: 5 s.
+    /// The longest time in all, counted anew while the peer takes output.
+    /// Default: 5 s.
     pub cap: Duration,
 }
 
@@ -41,7 +48,8 @@ impl Default for Linger {
     }
 }
 
-/// Ends the outgoing side, then discards input as `linger` says.
+/// Ends the outgoing side, then discards input as `linger` says, and waits
+/// until the peer has acknowledged all output.
 pub(super) async fn close<C: Connection>(
     connection: &mut C,
     runtime: &impl Runtime,
@@ -49,25 +57,47 @@ pub(super) async fn close<C: Connection>(
 ) -> io::Result<()> {
     connection.flush().await?;
     poll_fn(|cx| connection.poll_half_close(cx)).await?;
-    let cap = later(runtime.now(), linger.cap);
-    let mut quiet = later(runtime.now(), linger.quiet).min(cap);
+    let mut give_up = later(runtime.now(), linger.cap);
+    let mut left = u64::MAX;
+    let mut ended = false;
+    let (mut quiet, mut pause) = (linger.quiet, FIRST_LOOK);
     loop {
         let mut heard = false;
-        let mut timer = pin!(runtime.sleep_until(quiet));
-        let ended = poll_fn(|cx| match poll_discard(connection, cx, &mut heard) {
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| Ok(false)),
-            Poll::Ready(end) => Poll::Ready(end.map(|()| true)),
+        let wait = if ended { pause } else { quiet };
+        let until = later(runtime.now(), wait).min(give_up);
+        let mut timer = pin!(runtime.sleep_until(until));
+        let input = poll_fn(|cx| match ended {
+            false if poll_discard(connection, cx, &mut heard)?.is_ready() => {
+                Poll::Ready(Ok(true))
+            }
+            _ => timer.as_mut().poll(cx).map(|()| Ok(ended)),
         });
-        let now = match ended.await? {
-            true => return Ok(()),
-            false => runtime.now(),
-        };
-        if !heard || now >= cap {
-            return Ok(());
+        let input: io::Result<bool> = input.await;
+        ended = input?;
+        let now = runtime.now();
+        if heard && !ended && now < give_up {
+            continue;
         }
-        quiet = later(now, linger.quiet).min(cap);
+        match connection.unacknowledged() {
+            None | Some(0) => return Ok(()),
+            // The peer takes what it is sent: it is not stuck.
+            Some(still) if still < left => {
+                left = still;
+                give_up = later(now, linger.cap);
+            }
+            Some(_) if now >= give_up => return Ok(()),
+            Some(_) => {}
+        }
+        quiet = quiet.max(FIRST_LOOK);
+        if ended {
+            pause = (pause * 2).min(quiet);
+        }
     }
 }
+
+/// After the peer's end of input nothing tells of its acknowledgements: they
+/// are looked for after this time, and then ever more rarely.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 
 fn later(now: Instant, by: Duration) -> Instant {
     // Far enough for any linger, and within what every clock can hold (F34).

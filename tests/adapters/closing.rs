@@ -1,6 +1,7 @@
 //! The orderly close: a peer sees its last byte, then the end, never a reset.
 
-use std::io;
+use std::io::{self, Read};
+use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
 use lameduck::{Linger, Runtime, Session};
 
-use crate::kit::{Client, builder, echo, start};
+use crate::kit::{Client, builder, echo, eventually, start};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -115,4 +116,65 @@ pub(crate) fn f23_a_large_answer_reaches_a_slow_reader(runtime: impl Runtime) {
         assert_eq!(reader.join().unwrap(), 4 * MEGABYTE - 1);
     }
     assert_eq!(server.report().outcome, Outcome::Clean);
+}
+
+/// Answers with more than the buffers between here and a reader that waits.
+async fn answer_at_length(mut session: Session<impl lameduck::Connection>) -> io::Result<()> {
+    session.read_exact(&mut [0]).await?;
+    session.write_all(&vec![b'y'; 8 * MEGABYTE]).await
+}
+
+/// Reads in small steps until the report is there; then all that is left has
+/// to have arrived already.
+fn f24_the_stop_waits_for_acknowledgements(runtime: impl Runtime, half_closes: bool) {
+    let server = start(builder(runtime).bind().unwrap(), answer_at_length);
+    let mut client = server.connect();
+    client.send(b"?");
+    if half_closes {
+        client.0.shutdown(Shutdown::Write).unwrap();
+    }
+    let mut step = vec![0; MEGABYTE / 4];
+    client.0.read_exact(&mut step).unwrap();
+    let mut read = step.len();
+    server.shutdown.stop("now");
+    let stopped = server.shutdown.stopped();
+    let over = thread::spawn(move || futures::executor::block_on(stopped));
+    while !over.is_finished() {
+        // Longer than the linger is quiet: only acknowledgements hold it up.
+        thread::sleep(Duration::from_millis(130));
+        let ready = rustix::io::ioctl_fionread(&client.0).unwrap() as usize;
+        let take = ready.min(step.len());
+        client.0.read_exact(&mut step[..take]).unwrap();
+        read += take;
+    }
+    let arrived = rustix::io::ioctl_fionread(&client.0).unwrap() as usize;
+    assert_eq!(read + arrived, 8 * MEGABYTE, "the kernel still held some");
+    assert_eq!(client.rest().len(), arrived);
+    assert_eq!(server.report().outcome, Outcome::Clean);
+}
+
+pub(crate) fn f24_the_stop_waits_for_a_slow_reader(runtime: impl Runtime) {
+    f24_the_stop_waits_for_acknowledgements(runtime, false);
+}
+
+pub(crate) fn f24_the_stop_waits_for_one_that_has_half_closed(runtime: impl Runtime) {
+    f24_the_stop_waits_for_acknowledgements(runtime, true);
+}
+
+pub(crate) fn f22_a_peer_that_takes_nothing_is_let_go(runtime: impl Runtime) {
+    let linger = Linger {
+        quiet: Duration::from_millis(20),
+        cap: Duration::from_millis(400),
+    };
+    let server = builder(runtime).linger(linger).bind().unwrap();
+    let server = start(server, |mut session| async move {
+        session.write_all(&vec![b'y'; MEGABYTE / 2]).await
+    });
+    let client = server.connect();
+    // All is written, and half of it is in our kernel: nobody reads.
+    eventually("closing", || server.shutdown.living() == 2);
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert!(report.took.as_secs() < 10, "{report}");
+    drop(client);
 }

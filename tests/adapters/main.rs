@@ -53,6 +53,9 @@ suite! {
         f22_a_peer_that_never_ends_is_capped,
         f22_a_peer_that_is_quiet_is_let_go,
         f22_a_thousand_lingering_cost_no_more_than_one,
+        f22_a_peer_that_takes_nothing_is_let_go,
+        f24_the_stop_waits_for_a_slow_reader,
+        f24_the_stop_waits_for_one_that_has_half_closed,
         f23_a_large_answer_reaches_a_slow_reader;
     outcomes:
         s4_each_connection_has_one_outcome,

@@ -1,0 +1,170 @@
+//! What a connection's output has come to, by sock_diag(7).
+//!
+//! Only the kernel knows what the peer has acknowledged. `SIOCOUTQ` and
+//! `TCP_INFO` tell it too, but have no safe wrapper. A netlink request for one
+//! socket costs four system calls, and needs no privilege.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
+    socket_with,
+};
+use socket2::SockRef;
+
+use crate::sync::plain::{AtomicU8, Ordering};
+
+// linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/in.h
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const IPPROTO_TCP: u8 = 6;
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// A header, and `struct inet_diag_req_v2`.
+const REQUEST: usize = HEADER + 56;
+/// Where the answer's `struct inet_diag_msg` has `idiag_wqueue`.
+const WRITE_QUEUE: usize = HEADER + 60;
+
+/// How often in vain it is asked, before it is believed that there never is an
+/// answer: a kernel without it would look for a module each time.
+const ATTEMPTS: u8 = 16;
+const ANSWERS: u8 = u8::MAX;
+static ASKED: AtomicU8 = AtomicU8::new(0);
+
+/// Bytes of a TCP connection that its peer has not acknowledged, a FIN counting
+/// as one. `None`: the system does not say, or does not know the connection.
+pub(super) fn unacknowledged(connection: &impl AsFd) -> Option<u64> {
+    // Relaxed, here and below: it guards nothing, and may miscount.
+    let asked = ASKED.load(Ordering::Relaxed);
+    if (ATTEMPTS..ANSWERS).contains(&asked) {
+        return None;
+    }
+    let socket = SockRef::from(connection);
+    let local = socket.local_addr().ok()?.as_socket()?;
+    let peer = socket.peer_addr().ok()?.as_socket()?;
+    let answer = ask(local, peer).ok().flatten();
+    match answer {
+        Some(_) if asked != ANSWERS => ASKED.store(ANSWERS, Ordering::Relaxed),
+        None if asked != ANSWERS => ASKED.store(asked + 1, Ordering::Relaxed),
+        _ => {}
+    }
+    answer
+}
+
+fn ask(local: SocketAddr, peer: SocketAddr) -> Result<Option<u64>, Errno> {
+    let (domain, kind) = (AddressFamily::NETLINK, SocketType::DGRAM);
+    let protocol = Some(netlink::SOCK_DIAG);
+    let netlink = socket_with(domain, kind, SocketFlags::CLOEXEC, protocol)?;
+    send(&netlink, &request(local, peer), SendFlags::empty())?;
+    let mut answer = [0; 512];
+    // It is there when the request returns: the kernel answers in place.
+    let (length, _) = recv(&netlink, &mut answer, RecvFlags::DONTWAIT)?;
+    Ok(parse(&answer[..length]))
+}
+
+/// For the one socket between these two; netlink has the machine's byte order,
+/// addresses and ports have the network's.
+fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
+    let family = match local {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let mut request = [0; REQUEST];
+    let mut rest = &mut request[..];
+    let mut put = |bytes: &[u8]| {
+        let (next, others) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+        next.copy_from_slice(bytes);
+        rest = others;
+    };
+    put(&(REQUEST as u32).to_ne_bytes());
+    put(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    put(&NLM_F_REQUEST.to_ne_bytes());
+    put(&[0; 8]); // no sequence, to the kernel
+    put(&[family.as_raw() as u8, IPPROTO_TCP, 0, 0]);
+    put(&u32::MAX.to_ne_bytes()); // in every state
+    put(&local.port().to_be_bytes());
+    put(&peer.port().to_be_bytes());
+    put(&octets(local.ip()));
+    put(&octets(peer.ip()));
+    put(&[0; 4]); // any interface
+    put(&[u8::MAX; 8]); // no cookie
+    request
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V6(ip) => ip.octets(),
+        IpAddr::V4(ip) => {
+            let mut octets = [0; 16];
+            octets[..4].copy_from_slice(&ip.octets());
+            octets
+        }
+    }
+}
+
+fn parse(answer: &[u8]) -> Option<u64> {
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let queue = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?;
+    let queue = u32::from_ne_bytes(queue.try_into().ok()?);
+    (kind == SOCK_DIAG_BY_FAMILY).then_some(queue.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Waits for the acknowledgement, which is not ours to send.
+    fn eventually(expected: Option<u64>, socket: &TcpStream) {
+        let begun = Instant::now();
+        while unacknowledged(socket) != expected {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "never {expected:?}"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    fn f24_output_is_seen_until_it_is_acknowledged(listen: &str, connect: &str) {
+        let listener = TcpListener::bind((listen, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect((connect, port)).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        if unacknowledged(&server).is_none() {
+            return println!("skipped: this system does not answer sock_diag requests");
+        }
+        server.write_all(b"hello").unwrap();
+        eventually(Some(0), &server);
+        server.set_nonblocking(true).unwrap();
+        let mut written = 5;
+        while let Ok(n) = server.write(&[0; 65536]) {
+            written += n;
+        }
+        assert!(unacknowledged(&server).is_some_and(|left| left > 65536));
+        let mut rest = Vec::new();
+        let reader = std::thread::spawn(move || (&client).read_to_end(&mut rest).map(|_| rest));
+        server.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(reader.join().unwrap().unwrap().len(), written);
+    }
+
+    #[test]
+    fn f24_output_is_seen_until_it_is_acknowledged_over_ipv4() {
+        f24_output_is_seen_until_it_is_acknowledged("127.0.0.1", "127.0.0.1");
+    }
+
+    #[test]
+    fn f24_output_is_seen_until_it_is_acknowledged_over_ipv6() {
+        if TcpListener::bind("[::1]:0").is_err() {
+            return println!("skipped: this machine has no IPv6");
+        }
+        f24_output_is_seen_until_it_is_acknowledged("::1", "::1");
+        // A listener for both kinds, and a client of the older one.
+        f24_output_is_seen_until_it_is_acknowledged("::", "127.0.0.1");
+    }
+}
