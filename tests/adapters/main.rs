@@ -8,6 +8,7 @@
 
 mod closing;
 mod draining;
+mod faults;
 mod faulty;
 mod kit;
 mod listening;
@@ -66,7 +67,17 @@ suite! {
         f38_escalation_does_not_wait,
         a_panic_can_stop_the_server,
         a_failed_hook_is_an_error,
-        a_dropped_server_lets_the_living_end;
+        f25_a_dropped_server_lets_the_living_end;
+    faults:
+        f3_a_port_is_not_shared_by_two_sockets,
+        f4_other_holders_of_a_socket_are_left_alone,
+        f5_a_waiting_accept_ends_and_takes_no_more,
+        f6_a_child_keeps_neither_port_nor_connection,
+        f14_not_ready_is_not_dead,
+        f26_ids_are_never_reused,
+        f27_a_request_that_was_read_is_waited_for,
+        f34_the_longest_times_do_not_overflow,
+        f43_a_supervisor_hears_of_the_stop_once;
     faulty:
         f7_accept_errors_do_not_end_acceptance,
         f7_the_stop_interrupts_the_back_off,

@@ -176,7 +176,7 @@ pub(crate) fn a_failed_hook_is_an_error(runtime: impl Runtime) {
         .expect("F40: the others run all the same");
 }
 
-pub(crate) fn a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
+pub(crate) fn f25_a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
     let server = builder(runtime).bind().unwrap();
     let shutdown = server.shutdown();
     let address = first_address(&server);

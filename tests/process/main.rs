@@ -39,10 +39,12 @@ suite! {
     signals:
         both_signals_drain_and_exit_with_0,
         what_was_sent_before_the_signal_is_answered,
-        a_thousand_idle_connections_end_at_once,
+        f33_a_thousand_idle_connections_end_at_once,
         f28_a_stubborn_client_is_forced_and_named,
         f38_the_second_signal_forces,
         f7_without_descriptors_it_waits_and_stops,
+        f35_pid_1_stops_on_sigterm,
+        f36_signals_that_merge_are_forced_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
     refused:

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, setrlimit};
 
 use crate::kit::{Echo, LONG, echo, exchange, rest, stuff};
 
@@ -58,7 +58,7 @@ pub(crate) fn what_was_sent_before_the_signal_is_answered(runtime: &str) {
     assert!(log.contains("100 accepted"), "{log}");
 }
 
-pub(crate) fn a_thousand_idle_connections_end_at_once(runtime: &str) {
+pub(crate) fn f33_a_thousand_idle_connections_end_at_once(runtime: &str) {
     raise_descriptor_limit();
     let server = Echo::start(runtime, &[]);
     let mut clients: Vec<_> = (0..1000).map(|_| server.connect()).collect();
@@ -107,6 +107,56 @@ pub(crate) fn f38_the_second_signal_forces(runtime: &str) {
     let (status, log) = server.wait();
     assert_eq!(status, 3, "{log}");
     assert!(log.contains("1 aborted"), "{log}");
+}
+
+/// Whether a command of one's own pid namespace works here.
+fn has_namespaces() -> bool {
+    let mut unshare = Command::new("unshare");
+    let probe = unshare
+        .args(["--pid", "--fork", "true"])
+        .stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
+
+/// The only child of a process; procfs(5) lists it with the thread that has it.
+fn only_child(pid: Pid) -> Pid {
+    let pid = pid.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let child = children.unwrap().trim().parse().unwrap();
+    Pid::from_raw(child).unwrap()
+}
+
+pub(crate) fn f35_pid_1_stops_on_sigterm(runtime: &str) {
+    if !has_namespaces() {
+        return println!("skipped: a pid namespace needs CAP_SYS_ADMIN and unshare(1)");
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--kill-child", "--"])
+        .arg(echo(runtime));
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    let server = Echo::spawn(&mut command);
+    let mut client = server.connect();
+    exchange(&mut client, b"hello, process 1");
+    // To a process 1 the kernel delivers only what it has a handler for.
+    rustix::process::kill_process(only_child(server.pid()), Signal::TERM).unwrap();
+    assert_eq!(rest(&client), b"");
+    drop(client);
+    assert_eq!(server.wait().0, 0);
+}
+
+pub(crate) fn f36_signals_that_merge_are_forced_by_time(runtime: &str) {
+    let server = Echo::start(runtime, &["--grace", "700ms"]);
+    let mut stubborn = server.connect();
+    stuff(&mut stubborn);
+    // While it stands still, two signals of a kind become one.
+    server.signal(Signal::STOP);
+    server.signal(Signal::TERM);
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    let (status, log) = server.wait();
+    assert_eq!(status, 3, "{log}");
+    assert_eq!(log.matches("received SIGTERM").count(), 1, "{log}");
 }
 
 pub(crate) fn f7_without_descriptors_it_waits_and_stops(runtime: &str) {

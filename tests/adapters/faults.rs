@@ -1,0 +1,187 @@
+//! Faults that are kept out by construction: each would show here.
+
+use std::io::{ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures::channel::mpsc::unbounded;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::stream::StreamExt;
+use lameduck::machine::Outcome;
+use lameduck::traits::Guarantee;
+use lameduck::{Linger, Phase, Runtime};
+use socket2::{Domain, Socket, Type};
+
+use crate::kit::{Client, builder, echo, eventually, start};
+
+pub(crate) fn f3_a_port_is_not_shared_by_two_sockets(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), echo);
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.set_reuse_port(true).unwrap();
+    let refused = other.bind(&server.address().into()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    server.stop();
+}
+
+pub(crate) fn f4_other_holders_of_a_socket_are_left_alone(runtime: impl Runtime) {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let adopted = lameduck::Server::builder(runtime).signals([]);
+    let adopted = adopted.adopt(held.try_clone().unwrap());
+    let server = start(adopted.bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"served by us");
+    let address = server.address();
+    drop(client);
+    let report = server.stop();
+    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep);
+    // Neither shut down nor filtered.
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"served by them").unwrap();
+    held.set_nonblocking(false).unwrap();
+    held.accept().unwrap();
+}
+
+pub(crate) fn f5_a_waiting_accept_ends_and_takes_no_more(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), echo);
+    let address = server.address();
+    // It waits for a connection when the stop comes.
+    server.connect().exchange(b"the first, and the last");
+    let report = server.stop();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
+    let refused = TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+pub(crate) fn f6_a_child_keeps_neither_port_nor_connection(runtime: impl Runtime) {
+    let server = start(builder(runtime).bind().unwrap(), echo);
+    let address = server.address();
+    let mut client = server.connect();
+    client.exchange(b"hello");
+    // It has all that was not closed on exec, and ends with its input.
+    let mut cat = Command::new("cat");
+    let mut child = cat.stdin(Stdio::piped()).spawn().unwrap();
+    server.shutdown.stop("now");
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    server.report();
+    let refused = TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(
+        child.try_wait().unwrap(),
+        None,
+        "the child was to outlive it"
+    );
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
+    let notice = Duration::from_millis(300);
+    let server = start(builder(runtime).notice(notice).bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"ready");
+    server.shutdown.stop("now");
+    eventually("not ready", || !server.shutdown.is_ready());
+    // Whoever asks for life, and not for readiness, has an answer.
+    assert!(server.shutdown.phase() < Phase::Stopped);
+    client.exchange(b"alive");
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    server.report();
+}
+
+pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {
+    let grace = Duration::from_millis(300);
+    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    for _ in 0..20 {
+        let mut client = server.connect();
+        client.exchange(b"come and go");
+        // The address of a socket is used again, and its descriptor as well.
+        drop(client);
+        eventually("gone", || server.shutdown.living() == 1);
+    }
+    let mut stuck: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    stuck.iter_mut().for_each(Client::stuff);
+    let report = server.stop();
+    let ids: Vec<_> = report
+        .aborted
+        .iter()
+        .map(|straggler| straggler.id)
+        .collect();
+    assert_eq!(ids, [21, 22, 23]);
+}
+
+pub(crate) fn f27_a_request_that_was_read_is_waited_for(runtime: impl Runtime) {
+    let (dispatch, mut dispatched) = unbounded::<()>();
+    let (told, was_read) = mpsc::channel();
+    let go = std::sync::Mutex::new(Some(async move { dispatched.next().await }));
+    let server = start(builder(runtime).bind().unwrap(), move |mut session| {
+        let (go, told) = (go.lock().unwrap().take(), told.clone());
+        async move {
+            session.read_or_drain(&mut [0; 7]).await?;
+            told.send(()).unwrap();
+            // Read, and nobody works on it yet.
+            go.expect("one connection").await;
+            session.write_all(b"answer").await
+        }
+    });
+    let mut client = server.connect();
+    client.send(b"request");
+    was_read.recv().unwrap();
+    server.shutdown.stop("now");
+    eventually("draining", || server.shutdown.is_draining());
+    assert_eq!(server.shutdown.living(), 2, "the request counts");
+    dispatch.unbounded_send(()).unwrap();
+    assert_eq!(client.rest(), b"answer");
+    drop(client);
+    assert_eq!(server.report().closed.finished, 1);
+}
+
+pub(crate) fn f34_the_longest_times_do_not_overflow(runtime: impl Runtime) {
+    let forever = Duration::MAX;
+    let linger = Linger {
+        quiet: forever,
+        cap: forever,
+    };
+    let server = builder(runtime)
+        .grace(forever)
+        .sweep(forever)
+        .force_margin(forever)
+        .linger(linger);
+    let server = start(server.bind().unwrap(), |mut session| async move {
+        session.read_exact(&mut [0; 5]).await?;
+        session.write_all(b"hello").await
+    });
+    let mut client = server.connect();
+    client.send(b"hello");
+    assert_eq!(client.rest(), b"hello");
+    drop(client);
+    assert_eq!(server.stop().outcome, Outcome::Clean);
+}
+
+pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
+    let (ours, supervisor) = UnixDatagram::pair().unwrap();
+    // sd_notify(3): STOPPING=1 starts the supervisor's clock.
+    let server = builder(runtime).on_ready(move |ready| {
+        let state: &[u8] = if ready { b"READY=1" } else { b"STOPPING=1" };
+        ours.send(state).unwrap();
+    });
+    let server = start(server.bind().unwrap(), echo);
+    let hear = || {
+        let mut state = [0; 32];
+        let length = supervisor.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..length]).into_owned()
+    };
+    assert_eq!(hear(), "READY=1");
+    server.connect().exchange(b"in between");
+    server.shutdown.stop("now");
+    server.shutdown.stop("again");
+    server.shutdown.escalate("at once");
+    assert_eq!(hear(), "STOPPING=1");
+    server.report();
+    supervisor.set_nonblocking(true).unwrap();
+    assert!(supervisor.recv(&mut [0; 32]).is_err(), "said once more");
+}
