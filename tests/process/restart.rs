@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,64 +130,99 @@ impl Drop for Chain {
     }
 }
 
-/// Connects, speaks and leaves, again and again; the number of exchanges.
-fn come_and_go(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let mut exchanges = 0;
-    while !over.load(Ordering::Relaxed) {
-        let mut stream = connect(address);
-        exchange(&mut stream, b"come and go");
-        drop(stream);
-        exchanges += 1;
-    }
-    exchanges
+/// What the clients of a storm share.
+struct Storm {
+    address: SocketAddr,
+    over: AtomicBool,
+    signalled_at: Mutex<Option<Instant>>,
 }
 
-/// Speaks on one connection until the server ends it; each message that was
-/// sent before that is answered, or was sent after it.
-fn stay(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let mut exchanges = 0;
-    while !over.load(Ordering::Relaxed) {
-        let mut stream = connect(address);
-        while !over.load(Ordering::Relaxed) && answered(&mut stream) {
+impl Storm {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Connects, speaks and leaves, again and again; the number of exchanges.
+    fn come_and_go(&self) -> u64 {
+        let mut exchanges = 0;
+        while !self.is_over() {
+            exchange(&mut connect(self.address), b"come and go");
             exchanges += 1;
         }
+        exchanges
     }
-    exchanges
+
+    /// Speaks on one connection until the server ends it, and then on another.
+    fn stay(&self) -> u64 {
+        let mut exchanges = 0;
+        while !self.is_over() {
+            let mut stream = connect(self.address);
+            while !self.is_over() && self.is_answered(&mut stream) {
+                exchanges += 1;
+            }
+        }
+        exchanges
+    }
+
+    /// False when the server had ended the connection, in order, and what was
+    /// sent came after the signal.
+    fn is_answered(&self, stream: &mut TcpStream) -> bool {
+        let mut answer = [0; 4];
+        stream.write_all(b"stay").expect("no reset");
+        let sent_at = Instant::now();
+        match stream.read_exact(&mut answer) {
+            Ok(()) => answer == *b"stay",
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                let signalled_at = *self.signalled_at.lock().expect("no panic");
+                assert!(Some(sent_at) > signalled_at, "a message is lost");
+                assert!(signalled_at.is_some(), "nobody asked for an end");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
-/// False when the server had ended the connection, in order.
-fn answered(stream: &mut TcpStream) -> bool {
-    let mut answer = [0; 4];
-    stream.write_all(b"stay").expect("no reset");
-    match stream.read_exact(&mut answer) {
-        Ok(()) => answer == *b"stay",
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
-        Err(error) => panic!("{error}"),
-    }
+/// How much of something, which the environment can say.
+fn number(variable: &str, default: usize) -> usize {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |value| value.parse().expect("a number"))
 }
 
 pub(crate) fn f42_restarts_under_a_storm_lose_nothing(runtime: &str) {
+    let restarts = number("LAMEDUCK_RESTARTS", 3);
     let mut chain = Chain::start(runtime, "127.0.0.1:0");
-    let address = chain.socket_address();
-    let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..8)
-        .map(|id| {
-            let over = over.clone();
-            let client = if id % 2 == 0 { come_and_go } else { stay };
-            thread::spawn(move || client(address, &over))
+    let storm = Arc::new(Storm {
+        address: chain.socket_address(),
+        over: AtomicBool::new(false),
+        signalled_at: Mutex::new(None),
+    });
+    let client = |id| {
+        let storm = storm.clone();
+        thread::spawn(move || match id % 2 {
+            0 => storm.come_and_go(),
+            _ => storm.stay(),
         })
-        .collect();
-    for _ in 0..3 {
+    };
+    let clients: Vec<_> = (0..number("LAMEDUCK_CLIENTS", 8)).map(client).collect();
+    for _ in 0..restarts {
+        *storm.signalled_at.lock().expect("no panic") = Some(Instant::now());
         chain.restart();
     }
-    over.store(true, Ordering::Relaxed);
+    storm.over.store(true, Ordering::Relaxed);
+    let mut exchanges = 0;
     for client in clients {
         // None was refused, none was reset: else it has panicked.
-        assert!(client.join().expect("a loss") > 0);
+        exchanges += client.join().expect("a loss");
     }
+    println!("{restarts} restarts, {exchanges} exchanges: none refused, reset or lost");
     let log = chain.stop();
-    assert_eq!(log.matches("closed with Handoff").count(), 3, "{log}");
-    assert_eq!(log.matches("stopped clean").count(), 4, "{log}");
+    assert_eq!(
+        log.matches("closed with Handoff").count(),
+        restarts,
+        "{log}"
+    );
+    assert_eq!(log.matches("stopped clean").count(), restarts + 1, "{log}");
 }
 
 /// A folder with a program `server` that can be replaced.
