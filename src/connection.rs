@@ -116,6 +116,11 @@ impl<C> Record<C> {
         &self.peer
     }
 
+    /// Bytes that the handler has written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_activity(&self, activity: Activity) {
         // Relaxed, like all of the record: a report reads each by itself.
         self.activity.store(activity as u8, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use log::{debug, error, warn};
 
-use super::closing::{self, Linger};
+use super::closing::{self, Linger, Trust};
 use super::ledger::Ledger;
 use crate::cause::Cause;
 use crate::connection::{LastRead, Record, Seat, Session};
@@ -39,6 +39,10 @@ impl<R> Common<R, ()> {
         }
     }
 }
+
+/// Ten segments, the first window of a connection (RFC 6928): a network takes
+/// them at once, and any peer has room for them.
+const SMALL: u64 = 14_600;
 
 /// One who lives: its drop books the outcome, however the task ends (F25).
 struct Living<R: Runtime, H> {
@@ -171,7 +175,12 @@ impl<R: Runtime, H> Living<R, H> {
         self.record.set_activity(Activity::Closing);
         let connection = &mut self.seat.insert(seat).connection;
         let (runtime, linger) = (&self.common.runtime, self.common.linger);
-        let closing = closing::close(connection, runtime, linger);
+        let trust = match self.record.written() {
+            SMALL.. => Trust::None,
+            _ if self.common.shutdown.is_draining() => Trust::Answer,
+            _ => Trust::Any,
+        };
+        let closing = closing::close(connection, runtime, linger, trust);
         match unless(forced, closing).await {
             None => return,
             Some(Ok(())) => {}
