@@ -61,6 +61,7 @@
 //! | --- | --- | --- |
 //! | `smol` | yes | the adapter for smol |
 //! | `async-std` | no | the adapter for async-std, which is discontinued upstream (RUSTSEC-2025-0052): prefer smol for something new |
+//! | `handover` | no | sockets from a supervisor, and restart without a gap: the module `handover` |
 //! | `loom` | no | nothing for a dependent: the crate's own tests are model-checked |
 //!
 //! Features add up; none changes what another does. Without any, the machine,

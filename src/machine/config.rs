@@ -66,7 +66,7 @@ impl Config {
 ///
 /// let config = Config { grace: Duration::from_secs(5), notice: Duration::from_secs(9), ..Config::default() };
 /// let error = config.check().unwrap_err().to_string();
-/// assert!(error.starts_with("notice 9s and sweep 1s do not fit into grace 5s"));
+/// assert!(error.starts_with("notice 9s and sweep 1s or settle 0ns do not fit into grace 5s"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigError(Config);
@@ -83,8 +83,7 @@ impl fmt::Display for ConfigError {
         write!(
             f,
             "notice {notice:?} and sweep {sweep:?} or settle {settle:?} do not fit into \
-             grace {grace:?}: \
-             make them shorter, or grace longer"
+             grace {grace:?}: make them shorter, or grace longer"
         )
     }
 }

@@ -197,11 +197,14 @@ impl<R: Runtime> Builder<R> {
 
     /// How long idle connections are still read once the listeners quiesce,
     /// for bytes that were sent before the stop and are on their way (F17).
-    /// Handlers see [`Session::is_draining`] at once. Default: none, since it
+    /// Handlers see [`is_draining`](crate::Session::is_draining) at once. Default: none, since it
     /// puts off the end of every stop that finds somebody idle.
     ///
     /// What had arrived is read with or without it. It helps those who are far
-    /// away: give it half of a round trip to them.
+    /// away: give it the time that a message takes from them, which is half of
+    /// a round trip. With 20 ms of way, 12 messages of 100 clients who speak ten
+    /// times a second are lost in a stop without it, and none with 20 ms
+    /// (`cargo run --release --example settle`).
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = settle;
         self
