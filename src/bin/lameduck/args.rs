@@ -1,0 +1,130 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+use crate::limits;
+use crate::scenario::Scenario;
+use crate::setup::{Failure, Protocol, Setup};
+use crate::signal::StopSignal;
+
+/// Starts a server, loads it, stops it, and says what its clients lost
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check how one server stops
+    ///
+    /// Exit status: 0 nothing was lost, 1 something was lost, 2 it could not run.
+    Check(Box<Check>),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Check {
+    /// What the server speaks
+    #[arg(long, value_enum, default_value_t = Protocol::Echo)]
+    pub(crate) protocol: Protocol,
+    /// The signal that stops it: TERM, INT, QUIT, HUP, USR1 or USR2
+    #[arg(long, default_value = "TERM", value_name = "NAME")]
+    pub(crate) signal: StopSignal,
+    /// What is done to it; repeatable [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<Scenario>,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// The path of HTTP requests
+    #[arg(long, default_value = "/")]
+    pub(crate) path: String,
+    /// A path with a response of several megabytes, for slow readers
+    #[arg(long, value_name = "PATH")]
+    pub(crate) large_path: Option<String>,
+    /// How long the server may take until it answers
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s", value_name = "TIME")]
+    pub(crate) ready_timeout: Duration,
+    /// Where the server is to listen
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) host: IpAddr,
+    /// Allow a --host that others can reach
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+    /// Write the result to a file as JSON; - is the standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
+    /// Print the table as Markdown
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    /// No progress and no table: only the exit status, and why it could not run
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Say what each scenario finds, why it happens, and what cures it
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The command that starts the server, with {addr}, {host} and {port};
+    /// they are in the environment, too, as LAMEDUCK_ADDR, ADDR and so on
+    #[arg(last = true, required_unless_present = "list", value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// How much is done.
+#[derive(Clone, Debug, Group)]
+pub(crate) struct Load {
+    /// Stops for each scenario [default: 1 to 10, by scenario]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: Option<u64>,
+    /// Clients of each kind [default: 4 to 100, by scenario]
+    #[arg(long)]
+    pub(crate) connections: Option<usize>,
+    /// The longest stop that is accepted
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s", value_name = "TIME")]
+    pub(crate) limit: Duration,
+    /// What is left to chance follows from it [default: another each time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Load {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        // The frozen scenario has two kinds at a time.
+        match self.connections {
+            Some(connections) => limits::check(connections).map_err(Failure::Other),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn rounds(&self, scenario: Scenario) -> usize {
+        match self.rounds {
+            Some(rounds) => usize::try_from(rounds).unwrap_or(usize::MAX),
+            None => scenario.rounds(),
+        }
+    }
+}
+
+impl Check {
+    pub(crate) fn setup(&self) -> Result<Setup, Failure> {
+        self.load.check()?;
+        if !self.host.is_loopback() && !self.allow_remote {
+            let host = self.host;
+            return Err(Failure::Other(format!(
+                "{host} can be reached from elsewhere: say --allow-remote if that is meant"
+            )));
+        }
+        Ok(Setup {
+            host: self.host,
+            signal: self.signal,
+            path: self.path.clone(),
+            large_path: self.large_path.clone(),
+            connections: self.load.connections,
+            limit: self.load.limit,
+            ready_timeout: self.ready_timeout,
+            ..Setup::new(self.command.clone(), self.protocol)
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! What `/proc` tells of other processes and of sockets. Elsewhere than on
+//! Linux everything here is `None`, and the callers say what they could not see.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// One line of `/proc/PID/stat`.
+struct Stat {
+    state: char,
+    group: i32,
+    ticks: u64,
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name, in parentheses, can hold anything, also a parenthesis.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        group: fields.get(2)?.parse().ok()?,
+        ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
+    })
+}
+
+/// The processes of a group that are alive.
+pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).ok();
+        if let Some(stat) = stat.as_deref().and_then(parse_stat)
+            && stat.group == group
+            && !matches!(stat.state, 'Z' | 'X')
+        {
+            members.push(pid);
+        }
+    }
+    // No process at all means that there is no usable /proc.
+    fs::metadata("/proc/self/stat").ok().map(|_| members)
+}
+
+/// What a process calls itself.
+pub(crate) fn name(pid: i32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// Whether every thread of every process of the group stands still.
+pub(crate) fn is_stopped(group: i32) -> Option<bool> {
+    let mut threads = 0;
+    for pid in members(group)? {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            if !matches!(parse_stat(&stat)?.state, 'T' | 't' | 'Z' | 'X') {
+                return Some(false);
+            }
+            threads += 1;
+        }
+    }
+    Some(threads > 0)
+}
+
+/// The processor time that a group has taken so far.
+pub(crate) fn processor_time(group: i32) -> Option<Duration> {
+    let mut ticks = 0;
+    for pid in members(group)? {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        ticks += parse_stat(&stat)?.ticks;
+    }
+    let hertz = rustix::param::clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(ticks * 1000 / hertz))
+}
+
+/// The highest descriptor that a process has open.
+pub(crate) fn highest_descriptor(pid: i32) -> Option<u64> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    open.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .max()
+}
+
+/// How much waits in the two queues of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// Written, and not yet acknowledged by the peer's kernel.
+    pub(crate) unacknowledged: u64,
+    /// Received, and not yet read.
+    pub(crate) unread: u64,
+}
+
+/// The queues of every established TCP socket, by its own and its peer's address.
+pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
+    let path = match of {
+        IpAddr::V4(_) => "/proc/net/tcp",
+        IpAddr::V6(_) => "/proc/net/tcp6",
+    };
+    let table = fs::read_to_string(path).ok()?;
+    Some(table.lines().skip(1).filter_map(parse_socket).collect())
+}
+
+fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (transmit, receive) = fields.get(4)?.split_once(':')?;
+    let queues = Queues {
+        unacknowledged: u64::from_str_radix(transmit, 16).ok()?,
+        unread: u64::from_str_radix(receive, 16).ok()?,
+    };
+    let addresses = (
+        parse_address(fields.get(1)?)?,
+        parse_address(fields.get(2)?)?,
+    );
+    Some((addresses, queues))
+}
+
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Words of four bytes, each printed in the machine's own byte order.
+    let mut bytes = Vec::new();
+    for start in (0..ip.len()).step_by(8) {
+        let word = u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    let ip = match bytes.len() {
+        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_spaces_and_parentheses() {
+        let line = "7 (a) b (c) S 1 42 42 0 -1 0 0 0 0 0 30 12 0 0 20";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.state, stat.group, stat.ticks), ('S', 42, 42));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_socket_is_read_with_its_queues() {
+        let line = "0: 0100007F:BEEF 0100007F:0050 01 0000000A:00000010 00:0 0 0";
+        let (addresses, queues) = parse_socket(line).unwrap();
+        assert_eq!(addresses.0, "127.0.0.1:48879".parse().unwrap());
+        assert_eq!(addresses.1, "127.0.0.1:80".parse().unwrap());
+        assert_eq!((queues.unacknowledged, queues.unread), (10, 16));
+    }
+}

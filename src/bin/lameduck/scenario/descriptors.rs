@@ -1,0 +1,184 @@
+//! The server runs out of descriptors, gets them back, and is stopped.
+
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::future::FutureExt;
+
+use crate::bench::{Bench, Guest};
+use crate::client::{Connection, Gone};
+use crate::proc;
+use crate::setup::Failure;
+use crate::verdict::Round;
+
+/// What a server has left, above its highest descriptor.
+const LEFT: u64 = 4;
+
+/// A client without an answer for so long waits for a descriptor.
+const WAITING: Duration = Duration::from_millis(200);
+
+/// So many of them, and it is out.
+const STARVED: usize = 3;
+
+/// A server that takes so many has no such limit.
+const MOST: usize = 200;
+
+/// How long the starving server is watched, and the part of it that it may compute.
+const WINDOW: Duration = Duration::from_millis(500);
+const SPINNING: f64 = 0.25;
+
+pub(crate) async fn run(bench: &mut Bench) -> Result<Round, Failure> {
+    let guests = bench.served("served before", 2).await?;
+    let lowered = match lower(bench) {
+        Ok(lowered) => lowered,
+        Err(reason) => return Ok(Round::skip(reason)),
+    };
+    wait_for_end(bench, guests);
+    let waiting = starve(bench).await;
+    let computed = match waiting {
+        STARVED.. => watch(bench).await,
+        _ => None,
+    };
+    relieve(lowered);
+    if waiting < STARVED {
+        return Ok(Round::skip("it does not run out of descriptors"));
+    }
+    let from = bench.signal()?;
+    let mut round = bench.settle(from, bench.setup.limit).await;
+    match computed {
+        None => round
+            .notes
+            .push("its processor time is not known here".to_owned()),
+        Some(share) if share > SPINNING => round.findings.push(format!(
+            "it spins while it is out of descriptors: {:.0} % of a processor",
+            share * 100.0
+        )),
+        Some(_) => {}
+    }
+    Ok(round)
+}
+
+/// Opens connections until several get no answer; gives how many.
+async fn starve(bench: &mut Bench) -> usize {
+    let mut waiting = 0;
+    for _ in 0..MOST {
+        let (id, record) = bench.enter("short of descriptors");
+        let target = bench.target.clone();
+        let request = target.request(id, 0);
+        let Ok(mut connection) = Connection::open(&target, &record).await else {
+            bench.forget(id);
+            continue;
+        };
+        if connection.send(&request, &request.bytes).await.is_err() {
+            bench.forget(id);
+            continue;
+        }
+        let answer = async { Some(connection.peek().await) };
+        let late = async {
+            Timer::after(WAITING).await;
+            None
+        };
+        match answer.or(late).await {
+            // It turns away whom it cannot serve: no fault of the stop.
+            Some(Err(Gone) | Ok(0)) => {
+                bench.forget(id);
+                continue;
+            }
+            Some(Ok(_)) => {}
+            None => waiting += 1,
+        }
+        bench.spawn(id, async move {
+            if connection.receive(&request).await.is_ok() {
+                connection.until_end().await;
+            }
+        });
+        if waiting == STARVED {
+            break;
+        }
+    }
+    waiting
+}
+
+fn wait_for_end(bench: &mut Bench, guests: Vec<Guest>) {
+    for guest in guests {
+        let mut connection = guest.connection;
+        bench.spawn(guest.id, async move {
+            connection.until_end().await;
+        });
+    }
+}
+
+/// The part of one processor that the group takes.
+async fn watch(bench: &Bench) -> Option<f64> {
+    let begun = Instant::now();
+    let before = proc::processor_time(bench.server.group())?;
+    Timer::after(WINDOW).await;
+    let after = proc::processor_time(bench.server.group())?;
+    let computed = after.saturating_sub(before);
+    Some(computed.as_secs_f64() / begun.elapsed().as_secs_f64())
+}
+
+#[cfg(target_os = "linux")]
+type Lowered = Vec<(rustix::process::Pid, rustix::process::Rlimit)>;
+
+#[cfg(target_os = "linux")]
+fn lower(bench: &Bench) -> Result<Lowered, String> {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let group = bench.server.group();
+    let members = proc::members(group).unwrap_or_default();
+    let mut lowered = Vec::new();
+    for pid in members {
+        let highest = proc::highest_descriptor(pid);
+        let (Some(highest), Some(pid)) = (highest, Pid::from_raw(pid)) else {
+            continue;
+        };
+        let maximum = maximum(pid);
+        let limit = Rlimit {
+            current: Some(highest + 1 + LEFT),
+            maximum,
+        };
+        let failed = |error| format!("its descriptor limit cannot be lowered: {error}");
+        lowered.push((
+            pid,
+            prlimit(Some(pid), Resource::Nofile, limit).map_err(failed)?,
+        ));
+    }
+    match lowered.is_empty() {
+        true => Err("its descriptors are not known here".to_owned()),
+        false => Ok(lowered),
+    }
+}
+
+/// The hard limit of a process, which stays as it is.
+#[cfg(target_os = "linux")]
+fn maximum(pid: rustix::process::Pid) -> Option<u64> {
+    let path = format!("/proc/{}/limits", pid.as_raw_nonzero());
+    let limits = std::fs::read_to_string(path).ok()?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(4)?.parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+fn relieve(lowered: Lowered) {
+    use rustix::process::{Resource, prlimit};
+
+    for (pid, limit) in lowered {
+        if let Err(error) = prlimit(Some(pid), Resource::Nofile, limit) {
+            log::warn!("the descriptor limit stays lowered: {error}");
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+type Lowered = ();
+
+#[cfg(not(target_os = "linux"))]
+fn lower(_: &Bench) -> Result<Lowered, String> {
+    Err("a descriptor limit of another process cannot be lowered here".to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn relieve((): Lowered) {}

@@ -1,0 +1,227 @@
+//! Much is under way to clients that read it only after the signal.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::future::FutureExt;
+
+use crate::bench::{Bench, Guest};
+use crate::client::request::pattern;
+use crate::client::{Connection, End, Gone, Request};
+use crate::proc::Queues;
+use crate::setup::{Failure, Protocol};
+use crate::verdict::Round;
+
+/// The buffers of a client: the server is the one who has to keep the bytes.
+const NARROW: usize = 64 * 1024;
+
+/// A pipe is full when nothing moves for so long.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// How long after the signal the clients begin to read.
+const LATER: Duration = Duration::from_millis(200);
+
+/// What a client reads at once, and its pause after it.
+const PIECE: usize = 16 * 1024;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The most that a client writes: more than the buffers of any system hold.
+const MOST: u64 = 256 << 20;
+
+/// Without `/proc`: smaller responses are thought to fit into the buffers.
+const BUFFERS: u64 = 8 << 20;
+
+pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
+    match bench.protocol() {
+        Protocol::Echo => echo(bench, count).await,
+        Protocol::Http => match bench.target.large_path.clone() {
+            Some(path) => http(bench, count, &path).await,
+            None => Ok(Round::skip("a large response is needed: --large-path")),
+        },
+    }
+}
+
+/// Everything the server's kernel had must come back, in order.
+///
+/// What is still in the client's own buffer at the signal had not arrived, and
+/// the server may end without it.
+async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
+    let mut writers = Vec::new();
+    for guest in open(bench, "slow reader", count).await? {
+        let Guest {
+            id,
+            record,
+            mut connection,
+        } = guest;
+        writers.push(smol::spawn(async move {
+            let next = |from: u64| (from..from + 16 * 1024).map(pattern).collect();
+            let filled = connection.fill(next, QUIET, MOST).await;
+            (
+                Guest {
+                    id,
+                    record,
+                    connection,
+                },
+                filled,
+            )
+        }));
+    }
+    let mut filled = Vec::new();
+    for writer in writers {
+        let (guest, written) = writer.await;
+        let written = written.map_err(|_| bench.not_ready("it ends a connection"))?;
+        filled.push((guest, written));
+    }
+    let queues = bench.queues();
+    if queues.is_none() {
+        bench.note("how much had arrived is not known here: only the order is checked");
+    }
+    for (guest, written) in filled {
+        let arrived = queues.as_ref().map_or(0, |queues| {
+            let own = ours(&guest.connection, bench.server.address, queues);
+            written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
+        });
+        bench.spawn(
+            guest.id,
+            read_echo(guest.connection, bench.stop.clone(), arrived),
+        );
+    }
+    let from = bench.signal()?;
+    Ok(bench.settle(from, bench.setup.limit).await)
+}
+
+async fn read_echo(mut connection: Connection, stop: crate::bench::Once, arrived: u64) {
+    connection.begin(&Request {
+        label: format!("a stream of which {arrived} bytes had arrived"),
+        bytes: Vec::new(),
+    });
+    let _ = connection.write(&[]).await;
+    stop.wait().await;
+    Timer::after(LATER).await;
+    let mut buffer = vec![0; PIECE];
+    let mut offset = 0;
+    let end = loop {
+        let n = match connection.read(&mut buffer).await {
+            Ok(0) => break End::Fin,
+            Ok(n) => n as u64,
+            Err(Gone) => return,
+        };
+        let is_echo = (offset..offset + n)
+            .map(pattern)
+            .eq(buffer.iter().take(n as usize).copied());
+        if !is_echo {
+            break End::Garbled(format!("it is no echo any more after {offset} bytes"));
+        }
+        offset += n;
+        connection.progress(offset);
+        Timer::after(PAUSE).await;
+    };
+    if offset >= arrived {
+        connection.answered();
+    }
+    connection.ended(end);
+}
+
+/// The response to one request must come whole.
+async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Failure> {
+    let request = bench.target.get(path);
+    let mut guests = open(bench, "slow reader", count).await?;
+    for guest in &mut guests {
+        let begun = async {
+            guest.connection.send(&request, &request.bytes).await?;
+            guest.connection.peek().await.map(Some)
+        };
+        let late = async {
+            Timer::after(Duration::from_secs(5)).await;
+            Ok::<_, Gone>(None)
+        };
+        if !matches!(begun.or(late).await, Ok(Some(1..))) {
+            return Err(bench.not_ready("no response to the large request begins"));
+        }
+    }
+    let addresses: Vec<_> = guests
+        .iter()
+        .map(|guest| guest.connection.local())
+        .collect();
+    let handed = stalled(bench, &addresses).await;
+    let (sender, lengths) = smol::channel::unbounded();
+    for guest in guests {
+        let (stop, sender) = (bench.stop.clone(), sender.clone());
+        let mut connection = guest.connection;
+        bench.spawn(guest.id, async move {
+            stop.wait().await;
+            Timer::after(LATER).await;
+            if let Ok(response) = connection.receive_response(PIECE, PAUSE).await {
+                let _ = sender.send(response.length).await;
+                connection.until_end().await;
+            }
+        });
+    }
+    drop(sender);
+    let from = bench.signal()?;
+    let mut round = bench.settle(from, bench.setup.limit).await;
+    let length = std::iter::from_fn(|| lengths.try_recv().ok()).max();
+    let in_buffers = handed.unwrap_or(BUFFERS);
+    if let Some(length) = length.filter(|length| *length <= in_buffers) {
+        let text = format!("a response of {length} bytes fits into the socket buffers");
+        round.notes.push(text.clone());
+        if round.is_lossless() {
+            round.skipped = Some(text);
+        }
+    }
+    Ok(round)
+}
+
+async fn open(
+    bench: &mut Bench,
+    kind: &'static str,
+    count: usize,
+) -> Result<Vec<Guest>, Failure> {
+    let mut guests = Vec::new();
+    for _ in 0..count {
+        let (id, record) = bench.enter(kind);
+        match Connection::open_narrow(&bench.target.clone(), &record, NARROW).await {
+            Ok(connection) => guests.push(Guest {
+                id,
+                record,
+                connection,
+            }),
+            Err(Gone) => return Err(bench.not_ready("it refuses a connection")),
+        }
+    }
+    Ok(guests)
+}
+
+/// Waits until the server can write no more; gives the least that it had written.
+async fn stalled(bench: &Bench, clients: &[Option<SocketAddr>]) -> Option<u64> {
+    let server = bench.server.address;
+    let mut last = Vec::new();
+    let mut since = Instant::now();
+    loop {
+        let queues = bench.queues()?;
+        let handed = |client: &Option<SocketAddr>| {
+            let client = (*client)?;
+            let theirs = queues.get(&(server, client))?;
+            let ours = queues.get(&(client, server))?;
+            Some(theirs.unacknowledged + ours.unread)
+        };
+        let now: Vec<u64> = clients.iter().filter_map(handed).collect();
+        if now != last {
+            last = now;
+            since = Instant::now();
+        } else if since.elapsed() >= QUIET {
+            return last.into_iter().min();
+        }
+        Timer::after(Duration::from_millis(10)).await;
+    }
+}
+
+fn ours(
+    connection: &Connection,
+    server: SocketAddr,
+    queues: &HashMap<(SocketAddr, SocketAddr), Queues>,
+) -> Option<Queues> {
+    queues.get(&(connection.local()?, server)).copied()
+}

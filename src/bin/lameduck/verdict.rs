@@ -1,0 +1,295 @@
+//! What one round found, and what the rounds of a scenario add up to.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::client::{Account, End, Timeline};
+
+/// Losses that are told in full, of each scenario.
+const TOLD: usize = 3;
+
+/// One stop of one server.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) messages_lost: usize,
+    pub(crate) connections_lost: usize,
+    pub(crate) resets: usize,
+    pub(crate) hung: usize,
+    pub(crate) exchanges: u64,
+    /// From the signal to the end of the process; none: it had to be killed.
+    pub(crate) stop: Option<Duration>,
+    /// From the signal to the last end that a client saw.
+    pub(crate) last_end: Option<Duration>,
+    /// Losses, told in full.
+    pub(crate) losses: Vec<String>,
+    /// What convicts beyond the counts.
+    pub(crate) findings: Vec<String>,
+    /// What does not convict.
+    pub(crate) notes: Vec<String>,
+    /// Why nothing could be seen.
+    pub(crate) skipped: Option<String>,
+}
+
+impl Round {
+    pub(crate) fn is_lossless(&self) -> bool {
+        let counts = self.messages_lost + self.connections_lost + self.hung;
+        counts == 0 && self.findings.is_empty()
+    }
+
+    pub(crate) fn skip(reason: impl Into<String>) -> Round {
+        Round {
+            skipped: Some(reason.into()),
+            ..Round::default()
+        }
+    }
+
+    /// Adds what one client went through; it was told to stop at `signal`.
+    pub(crate) fn judge(&mut self, id: usize, kind: &str, account: &Account, signal: Instant) {
+        self.exchanges += account.answered + account.current.answered;
+        for timeline in account.past.iter().chain([&account.current]) {
+            self.judge_connection(id, kind, timeline, signal);
+        }
+    }
+
+    fn judge_connection(
+        &mut self,
+        id: usize,
+        kind: &str,
+        timeline: &Timeline,
+        signal: Instant,
+    ) {
+        let lost = match timeline.end {
+            End::Left => 0,
+            _ => timeline.lost(signal).count(),
+        };
+        let is_reset = timeline.end == End::Reset;
+        let is_hung = timeline.end == End::Open && timeline.connected.is_some();
+        let is_lost = timeline.was_connected(signal) && (is_reset || lost > 0);
+        self.messages_lost += lost;
+        self.connections_lost += usize::from(is_lost);
+        self.resets += usize::from(is_reset);
+        self.hung += usize::from(is_hung);
+        if let End::Garbled(problem) = &timeline.end {
+            self.findings
+                .push(format!("client {id} ({kind}): {problem}"));
+        }
+        if (is_lost || is_hung) && self.losses.len() < TOLD {
+            self.losses.push(tell(id, kind, timeline, signal));
+        }
+        let ended = match timeline.end {
+            End::Fin | End::Reset => timeline.ended,
+            _ => None,
+        };
+        let after = ended.and_then(|at| at.checked_duration_since(signal));
+        self.last_end = self.last_end.max(after);
+    }
+}
+
+/// The story of one connection.
+fn tell(id: usize, kind: &str, timeline: &Timeline, signal: Instant) -> String {
+    let mut text = format!("client {id} ({kind})");
+    if let Some(local) = timeline.local {
+        text += &format!(" from {local}");
+    }
+    if let Some(at) = timeline.connected {
+        text += &format!(": connected {}", relative(at, signal));
+    }
+    if timeline.answered > 0 {
+        text += &format!(", {} answers", timeline.answered);
+    }
+    for message in timeline.unanswered.iter().take(3) {
+        let sent = match message.written {
+            Some(at) => format!("sent {}", relative(at, signal)),
+            None => "could not be sent".to_owned(),
+        };
+        text += &format!("; {} {sent}", message.label);
+        text += &match message.received {
+            0 => ", no answer".to_owned(),
+            n => format!(", only {n} bytes of its answer"),
+        };
+    }
+    let end = match &timeline.end {
+        End::Open => "no end",
+        End::Fin => "an orderly end",
+        End::Reset => "a reset",
+        End::Left => "the client left",
+        End::Refused(problem) | End::Garbled(problem) => problem,
+    };
+    text += &format!("; then {end}");
+    if let Some(at) = timeline.ended {
+        text += &format!(" {}", relative(at, signal));
+    }
+    text
+}
+
+fn relative(at: Instant, signal: Instant) -> String {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    match at.checked_duration_since(signal) {
+        Some(after) => format!("{:.3} ms after the signal", milliseconds(after)),
+        None => format!(
+            "{:.3} ms before it",
+            milliseconds(signal.duration_since(at))
+        ),
+    }
+}
+
+/// What is said of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// All rounds of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) rounds: usize,
+    pub(crate) exchanges: u64,
+    pub(crate) messages_lost: usize,
+    pub(crate) connections_lost: usize,
+    pub(crate) resets: usize,
+    pub(crate) hung: usize,
+    /// Stops that had to be ended by force.
+    pub(crate) overdue: usize,
+    #[serde(rename = "longest_stop_seconds", serialize_with = "seconds")]
+    pub(crate) longest_stop: Option<Duration>,
+    #[serde(rename = "last_end_seconds", serialize_with = "seconds")]
+    pub(crate) last_end: Option<Duration>,
+    pub(crate) losses: Vec<String>,
+    pub(crate) findings: Vec<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Row {
+    pub(crate) fn new(scenario: &'static str) -> Row {
+        Row {
+            scenario,
+            verdict: Verdict::Skipped,
+            rounds: 0,
+            exchanges: 0,
+            messages_lost: 0,
+            connections_lost: 0,
+            resets: 0,
+            hung: 0,
+            overdue: 0,
+            longest_stop: None,
+            last_end: None,
+            losses: Vec::new(),
+            findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, round: Round) {
+        for note in round.notes.iter().chain(&round.skipped) {
+            push_new(&mut self.notes, note);
+        }
+        if round.skipped.is_some() {
+            return;
+        }
+        self.verdict = match (self.verdict, round.is_lossless()) {
+            (Verdict::Failed, _) | (_, false) => Verdict::Failed,
+            _ => Verdict::Passed,
+        };
+        self.rounds += 1;
+        self.exchanges += round.exchanges;
+        self.messages_lost += round.messages_lost;
+        self.connections_lost += round.connections_lost;
+        self.resets += round.resets;
+        self.hung += round.hung;
+        self.overdue += usize::from(round.stop.is_none());
+        self.longest_stop = self.longest_stop.max(round.stop);
+        self.last_end = self.last_end.max(round.last_end);
+        let room = TOLD.saturating_sub(self.losses.len());
+        self.losses.extend(round.losses.into_iter().take(room));
+        round
+            .findings
+            .iter()
+            .for_each(|text| push_new(&mut self.findings, text));
+    }
+
+    /// Another round would only wait for the limit again.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.overdue > 0 || !self.notes.is_empty() && self.verdict == Verdict::Skipped
+    }
+}
+
+fn push_new(list: &mut Vec<String>, text: &str) {
+    if list.len() < 10 && !list.iter().any(|known| known == text) {
+        list.push(text.to_owned());
+    }
+}
+
+fn seconds<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(|d| d.as_secs_f64()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Record, timeline::Message};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A connection of before the signal with one message, unanswered.
+    fn judged(end: End, written: Option<i32>) -> Round {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let record = Record::new();
+        let mut account = record.lock();
+        account.current.connected = Some(signal - 10 * MS);
+        account.current.unanswered.push_back(Message {
+            label: "message".to_owned(),
+            written: written.map(|ms| match ms {
+                0.. => signal + ms.unsigned_abs() * MS,
+                _ => signal - ms.unsigned_abs() * MS,
+            }),
+            received: 0,
+        });
+        account.current.finish(end);
+        let mut round = Round::default();
+        round.judge(0, "test", &account, signal);
+        round
+    }
+
+    #[test]
+    fn a_message_is_lost_only_if_it_was_written_before_the_signal() {
+        assert_eq!(judged(End::Fin, Some(-1)).messages_lost, 1);
+        assert_eq!(judged(End::Fin, Some(0)).messages_lost, 1);
+        assert_eq!(judged(End::Fin, Some(1)).messages_lost, 0);
+        assert_eq!(judged(End::Fin, None).messages_lost, 0);
+        assert!(judged(End::Fin, Some(1)).is_lossless());
+    }
+
+    #[test]
+    fn a_reset_loses_a_connection_of_before_the_signal() {
+        let round = judged(End::Reset, None);
+        assert_eq!((round.resets, round.connections_lost), (1, 1));
+        assert!(!round.is_lossless());
+    }
+
+    #[test]
+    fn what_the_client_gave_up_is_no_loss() {
+        assert!(judged(End::Left, Some(-1)).is_lossless());
+    }
+
+    #[test]
+    fn a_connection_of_after_the_signal_is_no_loss() {
+        let record = Record::new();
+        let mut account = record.lock();
+        let signal = Instant::now();
+        account.current.connected = Some(signal + MS);
+        account.current.finish(End::Reset);
+        let mut round = Round::default();
+        round.judge(0, "test", &account, signal);
+        assert_eq!((round.resets, round.connections_lost), (1, 0));
+        assert!(round.is_lossless());
+    }
+}
