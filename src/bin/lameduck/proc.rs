@@ -1,7 +1,7 @@
 //! What `/proc` tells of other processes and of sockets. Elsewhere than on
 //! Linux everything here is `None`, and the callers say what they could not see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -79,11 +79,11 @@ pub(crate) fn processor_time(group: i32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / hertz))
 }
 
-/// The highest descriptor that a process has open.
-pub(crate) fn highest_descriptor(pid: i32) -> Option<u64> {
+/// The descriptors that a process has open.
+pub(crate) fn descriptors(pid: i32) -> Option<BTreeSet<u64>> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    open.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .max()
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    Some(open.filter_map(number).collect())
 }
 
 /// How much waits in the two queues of a socket.

@@ -11,8 +11,8 @@ use crate::proc;
 use crate::setup::Failure;
 use crate::verdict::Round;
 
-/// What a server has left, above its highest descriptor.
-const LEFT: u64 = 4;
+/// How many descriptors a server has left.
+const LEFT: usize = 4;
 
 /// A client without an answer for so long waits for a descriptor.
 const WAITING: Duration = Duration::from_millis(200);
@@ -129,13 +129,15 @@ fn lower(bench: &Bench) -> Result<Lowered, String> {
     let members = proc::members(group).unwrap_or_default();
     let mut lowered = Vec::new();
     for pid in members {
-        let highest = proc::highest_descriptor(pid);
-        let (Some(highest), Some(pid)) = (highest, Pid::from_raw(pid)) else {
+        let (Some(open), Some(pid)) = (proc::descriptors(pid), Pid::from_raw(pid)) else {
             continue;
         };
+        // The limit is on the number, and numbers are not given in order: a
+        // server can have been started with a high one.
+        let free = (0..).filter(|number| !open.contains(number));
         let maximum = maximum(pid);
         let limit = Rlimit {
-            current: Some(highest + 1 + LEFT),
+            current: free.take(LEFT + 1).last(),
             maximum,
         };
         let failed = |error| format!("its descriptor limit cannot be lowered: {error}");
