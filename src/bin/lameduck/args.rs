@@ -1,11 +1,12 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::fixture::Fault;
 use crate::limits;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
@@ -25,6 +26,38 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 nothing was lost, 1 something was lost, 2 it could not run.
     Check(Box<Check>),
+    /// Check the checker: a good server must pass, and each bad one be convicted
+    SelfTest(SelfTest),
+    /// A tiny server for the self-test
+    #[command(hide = true)]
+    Fixture(Fixture),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SelfTest {
+    /// How often
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: u64,
+    /// Only this one; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<Scenario>,
+    /// No progress, and no table
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Fixture {
+    /// What is wrong with it
+    #[arg(value_enum)]
+    pub(crate) fault: Fault,
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
+    #[arg(long, value_enum, default_value_t = Protocol::Echo)]
+    pub(crate) protocol: Protocol,
+    /// The longest stop
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
+    pub(crate) grace: Duration,
 }
 
 #[derive(Debug, Group)]

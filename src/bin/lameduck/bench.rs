@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rustix::process::Signal;
-use smol::channel::{Receiver, Sender, bounded};
+use smol::channel::Sender;
 use smol::future::FutureExt;
 use smol::{Task, Timer};
 
 use crate::child::{Server, crash};
 use crate::client::{Connection, End, Record, Target};
+use crate::once::Once;
 use crate::proc::{self, Queues};
 use crate::setup::{Failure, Protocol, Setup};
 use crate::verdict::Round;
@@ -22,26 +23,6 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// How long a client waits for its first answer, before the stop.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Something that happens once; every client can wait for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Once(Receiver<()>);
-
-impl Once {
-    fn new() -> (Sender<()>, Once) {
-        let (sender, receiver) = bounded(1);
-        (sender, Once(receiver))
-    }
-
-    pub(crate) async fn wait(&self) {
-        // Nothing is ever sent: the error is the event.
-        let _ = self.0.recv().await;
-    }
-
-    pub(crate) fn happened(&self) -> bool {
-        self.0.is_closed()
-    }
-}
 
 /// A client with its connection.
 #[derive(Debug)]

@@ -6,11 +6,14 @@ mod bench;
 mod check;
 mod child;
 mod client;
+mod fixture;
 mod limits;
+mod once;
 mod output;
 mod proc;
 mod ready;
 mod scenario;
+mod self_test;
 mod setup;
 mod signal;
 mod table;
@@ -23,7 +26,7 @@ use clap::Parser;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Fixture};
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -35,22 +38,38 @@ const FAILED: u8 = 2;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = Args::parse();
+    if let Command::Fixture(fixture) = args.command {
+        // A server like any other: its signals are its own.
+        let Fixture {
+            fault,
+            listen,
+            protocol,
+            grace,
+        } = fixture;
+        return match smol::block_on(fixture::run(fault, listen, protocol, grace)) {
+            Ok(status) => ExitCode::from(status),
+            Err(failure) => fail(&failure),
+        };
+    }
     limits::raise();
-    let result = smol::block_on(interruptible(run(args.command)));
-    match result {
+    match smol::block_on(interruptible(run(args.command))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(LOST),
-        Err(failure) => {
-            eprintln!("lameduck: {failure}");
-            ExitCode::from(FAILED)
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("lameduck: {failure}");
+    ExitCode::from(FAILED)
 }
 
 /// Whether nothing was lost.
 async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
+        Command::SelfTest(options) => self_test::run(options).await,
+        Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
     }
 }
 

@@ -10,6 +10,7 @@ use smol::future::FutureExt;
 use crate::bench::{Bench, Guest};
 use crate::client::request::pattern;
 use crate::client::{Connection, End, Gone, Request};
+use crate::once::Once;
 use crate::proc::Queues;
 use crate::setup::{Failure, Protocol};
 use crate::verdict::Round;
@@ -92,7 +93,7 @@ async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
     Ok(bench.settle(from, bench.setup.limit).await)
 }
 
-async fn read_echo(mut connection: Connection, stop: crate::bench::Once, arrived: u64) {
+async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
         bytes: Vec::new(),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Once};
+use crate::bench::Bench;
 use crate::client::{Connection, Gone, Record, Target};
+use crate::once::Once;
 use crate::setup::Failure;
 use crate::verdict::Round;
 

@@ -1,0 +1,185 @@
+//! The proof of the tool itself: a good server passes every scenario, and one
+//! that is bad in the way that a scenario looks for is convicted of just that.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::args::SelfTest;
+use crate::check::{bar, dice, print};
+use crate::fixture::Fault;
+use crate::scenario::Scenario;
+use crate::setup::{Failure, Protocol, Setup};
+use crate::verdict::Round;
+
+/// What a bad server must be convicted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Lost,
+    Reset,
+    Overdue,
+    Found(&'static str),
+}
+
+struct Case {
+    scenario: Scenario,
+    protocol: Protocol,
+    fault: Fault,
+    sign: Option<Sign>,
+}
+
+/// A good server is given time: only a bad one may ever reach a limit.
+const GOOD_LIMIT: Duration = Duration::from_secs(20);
+const BAD_LIMIT: Duration = Duration::from_millis(1500);
+
+/// What a good server takes when its clients are stubborn.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Longer than anything here waits.
+const LONG: Duration = Duration::from_secs(60);
+
+const BAD: [(Scenario, Fault, Sign); 14] = [
+    (Scenario::Frozen, Fault::NoSweep, Sign::Reset),
+    (Scenario::Frozen, Fault::StopFirst, Sign::Lost),
+    (Scenario::Storm, Fault::Abrupt, Sign::Lost),
+    (Scenario::SlowReader, Fault::Resets, Sign::Reset),
+    (Scenario::HalfRequest, Fault::Resets, Sign::Reset),
+    (Scenario::HalfRequest, Fault::DropsHalf, Sign::Lost),
+    (Scenario::Idle, Fault::KeepsIdle, Sign::Overdue),
+    (Scenario::Silent, Fault::KeepsSilent, Sign::Overdue),
+    (Scenario::Stubborn, Fault::NoDeadline, Sign::Overdue),
+    (Scenario::SecondSignal, Fault::Deaf, Sign::Overdue),
+    (Scenario::Flood, Fault::EndlessSweep, Sign::Overdue),
+    (Scenario::Descriptors, Fault::Spins, Sign::Found("it spins")),
+    (Scenario::Descriptors, Fault::AcceptEnds, Sign::Lost),
+    (Scenario::Exit, Fault::Status, Sign::Found("and not with 0")),
+];
+
+/// Whether each verdict was right.
+pub(crate) async fn run(options: SelfTest) -> Result<bool, Failure> {
+    let mut cases = cases();
+    if !options.scenario.is_empty() {
+        cases.retain(|case| options.scenario.contains(&case.scenario));
+    }
+    let bar = bar(cases.len() as u64 * options.rounds, options.quiet);
+    let begun = Instant::now();
+    let mut wrong = Vec::new();
+    for round in 0..options.rounds {
+        for case in &cases {
+            bar.set_message(case.scenario.name());
+            let seed = usize::try_from(round).unwrap_or_default();
+            if let Err(problem) = case.run(&mut dice(0, seed)).await {
+                bar.suspend(|| eprintln!("round {}: {problem}", round + 1));
+                wrong.push(problem);
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    if !options.quiet {
+        let verdicts = cases.len() as u64 * options.rounds;
+        let seconds = begun.elapsed().as_secs_f64();
+        let wrong = wrong.len();
+        print(&format!(
+            "{verdicts} verdicts in {seconds:.1} s, {wrong} of them wrong\n"
+        ))?;
+    }
+    Ok(wrong.is_empty())
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for protocol in [Protocol::Echo, Protocol::Http] {
+        for scenario in Scenario::ALL {
+            cases.push(Case {
+                scenario,
+                protocol,
+                fault: Fault::None,
+                sign: None,
+            });
+        }
+        let orphan = (Scenario::Exit, Fault::Orphan, Sign::Found("still running"));
+        for (scenario, fault, sign) in BAD.into_iter().chain([orphan]) {
+            // Half an echo message is a message: there is nothing to drop.
+            if (protocol, fault) == (Protocol::Echo, Fault::DropsHalf) {
+                continue;
+            }
+            cases.push(Case {
+                scenario,
+                protocol,
+                fault,
+                sign: Some(sign),
+            });
+        }
+    }
+    cases
+}
+
+impl Case {
+    async fn run(&self, rng: &mut fastrand::Rng) -> Result<(), String> {
+        let name = self.name();
+        let round = self.scenario.run(&self.setup()?, rng).await;
+        let round = round.map_err(|failure| format!("{name}: {failure}"))?;
+        match self.is_right(&round) {
+            true => Ok(()),
+            false => Err(format!("{name}: the verdict is wrong: {round:#?}")),
+        }
+    }
+
+    fn name(&self) -> String {
+        let Case {
+            scenario, protocol, ..
+        } = self;
+        format!("{scenario}, {protocol}, fault: {}", self.fault_name())
+    }
+
+    fn fault_name(&self) -> String {
+        let value = self.fault.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn setup(&self) -> Result<Setup, String> {
+        let program = std::env::current_exe()
+            .map_err(|error| format!("the own program is not known: {error}"))?;
+        // Only the scenario that is about the time should wait for it.
+        let grace = match (self.scenario, self.fault) {
+            (Scenario::Stubborn, Fault::None) => GRACE,
+            _ => LONG,
+        };
+        let words = [
+            &program.to_string_lossy(),
+            "fixture",
+            &self.fault_name(),
+            "--listen",
+            "{addr}",
+            "--protocol",
+            &self.protocol.to_string(),
+            "--grace",
+            &humantime::format_duration(grace).to_string(),
+        ];
+        let limit = match self.sign {
+            None => GOOD_LIMIT,
+            Some(_) => BAD_LIMIT,
+        };
+        Ok(Setup {
+            limit,
+            escalation: limit,
+            large_path: Some("/large".to_owned()),
+            ready_timeout: LONG,
+            ..Setup::new(words.map(str::to_owned).to_vec(), self.protocol)
+        })
+    }
+
+    fn is_right(&self, round: &Round) -> bool {
+        let is_convicted = !round.is_lossless() && round.skipped.is_none();
+        match self.sign {
+            None => round.is_lossless() && round.skipped.is_none(),
+            Some(Sign::Lost) => is_convicted && round.messages_lost > 0,
+            Some(Sign::Reset) => is_convicted && round.connections_lost > 0 && round.resets > 0,
+            Some(Sign::Overdue) => is_convicted && round.stop.is_none(),
+            Some(Sign::Found(text)) => {
+                is_convicted && round.findings.iter().any(|finding| finding.contains(text))
+            }
+        }
+    }
+}
