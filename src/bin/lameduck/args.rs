@@ -26,11 +26,55 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 nothing was lost, 1 something was lost, 2 it could not run.
     Check(Box<Check>),
+    /// Check several servers side by side
+    ///
+    /// Exit status: 0 all were compared, 2 one or more could not run.
+    Compare(Compare),
     /// Check the checker: a good server must pass, and each bad one be convicted
     SelfTest(SelfTest),
     /// A tiny server for the self-test
     #[command(hide = true)]
     Fixture(Fixture),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Compare {
+    /// The servers, as TOML
+    pub(crate) file: PathBuf,
+    /// What is done to them; repeatable [default: what the file says, or all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<Scenario>,
+    #[command(flatten)]
+    pub(crate) load: CompareLoad,
+    /// Where the table goes [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Draw a chart, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write everything as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How much is done, where the file has defaults.
+#[derive(Debug, Group)]
+pub(crate) struct CompareLoad {
+    /// Stops for each scenario and server
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: Option<u64>,
+    /// Clients of each kind
+    #[arg(long)]
+    pub(crate) connections: Option<usize>,
+    /// The longest stop that is accepted [default: 30s]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) limit: Option<Duration>,
+    /// What is left to chance follows from it
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Group)]

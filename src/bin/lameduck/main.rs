@@ -3,9 +3,11 @@
 
 mod args;
 mod bench;
+mod chart;
 mod check;
 mod child;
 mod client;
+mod compare;
 mod fixture;
 mod limits;
 mod once;
@@ -68,6 +70,7 @@ fn fail(failure: &Failure) -> ExitCode {
 async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
+        Command::Compare(options) => compare::run(options).await,
         Command::SelfTest(options) => self_test::run(options).await,
         Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
+use crate::compare::{Contestant, summary};
 use crate::verdict::{Row, Verdict};
 
 const HEADER: [&str; 8] = [
@@ -42,6 +43,43 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     }
     align(&mut table);
     format!("{}\n", table.trim_fmt())
+}
+
+/// A scenario a row, a server a column; below it what each was convicted of.
+pub(crate) fn comparison(contestants: &[&Contestant]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    let names = contestants.iter().map(|contestant| plain(&contestant.name));
+    table.set_header(std::iter::once("scenario".to_owned()).chain(names));
+    let scenarios = contestants
+        .first()
+        .map_or(&[][..], |contestant| &contestant.rows);
+    for (n, row) in scenarios.iter().enumerate() {
+        let cells = contestants.iter().map(|contestant| {
+            let row = contestant.rows.get(n);
+            row.map_or_else(String::new, |row| plain(&summary(row)))
+        });
+        table.add_row(std::iter::once(row.scenario.to_owned()).chain(cells));
+    }
+    let mut text = format!("{}\n", table.trim_fmt());
+    text += "\nEach cell: what was lost, and the longest stop.\n";
+    for contestant in contestants {
+        let rows = contestant
+            .rows
+            .iter()
+            .filter(|row| row.verdict == Verdict::Failed);
+        for row in rows {
+            let first = row.findings.iter().chain(&row.losses).next();
+            let first = first.map_or("", String::as_str);
+            text += &format!("\n- {}, {}: {first}", contestant.name, row.scenario);
+        }
+    }
+    text + "\n"
+}
+
+/// No end of a cell within a cell.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 /// Losses in full, findings and notes.

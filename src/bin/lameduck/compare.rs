@@ -1,0 +1,269 @@
+//! `compare`: several servers side by side, in turns, so that what else happens
+//! on the machine hits all of them alike.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::args::{Compare, Load};
+use crate::chart;
+use crate::check::{bar, dice, print, write};
+use crate::scenario::Scenario;
+use crate::setup::{Failure, Protocol, Setup};
+use crate::table;
+use crate::verdict::{Row, Verdict};
+
+/// The file: the servers, and defaults for all of them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    rounds: Option<u64>,
+    connections: Option<usize>,
+    scenarios: Option<Vec<Scenario>>,
+    limit: Option<String>,
+    ready_timeout: Option<String>,
+    seed: Option<u64>,
+    #[serde(default)]
+    server: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    command: Vec<String>,
+    protocol: Protocol,
+    signal: Option<String>,
+    path: Option<String>,
+    large_path: Option<String>,
+    /// Without it the server is left out.
+    requires: Option<String>,
+}
+
+/// A server, and what was found.
+#[derive(Debug)]
+pub(crate) struct Contestant {
+    pub(crate) name: String,
+    setup: Setup,
+    pub(crate) rows: Vec<Row>,
+    /// Why it could not go on.
+    pub(crate) failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    load: Load,
+    scenarios: Vec<Scenario>,
+    contestants: Vec<Contestant>,
+}
+
+/// Always true when it could run: the comparison judges nobody.
+pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
+    let mut plan = plan(&options)?;
+    let seed = plan.load.seed.unwrap_or_else(|| fastrand::u64(..));
+    let rounds = plan
+        .scenarios
+        .iter()
+        .map(|scenario| plan.load.rounds(*scenario));
+    let length = rounds.sum::<usize>() * plan.contestants.len();
+    let bar = bar(length as u64, options.quiet);
+    for scenario in plan.scenarios.clone() {
+        let rounds = plan.load.rounds(scenario);
+        plan.contestants
+            .iter_mut()
+            .for_each(|c| c.rows.push(Row::new(scenario.name())));
+        for round in 0..rounds {
+            for contestant in &mut plan.contestants {
+                bar.set_message(format!("{scenario}: {}", contestant.name));
+                contestant.take_turn(scenario, &mut dice(seed, round)).await;
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    report(&options, seed, &plan.contestants)
+}
+
+impl Contestant {
+    async fn take_turn(&mut self, scenario: Scenario, rng: &mut fastrand::Rng) {
+        let Some(row) = self.rows.last_mut() else {
+            return;
+        };
+        if self.failure.is_some() || row.is_settled() {
+            return;
+        }
+        match scenario.run(&self.setup, rng).await {
+            Ok(round) => row.add(round),
+            Err(failure) => {
+                let failure = format!("{scenario}: {failure}");
+                eprintln!("lameduck: {} is left out: {failure}", self.name);
+                self.failure = Some(failure);
+            }
+        }
+    }
+}
+
+fn plan(options: &Compare) -> Result<Plan, Failure> {
+    let path = &options.file;
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::Other(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let document: Document = toml::from_str(&text).map_err(|error| failed(&error))?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    // The servers run there, so that a relative path means the same everywhere.
+    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| failed(&error))?;
+    let load = load(&options.load, &document).map_err(|error| failed(&error))?;
+    load.check()?;
+    let ready_timeout = time(document.ready_timeout.as_deref(), Duration::from_secs(10));
+    let ready_timeout = ready_timeout.map_err(|error| failed(&error))?;
+    let mut contestants = Vec::new();
+    for entry in document.server {
+        if let Some(missing) = missing(&entry, &folder) {
+            eprintln!(
+                "lameduck: {} is left out: there is no {missing}",
+                entry.name
+            );
+            continue;
+        }
+        contestants
+            .push(contestant(entry, &folder, &load, ready_timeout).map_err(|e| failed(&e))?);
+    }
+    if contestants.is_empty() {
+        return Err(failed(&"there is no server to compare"));
+    }
+    let scenarios = match (&options.scenario[..], document.scenarios) {
+        ([], Some(scenarios)) => scenarios,
+        ([], None) => Scenario::ALL.to_vec(),
+        (chosen, _) => chosen.to_vec(),
+    };
+    Ok(Plan {
+        load,
+        scenarios,
+        contestants,
+    })
+}
+
+/// What is said on the command line wins over the file.
+fn load(given: &crate::args::CompareLoad, document: &Document) -> Result<Load, String> {
+    Ok(Load {
+        rounds: given
+            .rounds
+            .or(document.rounds)
+            .filter(|rounds| *rounds > 0),
+        connections: given.connections.or(document.connections),
+        limit: match given.limit {
+            Some(limit) => limit,
+            None => time(document.limit.as_deref(), Duration::from_secs(30))?,
+        },
+        seed: given.seed.or(document.seed),
+    })
+}
+
+fn time(text: Option<&str>, otherwise: Duration) -> Result<Duration, String> {
+    match text {
+        None => Ok(otherwise),
+        Some(text) => {
+            humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}"))
+        }
+    }
+}
+
+fn contestant(
+    entry: Entry,
+    folder: &Path,
+    load: &Load,
+    ready_timeout: Duration,
+) -> Result<Contestant, String> {
+    let name = entry.name;
+    let signal = entry.signal.as_deref().unwrap_or("TERM").parse();
+    let signal = signal.map_err(|error| format!("{name}: {error}"))?;
+    Ok(Contestant {
+        setup: Setup {
+            directory: Some(folder.to_owned()),
+            signal,
+            path: entry.path.unwrap_or_else(|| "/".to_owned()),
+            large_path: entry.large_path,
+            connections: load.connections,
+            limit: load.limit,
+            ready_timeout,
+            ..Setup::new(entry.command, entry.protocol)
+        },
+        name,
+        rows: Vec::new(),
+        failure: None,
+    })
+}
+
+/// What the server needs and this machine lacks.
+fn missing(entry: &Entry, folder: &Path) -> Option<String> {
+    let needed = entry.requires.as_deref()?;
+    let is_there = match needed.contains('/') {
+        true => folder.join(needed).exists(),
+        false => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let mut folders = std::env::split_paths(&path);
+            folders.any(|folder: PathBuf| folder.join(needed).is_file())
+        }
+    };
+    (!is_there).then(|| needed.to_owned())
+}
+
+fn report(options: &Compare, seed: u64, contestants: &[Contestant]) -> Result<bool, Failure> {
+    let ran: Vec<&Contestant> = contestants.iter().filter(|c| c.failure.is_none()).collect();
+    let markdown = table::comparison(&ran) + &format!("\nseed {seed}\n");
+    match &options.markdown {
+        Some(path) => write(path, &markdown)?,
+        None => print(&markdown)?,
+    }
+    if let Some(path) = &options.svg {
+        write(path, &chart::draw(&ran))?;
+    }
+    if let Some(path) = &options.json {
+        let servers: Vec<_> = ran.iter().map(|c| (&c.name, &c.rows)).collect();
+        let servers: std::collections::BTreeMap<_, _> = servers.into_iter().collect();
+        let text = serde_json::to_string_pretty(&servers)
+            .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
+        write(path, &format!("{text}\n"))?;
+    }
+    match ran.len() == contestants.len() {
+        true => Ok(true),
+        false => Err(Failure::Other(
+            "not every server could be compared".to_owned(),
+        )),
+    }
+}
+
+/// In a few words: what one server lost in one scenario.
+pub(crate) fn summary(row: &Row) -> String {
+    let mut parts = Vec::new();
+    if row.rounds == 0 {
+        return "-".to_owned();
+    }
+    if row.messages_lost + row.connections_lost > 0 {
+        parts.push(format!("{} lost", table::lost(row)));
+    }
+    if row.hung > 0 {
+        parts.push(format!("{} hung", row.hung));
+    }
+    if row.overdue > 0 {
+        parts.push("no end".to_owned());
+    }
+    if parts.is_empty() && row.verdict == Verdict::Failed {
+        parts.push(
+            row.findings
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "failed".to_owned()),
+        );
+    }
+    if parts.is_empty() {
+        parts.push("0".to_owned());
+    }
+    parts.push(table::stop(row));
+    parts.dedup();
+    parts.join(", ")
+}
