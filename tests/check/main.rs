@@ -1,1 +1,16 @@
-fn main() {}
+//! The tool `lameduck`, as people run it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+#[path = "../process/example.rs"]
+mod example;
+
+mod compared;
+mod docs;
+mod interrupted;
+mod kit;
+mod refused;
+mod served;

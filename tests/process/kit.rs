@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -10,27 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(crate) use crate::example::echo;
+
 /// Longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-
-/// The built example, with `runtime` compiled in.
-///
-/// `cargo test` builds it with the features of the tests; `cargo test --test`
-/// does not, and leaves whatever was built before.
-pub(crate) fn echo(runtime: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("own path");
-    let target = test.parent().and_then(|deps| deps.parent());
-    let echo = target.expect("target/debug/deps").join("examples/echo");
-    let help = Command::new(&echo).arg("--help").output();
-    let is_current = help.is_ok_and(|help| {
-        let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        let runtimes = help.split_once("possible values: ");
-        runtimes.is_some_and(|(_, list)| list.contains(runtime))
-    });
-    let build = format!("cargo build --example echo --features {runtime}");
-    assert!(is_current, "build the example first: {build}");
-    echo
-}
 
 /// A serving child; killed when a test fails halfway.
 pub(crate) struct Echo {

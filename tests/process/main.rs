@@ -6,6 +6,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod example;
 mod kit;
 mod refused;
 #[cfg(feature = "handover")]

@@ -256,9 +256,10 @@ impl Bench {
             Some(at) => round.stop = Some(at.saturating_duration_since(from)),
             None => {
                 let limit = humantime::format_duration(limit);
+                let signal = self.server.stop_signal();
                 round
                     .findings
-                    .push(format!("the server did not end within {limit}"));
+                    .push(format!("the server did not end within {limit} of {signal}"));
             }
         }
         let signalled = self.signalled.unwrap_or(from);

@@ -62,6 +62,11 @@ impl Server {
         })
     }
 
+    /// The signal that stops it.
+    pub(crate) fn stop_signal(&self) -> StopSignal {
+        self.signal
+    }
+
     pub(crate) fn group(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }

@@ -45,21 +45,18 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
-/// A scenario a row, a server a column; below it what each was convicted of.
+/// A server a row, a scenario a column; below it what each was convicted of.
 pub(crate) fn comparison(contestants: &[&Contestant]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    let names = contestants.iter().map(|contestant| plain(&contestant.name));
-    table.set_header(std::iter::once("scenario".to_owned()).chain(names));
     let scenarios = contestants
         .first()
         .map_or(&[][..], |contestant| &contestant.rows);
-    for (n, row) in scenarios.iter().enumerate() {
-        let cells = contestants.iter().map(|contestant| {
-            let row = contestant.rows.get(n);
-            row.map_or_else(String::new, |row| plain(&summary(row)))
-        });
-        table.add_row(std::iter::once(row.scenario.to_owned()).chain(cells));
+    let names = scenarios.iter().map(|row| row.scenario);
+    table.set_header(std::iter::once("server").chain(names));
+    for contestant in contestants {
+        let cells = contestant.rows.iter().map(|row| plain(&summary(row)));
+        table.add_row(std::iter::once(plain(&contestant.name)).chain(cells));
     }
     let mut text = format!("{}\n", table.trim_fmt());
     text += "\nEach cell: what was lost, and the longest stop.\n";

@@ -128,7 +128,7 @@ fn relative(at: Instant, signal: Instant) -> String {
     match at.checked_duration_since(signal) {
         Some(after) => format!("{:.3} ms after the signal", milliseconds(after)),
         None => format!(
-            "{:.3} ms before it",
+            "{:.3} ms before the signal",
             milliseconds(signal.duration_since(at))
         ),
     }

@@ -1,0 +1,93 @@
+//! A check that is interrupted leaves nothing behind.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::kit::{Folder, LAMEDUCK, read};
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn ctrl_c_stops_the_server_and_says_so() {
+    interrupt(Signal::INT, "none");
+}
+
+#[test]
+fn sigterm_too() {
+    interrupt(Signal::TERM, "none");
+}
+
+#[test]
+fn also_a_server_that_waits_for_ever() {
+    interrupt(Signal::INT, "no-deadline");
+}
+
+/// The server has a child in its group, and a file for a socket.
+fn interrupt(signal: Signal, fault: &str) {
+    let folder = Folder::new(&format!("{fault}-{}", signal.as_raw()));
+    let numbers = folder.file("numbers");
+    let script = format!(
+        "sleep 600 & echo $! $$ end > {}; exec \"$0\" fixture {fault} --listen $ADDR --grace 600s",
+        numbers.display()
+    );
+    let mut tool = Command::new(LAMEDUCK)
+        .args(["check", "--limit", "600s", "--scenario", "stubborn", "--"])
+        .args(["sh", "-c", &script, LAMEDUCK])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pids = wait_for_numbers(&numbers);
+    for pid in &pids {
+        test_kill_process(*pid).expect("it runs");
+    }
+    kill_process(Pid::from_child(&tool), signal).unwrap();
+    let mut said = String::new();
+    tool.stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(tool.wait().unwrap().code(), Some(2), "{said}");
+    assert!(
+        said.contains("interrupted; the server was stopped"),
+        "{said}"
+    );
+    for pid in pids {
+        wait_for_end(pid);
+    }
+}
+
+fn wait_for_numbers(file: &Path) -> Vec<Pid> {
+    let begun = Instant::now();
+    loop {
+        if file.exists()
+            && let Some(numbers) = read(file).trim().strip_suffix(" end")
+        {
+            let numbers = numbers.split(' ').map(|number| number.parse().unwrap());
+            return numbers.map(|n| Pid::from_raw(n).unwrap()).collect();
+        }
+        assert!(begun.elapsed() < LONG, "the server never starts");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The orphan is waited for by whoever adopts it: that takes a moment, and in a
+/// container without an init it stays a zombie.
+fn wait_for_end(pid: Pid) {
+    let begun = Instant::now();
+    while test_kill_process(pid).is_ok() && !is_zombie(pid) {
+        assert!(begun.elapsed() < LONG, "{pid:?} is left behind");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let status = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    std::fs::read_to_string(status).is_ok_and(|stat| stat.contains(") Z "))
+}

@@ -1,0 +1,77 @@
+//! What cannot be checked: a clear line, and the right status.
+
+use crate::kit::{check_shell, lameduck};
+
+/// `$0` is the tool itself.
+const FIXTURE: &str = "exec \"$0\" fixture none --listen $ADDR";
+
+#[test]
+fn a_server_that_does_not_exist() {
+    let answer = lameduck(&["check", "--", "/nonexistent/server", "{addr}"]);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "lameduck: cannot start \"/nonexistent/server\": No such file";
+    assert!(answer.stderr.starts_with(line), "{answer:?}");
+    assert_eq!(answer.stdout, "");
+}
+
+#[test]
+fn a_server_that_ends_at_once_is_quoted() {
+    let answer = check_shell(&[], "echo no configuration >&2; exit 3");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the server ended before it was asked to: exit status: 3; it printed:";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    assert!(
+        answer.stderr.contains("\n  | no configuration"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_server_that_never_listens() {
+    let options = ["--ready-timeout", "300ms"];
+    let answer = check_shell(&options, "echo starting; exec sleep 600");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("is not ready"), "{answer:?}");
+    assert!(answer.stderr.contains("\n  | starting"), "{answer:?}");
+}
+
+#[test]
+fn a_server_that_ignores_the_signal_has_failed() {
+    let options = ["--scenario", "idle", "--signal", "USR1", "--limit", "300ms"];
+    let answer = check_shell(&options, &format!("trap '' USR1; {FIXTURE}"));
+    assert_eq!(answer.status, 1, "{answer:?}");
+    assert!(answer.stdout.contains("no end"), "{answer:?}");
+    assert!(answer.stdout.contains("failed"), "{answer:?}");
+    assert!(answer.stdout.contains("SIGUSR1"), "{answer:?}");
+}
+
+#[test]
+fn a_server_that_does_not_speak_the_protocol() {
+    let options = ["--protocol", "http", "--ready-timeout", "300ms"];
+    let answer = check_shell(&options, FIXTURE);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("is not ready"), "{answer:?}");
+}
+
+#[test]
+fn counts_that_cannot_work() {
+    for (count, reason) in [("0", "at least one"), ("100000000", "descriptors")] {
+        let answer = check_shell(&["--connections", count], FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains(reason), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_address_that_others_can_reach() {
+    let answer = check_shell(&["--host", "0.0.0.0"], FIXTURE);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("--allow-remote"), "{answer:?}");
+}
+
+#[test]
+fn no_command_at_all() {
+    let answer = lameduck(&["check"]);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("<COMMAND>"), "{answer:?}");
+}
