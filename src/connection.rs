@@ -200,7 +200,7 @@ impl<C> Session<C> {
     }
 
     /// The gate: to hand to other tasks, or to ask for the stop.
-    pub fn shutdown(&self) -> Shutdown {
+    pub fn shutdown(&self) -> &Shutdown {
         self.seat().guard.shutdown()
     }
 

@@ -23,7 +23,8 @@
 //! # Ok::<(), lameduck::Refused>(())
 //! ```
 //!
-//! To enter is one compare-and-swap on the word, and so is to leave. A read
+//! To enter is one compare-and-swap on the word, and to leave one subtraction,
+//! which the last to leave while draining follows up with the end. A read
 //! that waits for the stop as well loads the word, and takes no lock and
 //! writes nothing while the task that polls it stays the same.
 
@@ -54,14 +55,16 @@ struct Shared {
 }
 
 impl Shared {
+    #[inline]
     fn word(&self) -> Word {
-        // Acquire: pairs with the release in `step`. Who sees Stopped sees all
-        // that the guards' holders did; who sees a stop sees its cause.
+        // Acquire: pairs with the release in `change`. Who sees Stopped sees
+        // all that the guards' holders did; who sees a stop sees its cause.
         Word::from_bits(self.word.load(Ordering::Acquire))
     }
 
-    /// Takes a step of the word, and wakes those to whom it is news.
-    fn step(&self, step: Step) -> Result<Word, Refused> {
+    /// Takes a step of the word: gives the word before and the one after.
+    #[inline]
+    fn change(&self, step: Step) -> Result<(Word, Word), Refused> {
         let mut before = self.word();
         loop {
             let after = before.step(step)?;
@@ -73,14 +76,48 @@ impl Shared {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => {
-                    if after.is_news_after(before) {
-                        self.waiters.wake(after);
-                    }
-                    return Ok(after);
-                }
+                Ok(_) => return Ok((before, after)),
                 Err(bits) => before = Word::from_bits(bits),
             }
+        }
+    }
+
+    /// One more lives. That is no news to anybody.
+    #[inline]
+    fn enter(&self, step: Step) -> Result<(), Refused> {
+        self.change(step).map(|_| ())
+    }
+
+    /// Goes forward, and wakes those to whom it is news.
+    fn advance(&self, step: Step) -> Result<(), Refused> {
+        let (before, after) = self.change(step)?;
+        if after.is_news_after(before) {
+            self.waiters.wake(after);
+        }
+        Ok(())
+    }
+
+    /// One who was counted leaves. Nothing can refuse that, so nothing needs
+    /// to be looked at before: a subtraction is cheaper than the loop above.
+    #[inline]
+    fn leave(&self) {
+        // AcqRel: as in `change`.
+        let before = Word::from_bits(self.word.fetch_sub(Word::ONE, Ordering::AcqRel));
+        if before.phase() != Phase::Running {
+            self.left(before);
+        }
+    }
+
+    #[cold]
+    fn left(&self, before: Word) {
+        let after = before.step(Step::Leave);
+        debug_assert!(after.is_ok(), "a guard was counted and is not any more");
+        let Ok(after) = after else { return };
+        if after.is_at_end() {
+            // Refused when somebody's advance has found the gate empty.
+            let _ = self.advance(Step::End);
+        } else if after.is_news_after(before) {
+            self.waiters.wake(after);
         }
     }
 }
@@ -113,7 +150,7 @@ impl Shutdown {
     /// from inside.
     pub(crate) fn driven() -> (Shutdown, Guard) {
         let shutdown = Shutdown::starting_with(Phase::Notice, Word::NEW_WITH_ONE);
-        let door = Guard::counted(&shutdown);
+        let door = Guard::counted(shutdown.clone());
         (shutdown, door)
     }
 
@@ -145,8 +182,30 @@ impl Shutdown {
     /// assert_eq!(shutdown.living(), 0);
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
+    #[inline]
     pub fn enter(&self) -> Result<Guard, Refused> {
-        self.shared.step(Step::Enter)?;
+        self.shared.enter(Step::Enter)?;
+        Ok(Guard::counted(self.clone()))
+    }
+
+    /// Enters with a guard that borrows the gate, for threads and tasks that
+    /// may borrow: it costs the count of the living alone, half of the other.
+    ///
+    /// # Errors
+    /// As [`enter`](Shutdown::enter).
+    ///
+    /// ```
+    /// let shutdown = lameduck::Shutdown::new();
+    /// std::thread::scope(|scope| {
+    ///     let guard = shutdown.enter_scoped()?;
+    ///     scope.spawn(move || drop(guard));
+    ///     Ok::<(), lameduck::Refused>(())
+    /// })?;
+    /// # Ok::<(), lameduck::Refused>(())
+    /// ```
+    #[inline]
+    pub fn enter_scoped(&self) -> Result<Guard<&Shutdown>, Refused> {
+        self.shared.enter(Step::Enter)?;
         Ok(Guard::counted(self))
     }
 
@@ -194,7 +253,7 @@ impl Shutdown {
 
     /// Goes forward to `phase`; false when the gate is there or beyond.
     pub(crate) fn advance(&self, phase: Phase) -> bool {
-        self.shared.step(Step::Advance(phase)).is_ok()
+        self.shared.advance(Step::Advance(phase)).is_ok()
     }
 
     /// How far the stop has come.
@@ -309,7 +368,7 @@ impl Shutdown {
     /// ```
     pub fn reached(&self, phase: Phase) -> Reached {
         Reached {
-            waiter: Waiter::new(self.shared.clone(), Until::Phase(phase)),
+            waiter: Waiter::new(self.clone(), Until::Phase(phase)),
         }
     }
 }

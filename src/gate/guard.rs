@@ -1,5 +1,6 @@
 //! One who lives, and the read that the stop can end.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -13,20 +14,23 @@ use super::{Reached, Shutdown};
 
 /// One of the living: the gate waits for its drop.
 ///
+/// It keeps the gate alive, as an [`Arc`](std::sync::Arc) would; a
+/// `Guard<&Shutdown>`, which [`Shutdown::enter_scoped`] gives, borrows it.
+///
 /// Deliberately not `Clone`: another place inside is another entry, which can
 /// be refused, so it is asked for with [`enter`](Guard::enter).
 #[derive(Debug)]
 #[must_use = "the gate waits only as long as the guard lives"]
-pub struct Guard {
-    draining: Waiter,
+pub struct Guard<S: Borrow<Shutdown> = Shutdown> {
+    draining: Waiter<S>,
 }
 
-impl Guard {
+impl<S: Borrow<Shutdown>> Guard<S> {
     /// Wraps an entry that has been counted.
-    pub(super) fn counted(shutdown: &Shutdown) -> Guard {
-        let shared = shutdown.shared.clone();
+    #[inline]
+    pub(super) fn counted(shutdown: S) -> Guard<S> {
         Guard {
-            draining: Waiter::new(shared, Until::Phase(Phase::Draining)),
+            draining: Waiter::new(shutdown, Until::Phase(Phase::Draining)),
         }
     }
 
@@ -39,10 +43,8 @@ impl Guard {
     /// assert!(shutdown.is_draining());
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
-    pub fn shutdown(&self) -> Shutdown {
-        Shutdown {
-            shared: self.draining.shared.clone(),
-        }
+    pub fn shutdown(&self) -> &Shutdown {
+        self.draining.shutdown.borrow()
     }
 
     /// Brings in another, also while draining: what an accept loop does with
@@ -60,9 +62,10 @@ impl Guard {
     /// let swept = door.enter()?;
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
+    #[inline]
     pub fn enter(&self) -> Result<Guard, Refused> {
-        self.draining.shared.step(Step::Join)?;
-        Ok(Guard::counted(&self.shutdown()))
+        self.draining.shared().enter(Step::Join)?;
+        Ok(Guard::counted(self.shutdown().clone()))
     }
 
     /// Whether the living have been told to come to an end.
@@ -76,7 +79,7 @@ impl Guard {
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.draining.shared.word().phase() >= Phase::Settling
+        self.draining.shared().word().phase() >= Phase::Settling
     }
 
     /// Completes when the gate drains and this guard is the only one left:
@@ -96,7 +99,7 @@ impl Guard {
     /// ```
     pub fn alone(&self) -> Reached {
         Reached {
-            waiter: Waiter::new(self.draining.shared.clone(), Until::Alone),
+            waiter: Waiter::new(self.shutdown().clone(), Until::Alone),
         }
     }
 
@@ -128,7 +131,7 @@ impl Guard {
         &'a mut self,
         reader: &'a mut R,
         buffer: &'a mut [u8],
-    ) -> ReadOrDrain<'a, R>
+    ) -> ReadOrDrain<'a, R, S>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
@@ -140,6 +143,7 @@ impl Guard {
     }
 
     /// The poll of [`read_or_drain`](Guard::read_or_drain).
+    #[inline]
     pub(crate) fn poll_read_or_drain<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -168,23 +172,27 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl<S: Borrow<Shutdown>> Drop for Guard<S> {
+    #[inline]
     fn drop(&mut self) {
-        let left = self.draining.shared.step(Step::Leave);
-        debug_assert!(left.is_ok(), "a guard was counted and is not any more");
+        self.draining.shared().leave();
     }
 }
 
 /// A read that the stop can end; see [`Guard::read_or_drain`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub struct ReadOrDrain<'a, R: ?Sized> {
-    guard: &'a mut Guard,
+pub struct ReadOrDrain<'a, R: ?Sized, S: Borrow<Shutdown> = Shutdown> {
+    guard: &'a mut Guard<S>,
     reader: &'a mut R,
     buffer: &'a mut [u8],
 }
 
-impl<R: AsyncRead + Unpin + ?Sized> Future for ReadOrDrain<'_, R> {
+impl<R, S> Future for ReadOrDrain<'_, R, S>
+where
+    R: AsyncRead + Unpin + ?Sized,
+    S: Borrow<Shutdown>,
+{
     type Output = io::Result<Option<usize>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

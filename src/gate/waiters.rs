@@ -1,11 +1,12 @@
 //! Who waits at the gate, and the order that loses no wake-up: register,
 //! recheck, then wait (F44).
 
+use std::borrow::Borrow;
 use std::task::{Context, Poll, Waker};
 
-use super::Shared;
 use super::word::{Phase, Word};
-use crate::sync::{Arc, Mutex, lock};
+use super::{Shared, Shutdown};
+use crate::sync::{Mutex, lock};
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) enum Until {
 }
 
 impl Until {
+    #[inline]
     fn reached(self, word: Word) -> bool {
         match self {
             Until::Phase(phase) => word.phase() >= phase,
@@ -136,41 +138,60 @@ impl Slots {
 
 /// One waiter's place, kept from poll to poll and given back on drop.
 #[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct Waiter<S: Borrow<Shutdown> = Shutdown> {
+    /// The gate, owned or borrowed.
+    pub(super) shutdown: S,
     until: Until,
-    key: Option<usize>,
-    /// A copy of the waker that is registered, so that to be polled again by
-    /// the same task takes no lock and writes nothing.
-    waker: Option<Waker>,
+    registered: Option<Registered>,
 }
 
-impl Waiter {
-    pub(super) fn new(shared: Arc<Shared>, until: Until) -> Waiter {
+#[derive(Debug)]
+struct Registered {
+    key: usize,
+    /// A copy of the waker that is there, so that to be polled again by the
+    /// same task takes no lock and writes nothing.
+    waker: Waker,
+}
+
+impl<S: Borrow<Shutdown>> Waiter<S> {
+    #[inline]
+    pub(super) fn new(shutdown: S, until: Until) -> Waiter<S> {
         Waiter {
-            shared,
+            shutdown,
             until,
-            key: None,
-            waker: None,
+            registered: None,
         }
     }
 
+    #[inline]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shutdown.borrow().shared
+    }
+
+    #[inline]
     pub(super) fn reached(&self) -> bool {
-        self.until.reached(self.shared.word())
+        self.until.reached(self.shared().word())
     }
 
     /// Ready once what it waits for is there; else the task will be woken.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.reached() {
             return Poll::Ready(());
         }
-        let registered = self.waker.as_ref();
-        if registered.is_some_and(|waker| waker.will_wake(cx.waker())) {
+        let registered = self.registered.as_ref();
+        if registered.is_some_and(|registered| registered.waker.will_wake(cx.waker())) {
             return Poll::Pending;
         }
-        let waiters = &self.shared.waiters;
-        self.key = Some(waiters.register(self.key, self.until, cx.waker().clone()));
-        self.waker = Some(cx.waker().clone());
+        self.register(cx.waker())
+    }
+
+    fn register(&mut self, waker: &Waker) -> Poll<()> {
+        let key = self.registered.as_ref().map(|registered| registered.key);
+        let waiters = &self.shared().waiters;
+        let key = waiters.register(key, self.until, waker.clone());
+        let waker = waker.clone();
+        self.registered = Some(Registered { key, waker });
         // The recheck: a step before the registration has found nobody to
         // wake; the lock that both took makes that step visible here.
         if self.reached() {
@@ -181,10 +202,10 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.shared.waiters.remove(key);
+        if let Some(registered) = &self.registered {
+            self.shared().waiters.remove(registered.key);
         }
     }
 }

@@ -104,8 +104,11 @@ pub(crate) enum Step {
     Enter,
     /// Somebody who lives brings in another.
     Join,
-    /// Somebody who lives leaves.
+    /// Somebody who lives leaves. Refused only where nobody lives, so the gate
+    /// takes it as a plain subtraction.
     Leave,
+    /// The last has left while draining: it is over.
+    End,
     /// The stop goes forward to a phase.
     Advance(Phase),
 }
@@ -121,18 +124,23 @@ impl Word {
     /// Running, with nobody inside.
     pub(crate) const NEW: Word = Word(0);
     /// Running, with one inside.
-    pub(crate) const NEW_WITH_ONE: Word = Word(1 << PHASE_BITS);
+    pub(crate) const NEW_WITH_ONE: Word = Word(Word::ONE);
+    /// One who lives, to be subtracted when they leave.
+    pub(crate) const ONE: usize = 1 << PHASE_BITS;
     /// The most that can be counted.
     pub(crate) const MOST: usize = usize::MAX >> PHASE_BITS;
 
+    #[inline]
     pub(crate) const fn from_bits(bits: usize) -> Word {
         Word(bits)
     }
 
+    #[inline]
     pub(crate) const fn bits(self) -> usize {
         self.0
     }
 
+    #[inline]
     pub(crate) const fn phase(self) -> Phase {
         match self.0 & PHASE_MASK {
             0 => Phase::Running,
@@ -144,15 +152,18 @@ impl Word {
         }
     }
 
+    #[inline]
     pub(crate) const fn living(self) -> usize {
         self.0 >> PHASE_BITS
     }
 
+    #[inline]
     const fn new(phase: Phase, living: usize) -> Word {
         Word(living << PHASE_BITS | phase as usize)
     }
 
     /// The word after `step`, or why the step is refused.
+    #[inline]
     pub(crate) fn step(self, step: Step) -> Result<Word, Refused> {
         let (phase, living) = (self.phase(), self.living());
         match step {
@@ -162,19 +173,22 @@ impl Word {
             Step::Enter | Step::Join if living == Word::MOST => Err(Refused::Full),
             Step::Enter | Step::Join => Ok(Word::new(phase, living + 1)),
             Step::Leave if living == 0 => Err(Refused::Nobody),
-            Step::Leave => Ok(Word::new(phase, living - 1).completed()),
+            Step::Leave => Ok(Word::new(phase, living - 1)),
+            Step::End if self.is_at_end() => Ok(Word::new(Phase::Stopped, 0)),
+            Step::End => Err(Refused::NotForward(phase)),
             Step::Advance(to) if to <= phase => Err(Refused::NotForward(phase)),
-            Step::Advance(to) => Ok(Word::new(to, living).completed()),
+            Step::Advance(to) => match Word::new(to, living) {
+                // Emptiness while draining is the end, in the same step.
+                word if word.is_at_end() => Ok(Word::new(Phase::Stopped, 0)),
+                word => Ok(word),
+            },
         }
     }
 
-    /// Emptiness while draining is the end, in the same step.
-    fn completed(self) -> Word {
-        if self.phase() >= Phase::Settling && self.living() == 0 {
-            Word::new(Phase::Stopped, 0)
-        } else {
-            self
-        }
+    /// Whether nobody is left, nobody can come, and it is not yet said.
+    #[inline]
+    pub(crate) fn is_at_end(self) -> bool {
+        self.living() == 0 && (Phase::Settling..Phase::Stopped).contains(&self.phase())
     }
 
     /// Whether somebody may be waiting for the change from `before` to here.
@@ -193,7 +207,7 @@ mod tests {
     use super::*;
 
     fn steps() -> Vec<Step> {
-        let mut steps = vec![Step::Enter, Step::Join, Step::Leave];
+        let mut steps = vec![Step::Enter, Step::Join, Step::Leave, Step::End];
         steps.extend(Phase::ALL.map(Step::Advance));
         steps
     }
@@ -244,7 +258,7 @@ mod tests {
             match step {
                 Step::Enter | Step::Join => assert_eq!(next.living(), word.living() + 1),
                 Step::Leave => assert_eq!(next.living() + 1, word.living()),
-                Step::Advance(_) => assert_eq!(next.living(), word.living()),
+                Step::Advance(_) | Step::End => assert_eq!(next.living(), word.living()),
             }
         }
     }
@@ -271,17 +285,35 @@ mod tests {
     }
 
     #[test]
-    fn l2_the_last_to_leave_stops_the_gate() {
+    fn l2_the_last_to_leave_ends_it() {
         for (word, step) in every_small_case() {
             let Ok(next) = word.step(step) else { continue };
-            let emptied = next.living() == 0 && next.phase() >= Phase::Settling;
-            assert!(
-                !emptied || next.phase() == Phase::Stopped,
-                "{word:?} {step:?}"
-            );
+            // Who leaves an end behind takes it, and nobody else makes one.
+            let is_taken = step == Step::Leave && word.living() == 1 || word.is_at_end();
+            assert!(!next.is_at_end() || is_taken, "{word:?} {step:?}");
+            if next.is_at_end() {
+                assert_eq!(next.step(Step::End), Ok(Word::new(Phase::Stopped, 0)));
+            }
         }
-        let last = Word::new(Phase::Draining, 1);
-        assert_eq!(last.step(Step::Leave), Ok(Word::new(Phase::Stopped, 0)));
+    }
+
+    #[test]
+    fn s3_the_end_is_taken_once() {
+        for (word, step) in every_small_case() {
+            if let (Step::End, Ok(next)) = (step, word.step(step)) {
+                assert_eq!(next.phase(), Phase::Stopped);
+                assert!(next.step(Step::End).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_leave_is_a_subtraction() {
+        for (word, step) in every_small_case() {
+            if let (Step::Leave, Ok(next)) = (step, word.step(step)) {
+                assert_eq!(next.bits(), word.bits() - Word::ONE);
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ const PASSED: &str = "#0072b2";
 const FAILED: &str = "#d55e00";
 const SKIPPED: &str = "#999999";
 
-pub(crate) fn draw(contestants: &[&Contestant]) -> String {
+pub(crate) fn draw(contestants: &[Contestant]) -> String {
     let scenarios = contestants
         .first()
         .map_or(0, |contestant| contestant.rows.len());

@@ -12,7 +12,7 @@ use crate::check::{bar, dice, print, write};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
 use crate::table;
-use crate::verdict::{Row, Verdict};
+use crate::verdict::{Round, Row, Verdict};
 
 /// The file: the servers, and defaults for all of them.
 #[derive(Debug, Deserialize)]
@@ -47,8 +47,8 @@ pub(crate) struct Contestant {
     pub(crate) name: String,
     setup: Setup,
     pub(crate) rows: Vec<Row>,
-    /// Why it could not go on.
-    pub(crate) failure: Option<String>,
+    /// Something could not be run.
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -90,15 +90,15 @@ impl Contestant {
         let Some(row) = self.rows.last_mut() else {
             return;
         };
-        if self.failure.is_some() || row.is_settled() {
+        if row.is_settled() {
             return;
         }
         match scenario.run(&self.setup, rng).await {
             Ok(round) => row.add(round),
             Err(failure) => {
-                let failure = format!("{scenario}: {failure}");
-                eprintln!("lameduck: {} is left out: {failure}", self.name);
-                self.failure = Some(failure);
+                eprintln!("lameduck: {}, {scenario}: {failure}", self.name);
+                row.add(Round::skip(format!("it could not run: {failure}")));
+                self.has_failed = true;
             }
         }
     }
@@ -194,7 +194,7 @@ fn contestant(
         },
         name,
         rows: Vec::new(),
-        failure: None,
+        has_failed: false,
     })
 }
 
@@ -213,27 +213,24 @@ fn missing(entry: &Entry, folder: &Path) -> Option<String> {
 }
 
 fn report(options: &Compare, seed: u64, contestants: &[Contestant]) -> Result<bool, Failure> {
-    let ran: Vec<&Contestant> = contestants.iter().filter(|c| c.failure.is_none()).collect();
-    let markdown = table::comparison(&ran) + &format!("\nseed {seed}\n");
+    let markdown = table::comparison(contestants) + &format!("\nseed {seed}\n");
     match &options.markdown {
         Some(path) => write(path, &markdown)?,
         None => print(&markdown)?,
     }
     if let Some(path) = &options.svg {
-        write(path, &chart::draw(&ran))?;
+        write(path, &chart::draw(contestants))?;
     }
     if let Some(path) = &options.json {
-        let servers: Vec<_> = ran.iter().map(|c| (&c.name, &c.rows)).collect();
-        let servers: std::collections::BTreeMap<_, _> = servers.into_iter().collect();
+        let servers = contestants.iter().map(|c| (&c.name, &c.rows));
+        let servers: std::collections::BTreeMap<_, _> = servers.collect();
         let text = serde_json::to_string_pretty(&servers)
             .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
         write(path, &format!("{text}\n"))?;
     }
-    match ran.len() == contestants.len() {
-        true => Ok(true),
-        false => Err(Failure::Other(
-            "not every server could be compared".to_owned(),
-        )),
+    match contestants.iter().any(|contestant| contestant.has_failed) {
+        false => Ok(true),
+        true => Err(Failure::Other("not everything could be run".to_owned())),
     }
 }
 
@@ -244,7 +241,11 @@ pub(crate) fn summary(row: &Row) -> String {
         return "-".to_owned();
     }
     if row.messages_lost + row.connections_lost > 0 {
-        parts.push(format!("{} lost", table::lost(row)));
+        parts.push(match (row.messages_lost, row.connections_lost) {
+            (0, connections) => format!("{connections} conn. lost"),
+            (messages, 0) => format!("{messages} lost"),
+            (messages, connections) => format!("{messages} lost on {connections} conn."),
+        });
     }
     if row.hung > 0 {
         parts.push(format!("{} hung", row.hung));

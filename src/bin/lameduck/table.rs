@@ -46,7 +46,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
 }
 
 /// A server a row, a scenario a column; below it what each was convicted of.
-pub(crate) fn comparison(contestants: &[&Contestant]) -> String {
+pub(crate) fn comparison(contestants: &[Contestant]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     let scenarios = contestants
@@ -61,17 +61,22 @@ pub(crate) fn comparison(contestants: &[&Contestant]) -> String {
     let mut text = format!("{}\n", table.trim_fmt());
     text += "\nEach cell: what was lost, and the longest stop.\n";
     for contestant in contestants {
-        let rows = contestant
-            .rows
-            .iter()
-            .filter(|row| row.verdict == Verdict::Failed);
-        for row in rows {
-            let first = row.findings.iter().chain(&row.losses).next();
-            let first = first.map_or("", String::as_str);
-            text += &format!("\n- {}, {}: {first}", contestant.name, row.scenario);
+        for row in &contestant.rows {
+            let Some(why) = why(row) else { continue };
+            text += &format!("\n- {}, {}: {why}", contestant.name, row.scenario);
         }
     }
     text + "\n"
+}
+
+/// What convicts, or why nothing was seen; in the first line of it.
+fn why(row: &Row) -> Option<String> {
+    let mut reasons = match row.verdict {
+        Verdict::Passed => return None,
+        Verdict::Failed => row.findings.iter().chain(&row.losses),
+        Verdict::Skipped => row.notes.iter().chain(&[]),
+    };
+    reasons.next()?.lines().next().map(str::to_owned)
 }
 
 /// No end of a cell within a cell.
