@@ -89,6 +89,10 @@ impl traits::Listener for Listener {
         self.socket.quiesce(holders, &self.local)
     }
 
+    fn handshakes(&self) -> Option<usize> {
+        self.socket.handshakes(&self.local)
+    }
+
     fn share(&self) -> io::Result<OwnedFd> {
         self.socket.share()
     }

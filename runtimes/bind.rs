@@ -96,6 +96,20 @@ impl<T: AsFd, U: AsFd> Listening<T, U> {
         }
     }
 
+    /// See [`Listener::handshakes`](crate::traits::Listener::handshakes).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn handshakes(&self, local: &Address) -> Option<usize> {
+        match local {
+            Address::Inet(local) => super::diag::handshakes(*local),
+            Address::Unix(_) => None,
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(super) fn handshakes(&self, _: &Address) -> Option<usize> {
+        None
+    }
+
     /// See [`Listener::share`](crate::traits::Listener::share).
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         match self {

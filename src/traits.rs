@@ -182,6 +182,12 @@ pub trait Listener: Send + Unpin + 'static {
     /// successor there is nothing to sweep: `Handoff`.
     fn quiesce(&mut self, holders: Holders) -> Guarantee;
 
+    /// How many handshakes are under way, asked once none can begin; they are
+    /// waited for. `None`, as by default, when that is not known.
+    fn handshakes(&self) -> Option<usize> {
+        None
+    }
+
     /// Another descriptor of the same socket, for a successor.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 use rustix::io::Errno;
@@ -16,8 +16,16 @@ use crate::traits::{ConnectionOf, Guarantee, Holders, Listener, Runtime};
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
-/// With no handshake beginning, how long a queue stays empty until those
-/// under way have come to their end: several round trips of a near network.
+/// What may have begun just as the filter came is seen after this time.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// How long handshakes are waited for: a round trip around the world. Those of
+/// peers that are gone would take a minute.
+const HANDSHAKE: Duration = Duration::from_millis(300);
+
+/// The same where the system does not say which are under way: several round
+/// trips of a near network.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// How many are accepted before others get their turn.
@@ -85,6 +93,49 @@ pub(super) enum Origin {
     Inherited,
 }
 
+/// The wait for handshakes that were under way when none could begin any more.
+struct UnderWay<R: Runtime> {
+    /// When the last one came.
+    since: Instant,
+    pause: Duration,
+    timer: Pin<Box<R::Sleep>>,
+    /// There are none: what remains is to look at the queue once more.
+    ended: bool,
+}
+
+impl<R: Runtime> UnderWay<R> {
+    fn new(runtime: &R) -> UnderWay<R> {
+        let since = runtime.now();
+        UnderWay {
+            since,
+            pause: FIRST_LOOK,
+            timer: Box::pin(runtime.sleep_until(since + FIRST_LOOK)),
+            ended: false,
+        }
+    }
+
+    fn poll(&mut self, runtime: &R, listener: &R::Listener, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = runtime.now();
+            let waited = now.saturating_duration_since(self.since);
+            let next = match listener.handshakes() {
+                Some(0) => None,
+                Some(_) => (waited < HANDSHAKE).then_some(now + self.pause),
+                None => (waited < QUIET).then_some(self.since + QUIET),
+            };
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            match next {
+                Some(at) => self.timer = Box::pin(runtime.sleep_until(at)),
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
 pub(super) struct Accepting<R: Runtime> {
     listener: Option<R::Listener>,
     origin: Origin,
@@ -94,8 +145,7 @@ pub(super) struct Accepting<R: Runtime> {
     delay: Duration,
     backing_off: Option<Pin<Box<R::Sleep>>>,
     sweeping: bool,
-    /// Ends the wait for handshakes that are under way.
-    quiet: Option<Pin<Box<R::Sleep>>>,
+    under_way: Option<UnderWay<R>>,
     /// Its sweep came to the end of the queue.
     swept_out: bool,
     accepted: u64,
@@ -115,7 +165,7 @@ impl<R: Runtime> Accepting<R> {
             delay: FIRST_DELAY,
             backing_off: None,
             sweeping: false,
-            quiet: None,
+            under_way: None,
             swept_out: false,
             accepted: 0,
             swept: 0,
@@ -182,7 +232,9 @@ impl<R: Runtime> Accepting<R> {
                     self.delay = FIRST_DELAY;
                     self.accepted += 1;
                     self.swept += u64::from(self.sweeping);
-                    self.quiet = None;
+                    if let Some(under_way) = &mut self.under_way {
+                        under_way.since = runtime.now();
+                    }
                     return Accepted::Connection(connection, peer);
                 }
                 Poll::Ready(Err(error)) => match severity(&error) {
@@ -197,26 +249,21 @@ impl<R: Runtime> Accepting<R> {
                 },
                 Poll::Pending => {
                     self.turn = 0;
-                    self.swept_out = self.sweeping && self.is_quiet(runtime, cx);
-                    return match self.swept_out {
-                        true => Accepted::Quiet,
-                        false => Accepted::Waiting,
-                    };
+                    match (&mut self.under_way, self.sweeping) {
+                        (None, false) => return Accepted::Waiting,
+                        (Some(under_way), true) if !under_way.ended => {
+                            if under_way.poll(runtime, listener, cx).is_pending() {
+                                return Accepted::Waiting;
+                            }
+                        }
+                        _ => {
+                            self.swept_out = true;
+                            return Accepted::Quiet;
+                        }
+                    }
                 }
             }
         }
-    }
-
-    /// Whether an empty queue stays empty.
-    fn is_quiet(&mut self, runtime: &R, cx: &mut Context<'_>) -> bool {
-        if self.guarantee != Guarantee::SynFilter {
-            return true;
-        }
-        let quiet = self.quiet.get_or_insert_with(|| {
-            let until = runtime.now() + QUIET;
-            Box::pin(runtime.sleep_until(until))
-        });
-        quiet.as_mut().poll(cx).is_ready()
     }
 
     fn back_off(&mut self, runtime: &R, error: &io::Error) {
@@ -230,9 +277,12 @@ impl<R: Runtime> Accepting<R> {
     }
 
     /// Begins the sweep, at once also while backing off.
-    pub(super) fn quiesce(&mut self, holders: Holders) {
+    pub(super) fn quiesce(&mut self, runtime: &R, holders: Holders) {
         if let Some(listener) = &mut self.listener {
             self.guarantee = listener.quiesce(holders);
+            if self.guarantee == Guarantee::SynFilter {
+                self.under_way = Some(UnderWay::new(runtime));
+            }
             self.sweeping = true;
             self.backing_off = None;
             self.delay = FIRST_DELAY;
@@ -252,7 +302,7 @@ impl<R: Runtime> Accepting<R> {
         if !self.swept_out {
             self.guarantee = Guarantee::None;
         }
-        self.quiet = None;
+        self.under_way = None;
         match closed {
             Ok(()) => true,
             Err(error) => {

@@ -299,7 +299,7 @@ where
             Output::Quiesce(id) => {
                 let origin = self.listeners[id].origin();
                 let holders = self.handover.holders(id, origin);
-                self.listeners[id].quiesce(holders);
+                self.listeners[id].quiesce(&self.common.runtime, holders);
             }
             Output::CloseListener(id) => {
                 let closed = self.listeners[id].close(&mut self.errors);
