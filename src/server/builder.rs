@@ -300,6 +300,12 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// The longest time from the stop to the end.
+    #[cfg(feature = "sim")]
+    pub(crate) fn longest_stop(&self) -> Duration {
+        self.grace.saturating_add(self.force_margin)
+    }
+
     /// Checks the configuration, catches the signals and binds the addresses,
     /// in this order. Clients can connect from now on, and wait in the queue
     /// until the server [serves](Server::serve).

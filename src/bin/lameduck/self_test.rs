@@ -19,6 +19,8 @@ use crate::verdict::Round;
 enum Sign {
     Lost,
     Reset,
+    /// One or the other: which is a matter of microseconds.
+    LostOrReset,
     Overdue,
     Found(&'static str),
 }
@@ -46,7 +48,7 @@ const LONG: Duration = Duration::from_secs(60);
 const BAD: [(Scenario, Fault, Sign); 14] = [
     (Scenario::Frozen, Fault::NoSweep, Sign::Reset),
     (Scenario::Frozen, Fault::StopFirst, Sign::Lost),
-    (Scenario::Storm, Fault::Abrupt, Sign::Lost),
+    (Scenario::Storm, Fault::Abrupt, Sign::LostOrReset),
     (Scenario::SlowReader, Fault::Resets, Sign::Reset),
     (Scenario::HalfRequest, Fault::Resets, Sign::Reset),
     (Scenario::HalfRequest, Fault::DropsHalf, Sign::Lost),
@@ -184,6 +186,7 @@ impl Case {
             None => round.is_lossless() && round.skipped.is_none(),
             Some(Sign::Lost) => is_convicted && round.messages_lost > 0,
             Some(Sign::Reset) => is_convicted && round.connections_lost > 0 && round.resets > 0,
+            Some(Sign::LostOrReset) => is_convicted && round.connections_lost > 0,
             Some(Sign::Overdue) => is_convicted && round.stop.is_none(),
             Some(Sign::Found(text)) => {
                 is_convicted && round.findings.iter().any(|finding| finding.contains(text))

@@ -1,0 +1,9 @@
+//! The whole server on the simulated machine.
+
+#![cfg(feature = "sim")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+mod handlers;
