@@ -127,7 +127,8 @@ fn attempt(mut sim: Sim, scenario: &impl Fn(&mut Sim)) -> Result<(), Failure> {
 
 /// Stops it at some moment, runs it to its end, and judges.
 fn finish(sim: &mut Sim) -> Result<(), String> {
-    if !sim.stop_is_asked {
+    let one_signal = !sim.stop_is_asked;
+    if one_signal {
         // As often in the first steps as in the last: its scale is chosen first.
         let scale = sim.below(11);
         for _ in 0..sim.below(1 << scale) {
@@ -144,6 +145,10 @@ fn finish(sim: &mut Sim) -> Result<(), String> {
     // Its own tasks take time, too.
     let budget = sim.budget.saturating_add(Duration::from_millis(50));
     verify::it_ends_in_time(&history, budget)
+        .and_then(|()| match one_signal {
+            true => verify::every_queue_is_swept(&history, &report),
+            false => Ok(()),
+        })
         .and_then(|()| verify::everything(&history, &report))
         .map_err(|violation| violation.to_string())
 }

@@ -93,20 +93,21 @@ impl Client {
     /// # Errors
     /// `UnexpectedEof` when the server ends before that, `ConnectionReset`, and
     /// `InvalidData` when it says something else.
+    ///
+    /// # Cancel safety
+    /// Dropped before it completes, it goes on next time where it was.
     pub async fn responses(&mut self) -> io::Result<()> {
-        let mut expected = std::mem::take(&mut self.expected);
         let mut buffer = [0; 1024];
-        while !expected.is_empty() {
-            let most = buffer.len().min(expected.len());
+        while !self.expected.is_empty() {
+            let most = buffer.len().min(self.expected.len());
             let n = self.read(&mut buffer[..most]).await?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if buffer[..n] != expected[..n] {
+            if !self.expected.drain(..n).eq(buffer[..n].iter().copied()) {
                 self.garbled();
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            expected.drain(..n);
         }
         Ok(())
     }
@@ -128,12 +129,19 @@ impl Client {
         self.close().await
     }
 
-    /// Resets the connection, as a process that is killed with unread input.
-    pub fn reset(self) {
+    /// Resets the connection, as the system does for a process that is killed
+    /// with unread input.
+    pub fn reset(&mut self) {
         let mut world = lock(&self.connection.world);
         let (id, side) = (self.connection.id, self.connection.side);
         world.conns[id].left = true;
         world.reset(id, side);
+    }
+
+    /// Closes at once, whatever is still to come.
+    pub fn leave(&mut self) {
+        let mut world = lock(&self.connection.world);
+        world.close(self.connection.id, self.connection.side);
     }
 
     /// Waits, as people do.

@@ -336,6 +336,15 @@ impl Sim {
         }
     }
 
+    /// Cuts the living off, as a program does that is in a hurry.
+    pub fn escalate(&mut self, cause: &'static str) {
+        self.stop_is_asked = true;
+        lock(&self.world).note_stop();
+        if let Some(shutdown) = &self.shutdown {
+            shutdown.escalate(cause);
+        }
+    }
+
     /// The time since the beginning.
     pub fn now(&self) -> Duration {
         lock(&self.world).now
@@ -474,7 +483,7 @@ impl Sim {
                 received: conn.down.read,
                 garbled: conn.garbled,
                 ended: conn.down.is_at_end(),
-                reset: conn.down.is_reset,
+                reset: conn.down.is_reset && !conn.down.is_at_end(),
                 left: conn.left,
             }
         });

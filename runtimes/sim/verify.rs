@@ -55,7 +55,7 @@ pub struct ClientHistory {
     pub garbled: Option<u64>,
     /// It saw the server's orderly end.
     pub ended: bool,
-    /// It saw a reset.
+    /// It saw a reset, and no orderly end before.
     pub reset: bool,
     /// It went away, or did not read, before it saw the end: then nothing is
     /// owed to it.
@@ -94,11 +94,31 @@ impl History {
     }
 }
 
-/// Nobody is turned away who was already in (F1).
+/// No listener closes before its queue was seen empty (S8). Not for a stop that
+/// was escalated, which may do so.
+///
+/// # Errors
+/// The listener.
+pub fn every_queue_is_swept(_: &History, report: &Report) -> Result<(), Violation> {
+    match report
+        .listeners
+        .iter()
+        .find(|l| l.guarantee == Guarantee::None)
+    {
+        Some(listener) => violation("S8", format!("{} was not swept", listener.local)),
+        None => Ok(()),
+    }
+}
+
+/// Nobody is turned away who was already in (F1), unless the stop was escalated
+/// so early that the report says [`None`](Guarantee::None) of a listener.
 ///
 /// # Errors
 /// Who was in the accept queue at the stop and was never accepted.
 pub fn nobody_is_turned_away(history: &History, report: &Report) -> Result<(), Violation> {
+    if every_queue_is_swept(history, report).is_err() {
+        return Ok(());
+    }
     for client in history.served(report) {
         if history.was_in(client) && client.accepted.is_none() {
             let what = format!("#{} was in the accept queue and never accepted", client.id);
@@ -113,8 +133,9 @@ pub fn nobody_is_turned_away(history: &History, report: &Report) -> Result<(), V
 /// # Errors
 /// Who did not get the whole of an answer.
 pub fn nothing_is_lost(history: &History, report: &Report) -> Result<(), Violation> {
+    let swept = every_queue_is_swept(history, report).is_ok();
     for client in history.served(report) {
-        if client.received < client.owed {
+        if client.received < client.owed && (swept || client.accepted.is_some()) {
             let ClientHistory {
                 id, received, owed, ..
             } = client;

@@ -135,6 +135,9 @@ pub(super) struct World {
     next: u64,
 }
 
+/// What comes behind a segment that is delayed.
+const BEHIND: Duration = Duration::from_nanos(1);
+
 /// How long a client waits before it tries to connect again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -528,7 +531,7 @@ impl World {
             Act::Delay(by) => {
                 let at = self.now + by;
                 let pipe = self.conns[id].pipe(from);
-                pipe.last_at = pipe.last_at.max(at);
+                pipe.last_at = pipe.last_at.max(at + BEHIND);
                 self.delay_others(id, from, at);
                 self.schedule(at, Happening::Bytes(id, from, n));
                 return;
@@ -564,7 +567,7 @@ impl World {
         for (n, key) in keys.into_iter().enumerate() {
             if let Some(happening) = self.happenings.remove(&key) {
                 // Behind the one that is delayed, which gets a lower number.
-                let at = until + Duration::from_nanos(1);
+                let at = until + BEHIND;
                 self.happenings.insert((at, number + n as u64), happening);
             }
         }

@@ -6,4 +6,8 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod alphabet;
 mod handlers;
+mod property;
+mod run;
+mod strategies;
