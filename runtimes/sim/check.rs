@@ -32,6 +32,8 @@ const MAX_STEPS: usize = 1_000_000;
 pub struct Check {
     first_seed: u64,
     cases: u64,
+    /// By the environment, which has the last word.
+    is_given: bool,
 }
 
 impl Default for Check {
@@ -45,22 +47,26 @@ impl Check {
     /// `LAMEDUCK_SEED` takes just the one of that seed.
     pub fn new() -> Check {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-        match number("LAMEDUCK_SEED") {
-            Some(seed) => Check {
-                first_seed: seed,
-                cases: 1,
-            },
-            None => Check {
-                first_seed: 0,
-                cases: number("LAMEDUCK_CASES").unwrap_or(CASES),
-            },
+        let (seed, cases) = (number("LAMEDUCK_SEED"), number("LAMEDUCK_CASES"));
+        Check {
+            first_seed: seed.unwrap_or(0),
+            cases: seed.map_or(cases.unwrap_or(CASES), |_| 1),
+            is_given: seed.is_some() || cases.is_some(),
         }
     }
 
-    /// So many stops, unless the environment says otherwise.
+    /// So many stops, unless the environment says otherwise. Default: 1000.
     pub fn cases(mut self, cases: u64) -> Check {
-        if self.cases == CASES {
+        if !self.is_given {
             self.cases = cases;
+        }
+        self
+    }
+
+    /// The first seed, unless the environment names one. Default: 0.
+    pub fn from(mut self, seed: u64) -> Check {
+        if !self.is_given {
+            self.first_seed = seed;
         }
         self
     }

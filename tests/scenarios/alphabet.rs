@@ -124,3 +124,47 @@ pub(crate) fn act(number: usize, client: u8) -> Act {
 const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
+
+/// A setup of so many bytes, then two for each step.
+pub(crate) const SETUP_BYTES: usize = 14;
+pub(crate) const MOST_STEPS: usize = 24;
+pub(crate) const MOST_BYTES: usize = SETUP_BYTES + 2 * MOST_STEPS;
+
+/// Any bytes are a script; what is missing is the simplest there is.
+pub(crate) fn decode(bytes: &[u8]) -> (Setup, Vec<Step>) {
+    let (head, tail) = bytes.split_at(bytes.len().min(SETUP_BYTES));
+    let byte = |at: usize| head.get(at).copied().unwrap_or(0);
+    let flag = |bit: u8| byte(9) >> bit & 1 == 1;
+    let seed = (10..SETUP_BYTES).fold(0, |seed, at| seed << 8 | u64::from(byte(at)));
+    let setup = Setup {
+        seed,
+        guarantee: pick(&GUARANTEES, byte(0)),
+        turn: pick(&TURNS, byte(1)),
+        latency: pick(&LATENCIES, byte(2)),
+        buffers: pick(&BUFFERS, byte(3)),
+        backlog: pick(&BACKLOGS, byte(4)),
+        limit: pick(&LIMITS, byte(5)),
+        notice: pick(&WAITS, byte(6)),
+        settle: pick(&WAITS, byte(7)),
+        hook: pick(&WAITS, byte(8)),
+        faults: Faults {
+            accepts_fail: flag(0),
+            slow_segments: flag(1),
+            late_ticks: flag(2),
+            odd_wakes: flag(3),
+            odd_signals: flag(4),
+        },
+    };
+    let steps = tail.chunks_exact(2).take(MOST_STEPS).map(|pair| Step {
+        after: pick(&AFTERS, pair[0]),
+        act: act(
+            usize::from(pair[1]) % ACTS,
+            (pair[0] / AFTERS.len() as u8) % CLIENTS,
+        ),
+    });
+    (setup, steps.collect())
+}
+
+fn pick<T: Copy>(list: &[T], byte: u8) -> T {
+    list[usize::from(byte) % list.len()]
+}

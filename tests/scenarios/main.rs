@@ -10,4 +10,5 @@ mod alphabet;
 mod handlers;
 mod property;
 mod run;
+mod seeds;
 mod strategies;
