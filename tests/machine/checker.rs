@@ -13,7 +13,7 @@ use lameduck::machine::{Config, Ignored, Input, Machine, Outcome, Output, Stage}
 use crate::alphabet::Setup;
 
 /// A set of listeners or hooks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Ids(u64);
 
 impl Ids {
@@ -59,8 +59,8 @@ pub(crate) struct Checker {
 }
 
 /// What is known, and the last step.
-#[derive(Clone, Debug)]
-struct Facts {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Facts {
     now: Duration,
     last: Option<Input>,
     stop_at: Option<Duration>,
@@ -144,6 +144,20 @@ impl Checker {
         } else {
             self.unchanged(after);
         }
+    }
+
+    /// What is known, whatever the last step was: two machines that are alike,
+    /// and of which the same is known, will be judged alike.
+    pub(crate) fn known(&self) -> Facts {
+        Facts {
+            last: None,
+            ..self.facts.clone()
+        }
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.facts.outcome
     }
 
     /// Whether each listener has said that it is closed.

@@ -11,6 +11,7 @@ mod reference;
 mod replay;
 mod run;
 mod scenario;
+mod search;
 mod seeds;
 mod strategies;
 mod table;
