@@ -68,15 +68,36 @@ pub(crate) fn is_stopped(group: i32) -> Option<bool> {
     Some(threads > 0)
 }
 
-/// The processor time that a group has taken so far.
+/// The processor time that a group has taken so far, and has waited for where
+/// others had the processor: what it wants is then known on a busy machine, too.
 pub(crate) fn processor_time(group: i32) -> Option<Duration> {
-    let mut ticks = 0;
+    let mut wanted = Duration::ZERO;
     for pid in members(group)? {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        ticks += parse_stat(&stat)?.ticks;
+        wanted += match scheduled(pid) {
+            Some(wanted) => wanted,
+            None => computed(pid)?,
+        };
     }
+    Some(wanted)
+}
+
+/// Of every thread, both in nanoseconds (Documentation/scheduler/sched-stats.rst).
+fn scheduled(pid: i32) -> Option<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let mut fields = text.split_whitespace();
+        nanos += fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+fn computed(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let hertz = rustix::param::clock_ticks_per_second().max(1);
-    Some(Duration::from_millis(ticks * 1000 / hertz))
+    Some(Duration::from_millis(
+        parse_stat(&stat)?.ticks * 1000 / hertz,
+    ))
 }
 
 /// The descriptors that a process has open.

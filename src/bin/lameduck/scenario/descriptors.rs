@@ -23,9 +23,10 @@ const STARVED: usize = 3;
 /// A server that takes so many has no such limit.
 const MOST: usize = 200;
 
-/// How long the starving server is watched, and the part of it that it may compute.
+/// How long the starving server is watched, and the part of it that it may want
+/// the processor.
 const WINDOW: Duration = Duration::from_millis(500);
-const SPINNING: f64 = 0.25;
+const SPINNING: f64 = 0.6;
 
 pub(crate) async fn run(bench: &mut Bench) -> Result<Round, Failure> {
     let guests = bench.served("served before", 2).await?;
@@ -50,7 +51,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Round, Failure> {
             .notes
             .push("its processor time is not known here".to_owned()),
         Some(share) if share > SPINNING => round.findings.push(format!(
-            "it spins while it is out of descriptors: {:.0} % of a processor",
+            "it spins while it is out of descriptors: it takes {:.0} % of a processor",
             share * 100.0
         )),
         Some(_) => {}
