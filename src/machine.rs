@@ -43,6 +43,7 @@
 #![doc = include_str!("machine/diagram.md")]
 
 mod config;
+mod log;
 mod messages;
 mod table;
 
@@ -50,6 +51,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use self::config::{Config, ConfigError};
+pub use self::log::{Log, LogError, Replayed};
 pub use self::messages::{Fault, Ignored, Input, Outcome, Output, Stage};
 pub use self::table::{Effect, Event, TABLE, Transition, diagram};
 use crate::cause::Cause;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::machine::Outcome;
+use crate::machine::{Log, Outcome};
 use crate::traits::Guarantee;
 
 /// How one connection ended.
@@ -202,6 +202,9 @@ pub struct Report {
     pub listeners: Vec<ListenerReport>,
     /// Every error of a listener or a hook.
     pub errors: Vec<String>,
+    /// What the machine was told, where the builder was asked to
+    /// [record](crate::Builder::record) it.
+    pub log: Option<Log>,
 }
 
 impl Report {

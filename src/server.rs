@@ -29,7 +29,7 @@ use self::task::Common;
 use crate::address::Address;
 use crate::connection::Session;
 use crate::gate::{Guard, Shutdown};
-use crate::machine::Config;
+use crate::machine::{Config, Log};
 use crate::traits::{ConnectionOf, Runtime};
 
 /// Work that runs after the last connection, by name.
@@ -54,6 +54,7 @@ struct Hook {
 pub struct Server<R: Runtime> {
     common: Common<R, ()>,
     config: Config,
+    log: Option<Log>,
     signals: Option<R::Signals>,
     listeners: Vec<Accepting<R>>,
     limit: usize,

@@ -15,7 +15,7 @@ use crate::cause::Signal;
 use crate::gate::Shutdown;
 #[cfg(feature = "handover")]
 use crate::handover::{Inherited, Restart};
-use crate::machine::Config;
+use crate::machine::{Config, Log};
 use crate::traits::{Runtime, Socket};
 
 /// Makes a [`Server`]; see [`Server::builder`].
@@ -53,6 +53,7 @@ pub struct Builder<R: Runtime> {
     limit: usize,
     backlog: i32,
     stop_on_panic: bool,
+    recorded: usize,
     hooks: Vec<Hook>,
     on_ready: Option<Box<dyn Fn(bool) + Send + Sync>>,
     #[cfg(feature = "handover")]
@@ -79,6 +80,7 @@ impl<R: Runtime> Builder<R> {
             limit: usize::MAX,
             backlog: 4096,
             stop_on_panic: false,
+            recorded: 0,
             hooks: Vec::new(),
             on_ready: None,
             #[cfg(feature = "handover")]
@@ -292,6 +294,27 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Keeps the first `limit` inputs of the machine, for the report: a stop that
+    /// went otherwise than it should is then told again, step by step, with
+    /// [`Log::replay`]. A plain stop has some ten inputs. Default: none are kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    ///
+    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
+    /// let server = builder.record(1000).bind()?;
+    /// server.shutdown().stop("done");
+    /// let report = smol::block_on(server.serve(|_| async { Ok(()) }));
+    /// println!("{}", report.log.expect("it was recorded"));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// ```
+    pub fn record(mut self, limit: usize) -> Self {
+        self.recorded = limit;
+        self
+    }
+
     /// Called with true once connections are accepted, and with false when
     /// the stop begins: the place to tell a supervisor or a load balancer.
     /// Not called with false when a successor serves: the service is ready.
@@ -339,7 +362,9 @@ impl<R: Runtime> Builder<R> {
         };
         let (listeners, handover) = self.open()?;
         let (shutdown, door) = Shutdown::driven();
+        let log = Log::new(config, listeners.len(), self.hooks.len(), self.recorded);
         Ok(Server {
+            log: (self.recorded > 0).then_some(log),
             common: Common {
                 runtime: self.runtime,
                 handler: (),

@@ -24,7 +24,7 @@ use crate::address::Address;
 use crate::cause::Cause;
 use crate::connection::{Record, Session};
 use crate::gate::{Guard, Phase, Reached};
-use crate::machine::{Fault, Input, Machine, Outcome, Output, Stage};
+use crate::machine::{Fault, Input, Log, Machine, Outcome, Output, Stage};
 use crate::report::Report;
 use crate::sync::plain::Arc;
 use crate::traits::{ConnectionOf, Runtime, SignalSource};
@@ -38,6 +38,7 @@ pub struct Serve<R: Runtime, H> {
     common: Arc<Common<R, H>>,
     machine: Machine,
     inputs: VecDeque<Input>,
+    log: Option<Log>,
     /// The machine's time is counted from here.
     origin: Instant,
     asked_at: Option<Instant>,
@@ -71,6 +72,7 @@ where
         let Server {
             common,
             config,
+            log,
             signals,
             listeners,
             limit,
@@ -88,6 +90,7 @@ where
             alone: door.alone(),
             common: Arc::new(common.with_handler(handler)),
             inputs: VecDeque::new(),
+            log,
             asked_at: None,
             timer: None,
             signals,
@@ -275,6 +278,9 @@ where
         while let Some(input) = self.inputs.pop_front() {
             let now = self.common.runtime.now();
             let now = now.saturating_duration_since(self.origin);
+            if let Some(log) = &mut self.log {
+                log.push(now, input);
+            }
             if let Err(ignored) = self.machine.handle(now, input) {
                 trace!("{ignored}");
             }
@@ -368,6 +374,7 @@ where
             abandoned: balance.living,
             listeners: self.listeners.iter().map(Accepting::report).collect(),
             errors: std::mem::take(&mut self.errors),
+            log: self.log.take(),
         };
         debug_assert!(report.adds_up(), "S4: {report}");
         report

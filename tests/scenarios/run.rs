@@ -212,6 +212,10 @@ impl Expected {
         if unswept && !self.escalates && !is_forced {
             return Err(format!("S8: not swept: {report}"));
         }
+        // Every handler here yields, and so can be cut off.
+        if report.outcome == Outcome::Abandoned {
+            return Err(format!("L1: something is abandoned: {report}"));
+        }
         if report.outcome == Outcome::Failed {
             return Err(format!("S5: nothing can fail here: {report}"));
         }
