@@ -13,6 +13,8 @@ mod faulty;
 mod kit;
 mod listening;
 mod outcomes;
+#[cfg(feature = "sim")]
+mod parity;
 mod storm;
 
 /// Makes each test once for every runtime.
@@ -29,6 +31,15 @@ macro_rules! suite {
             $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
         }
     };
+}
+
+#[cfg(feature = "sim")]
+mod beside_the_simulation {
+    suite! {
+        parity:
+            a_drain_is_the_same_as_in_the_simulation,
+            force_is_the_same_as_in_the_simulation;
+    }
 }
 
 suite! {

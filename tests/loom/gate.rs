@@ -113,6 +113,28 @@ fn l2_two_leaves_at_once_end_stopped() {
 }
 
 #[test]
+fn l4_who_sees_the_end_sees_what_all_did_who_left() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let guards = [shutdown.enter().unwrap(), shutdown.enter().unwrap()];
+        shutdown.stop("now");
+        let work = Arc::new(Count::new(0));
+        let leaving = guards.map(|guard| {
+            let work = work.clone();
+            thread::spawn(move || {
+                work.fetch_add(1, Ordering::Relaxed);
+                drop(guard);
+            })
+        });
+        if shutdown.phase() == Phase::Stopped {
+            assert_eq!(work.load(Ordering::Relaxed), 2, "a leave releases nothing");
+        }
+        leaving.map(|leaving| leaving.join().unwrap());
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
 fn l4_f44_a_waiter_sees_the_last_leave_and_what_came_before_it() {
     model(None, || {
         let shutdown = Shutdown::new();

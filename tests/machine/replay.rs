@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use lameduck::machine::{Input, Log};
 use proptest::prelude::*;
 
 use crate::scenario::*;
@@ -52,5 +53,51 @@ proptest! {
         }
         let late: Vec<_> = std::iter::from_fn(|| late.poll_output()).collect();
         prop_assert_eq!(late, outputs(setup, &log));
+    }
+}
+
+proptest! {
+    /// As a text and back, also with what means nothing.
+    #[test]
+    fn a_log_is_what_it_says(setup in setup(), steps in steps()) {
+        let mut recorded = Log::new(setup.config, setup.listeners, setup.hooks, 1000);
+        let inputs = log(setup, &steps);
+        for (now, input) in &inputs {
+            recorded.push(*now, *input);
+        }
+        let said: Vec<_> = recorded.replay().flat_map(|step| step.said).collect();
+        prop_assert_eq!(&said, &outputs(setup, &inputs));
+        let read: Log = recorded.to_string().parse().expect("a log");
+        let again: Vec<_> = read.replay().flat_map(|step| step.said).collect();
+        prop_assert_eq!(said, again);
+        prop_assert_eq!(read.to_string().parse(), Ok(read));
+    }
+}
+
+#[test]
+fn a_full_log_says_what_it_left_out() {
+    let mut log = Log::new(plain().config, 1, 0, 1);
+    log.push(ms(0), Input::Tick);
+    log.push(ms(1), Input::Tick);
+    assert_eq!((log.replay().count(), log.left_out()), (1, 1));
+    assert_eq!(
+        log.to_string().parse::<Log>().map(|log| log.left_out()),
+        Ok(1)
+    );
+}
+
+#[test]
+fn what_is_no_log_is_named() {
+    let good = Log::new(plain().config, 1, 0, 9).to_string();
+    for (text, line) in [
+        ("".to_owned(), 1),
+        (good.replace("grace", "mercy"), 1),
+        (format!("{good}\n1.5 tick"), 2),
+        (format!("{good}\n1.500000000 tock"), 2),
+        (format!("{good}\n1.500000000 closed 0"), 2),
+        (format!("{good}\n1.500000000 tick tick"), 2),
+    ] {
+        let error = text.parse::<Log>().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("line {line} ")), "{error}");
     }
 }
