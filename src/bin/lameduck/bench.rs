@@ -236,6 +236,21 @@ impl Bench {
         }
     }
 
+    /// Waits for the next answer to anybody: a client that has one is just about
+    /// to ask again. On a busy machine all of them could be late.
+    pub(crate) async fn next_answer(&self) {
+        let answers = || {
+            let accounts = self.entries.iter().map(|entry| entry.record.lock());
+            accounts
+                .map(|a| a.answered + a.current.answered)
+                .sum::<u64>()
+        };
+        let (before, deadline) = (answers(), Instant::now() + PATIENCE);
+        while answers() == before && Instant::now() < deadline {
+            Timer::after(Duration::from_micros(200)).await;
+        }
+    }
+
     /// Both queues of each connection, ours and the server's.
     pub(crate) fn queues(&self) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
         proc::queues(self.target.address.ip())

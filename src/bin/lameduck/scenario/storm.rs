@@ -45,6 +45,7 @@ async fn load_and_stop(bench: &mut Bench, rng: &mut fastrand::Rng) -> Result<Rou
     bench.all_answered().await?;
     // The moment is what varies from round to round.
     Timer::after(Duration::from_micros(rng.u64(1_000..60_000))).await;
+    bench.next_answer().await;
     let from = bench.signal()?;
     Ok(bench.settle(from, bench.setup.limit).await)
 }
