@@ -25,6 +25,17 @@ impl Until {
             Until::Alone => word.alone(),
         }
     }
+
+    /// Whether it stays reached. Else a waiter can be woken, find it gone
+    /// again, and has to give its waker anew: the first one was used.
+    #[inline]
+    fn is_lasting(self) -> bool {
+        match self {
+            Until::Phase(_) => true,
+            // Who is alone may bring in another.
+            Until::Alone => false,
+        }
+    }
 }
 
 /// A slab of waiters, so that to register allocates only when it grows.
@@ -180,7 +191,9 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
             return Poll::Ready(());
         }
         let registered = self.registered.as_ref();
-        if registered.is_some_and(|registered| registered.waker.will_wake(cx.waker())) {
+        if self.until.is_lasting()
+            && registered.is_some_and(|registered| registered.waker.will_wake(cx.waker()))
+        {
             return Poll::Pending;
         }
         self.register(cx.waker())

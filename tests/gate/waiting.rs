@@ -1,0 +1,52 @@
+//! Who waits is woken, and nobody else is.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use lameduck::{Phase, Shutdown};
+
+/// A task that counts how often it is woken.
+#[derive(Default)]
+struct Task(AtomicUsize);
+
+impl Task {
+    fn new() -> Arc<Task> {
+        Arc::default()
+    }
+
+    fn wakes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, task: &Arc<Task>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&Waker::from(task.clone())))
+}
+
+#[test]
+fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
+    let shutdown = Shutdown::new();
+    let door = shutdown.enter().unwrap();
+    let guard = door.enter().unwrap();
+    shutdown.stop("now");
+    let task = Task::new();
+    let mut alone = pin!(door.alone());
+    assert!(poll(alone.as_mut(), &task).is_pending());
+    drop(guard);
+    assert_eq!(task.wakes(), 1);
+    let another = door.enter().unwrap();
+    assert!(poll(alone.as_mut(), &task).is_pending(), "not alone");
+    drop(another);
+    assert_eq!(task.wakes(), 2, "the task that waits sleeps on");
+    assert!(poll(alone.as_mut(), &task).is_ready());
+    assert_eq!(shutdown.phase(), Phase::Draining);
+}
