@@ -122,7 +122,7 @@ fn measure(
                 let turns = samples.entry(count).or_default();
                 let each = |time: Duration| time.as_nanos() as f64 / count as f64 / row.per_run;
                 // Each goes first every other time.
-                let floor_first = turns.floor.len() % 2 == 0;
+                let floor_first = turns.floor.len().is_multiple_of(2);
                 let early = floor_first.then(|| (floor.run)(count));
                 let time = (subject.run)(count);
                 turns

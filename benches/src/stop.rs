@@ -41,10 +41,15 @@ impl Subject {
         threads: usize,
         work: impl Fn(u64) + Sync + 'static,
     ) -> Subject {
-        match threads {
-            1 => Subject::new(name, move |count| processor_time(|| work(count))),
-            _ => Subject::new(name, move |count| together(threads, count, &work)),
-        }
+        Subject::new(name, move |count| {
+            // Never so few that the clock itself is what is measured.
+            let run = count.max(CHUNK);
+            let time = match threads {
+                1 => processor_time(|| work(run)),
+                _ => together(threads, run, &work),
+            };
+            time.mul_f64(count as f64 / run as f64)
+        })
     }
 }
 
