@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use criterion::{Criterion, SamplingMode};
 use lameduck_benches::args::Args;
-use lameduck_benches::page::{Page, nanoseconds};
+use lameduck_benches::page::{self, Page, nanoseconds};
 use lameduck_benches::plot;
 use lameduck_benches::stats::{Turns, median};
 use lameduck_benches::stop::{self, Subject};
@@ -31,8 +31,7 @@ impl Goal {
             Goal::Floors(most) => (turns.ratio().0 <= most, format!("≤ {most} floors")),
             Goal::Above(most) => (turns.above() <= most, format!("≤ {most} ns above")),
         };
-        let judged = if met { "met" } else { "missed" };
-        format!("{goal}: {judged}")
+        page::goal(met, &goal)
     }
 }
 
@@ -183,7 +182,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .flat_map(|(_, turns)| turns.floor.iter().copied());
             let floor = median(&floors.collect::<Vec<f64>>());
             let floor_name = row.subjects[0].name;
-            page.rows.push(cells([row.title, "", "", "", ""]));
+            page.rows.push(page::heading(row.title, 5));
             page.rows
                 .push(cells([floor_name, &nanoseconds(floor), "1", "", ""]));
             let mut group = vec![(floor_name.to_owned(), floor)];

@@ -1,8 +1,12 @@
 //! What the benches share: measuring in turns, and telling what came of it.
 
 pub mod args;
+pub mod child;
 pub mod host;
+pub mod load;
 pub mod page;
 pub mod plot;
+pub mod servers;
 pub mod stats;
 pub mod stop;
+pub mod turns;

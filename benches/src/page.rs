@@ -57,8 +57,13 @@ impl Page {
         let mut table = Table::new();
         table.load_style(style);
         table.set_header(&self.header);
+        let bold = style == presets::ASCII_MARKDOWN;
         for row in &self.rows {
-            table.add_row(row);
+            let plain = |cell: &String| cell.trim_matches('*').to_owned();
+            let cells = row
+                .iter()
+                .map(|cell| if bold { cell.clone() } else { plain(cell) });
+            table.add_row(cells);
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -85,6 +90,18 @@ fn replaced(page: &str, name: &str, text: &str) -> Option<String> {
     let begin = page.find(&mark)? + mark.len();
     let end = begin + page[begin..].find(&format!("<!-- end of {name} -->"))?;
     Some(format!("{}{text}{}", &page[..begin], &page[end..]))
+}
+
+/// A row that is the title of those below.
+pub fn heading(title: &str, columns: usize) -> Vec<String> {
+    let mut row = vec![String::new(); columns];
+    row[0] = format!("**{title}**");
+    row
+}
+
+/// Whether a goal is reached.
+pub fn goal(met: bool, goal: &str) -> String {
+    format!("{goal}: {}", if met { "met" } else { "missed" })
 }
 
 /// Nanoseconds, as short as they can be told apart.

@@ -1,0 +1,170 @@
+//! What a connection costs a server: to come and go, to stay, and in
+//! allocations.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use clap::Parser;
+use hdrhistogram::Histogram;
+use lameduck_benches::args::Args;
+use lameduck_benches::child::Running;
+use lameduck_benches::load::{self, Clients};
+use lameduck_benches::page::{self, Page, nanoseconds};
+use lameduck_benches::servers::{KINDS, Kind};
+use lameduck_benches::stats::{Turns, median};
+use lameduck_benches::turns;
+
+/// What lameduck wants to reach, in bytes beyond the bare loop.
+const MEMORY_GOAL: f64 = 200.0;
+
+fn title(kind: &Kind) -> String {
+    kind.title.to_owned()
+}
+
+fn is_ours(kind: &Kind) -> bool {
+    kind.program.starts_with("lameduck")
+}
+
+fn ratio(kind: &Kind, turns: &Turns) -> String {
+    let (ratio, (low, high)) = turns.ratio();
+    match kind.title == kind.floor {
+        true => "1".to_owned(),
+        false => format!("{ratio:.2} ({low:.2} to {high:.2})"),
+    }
+}
+
+/// Accept, one exchange, close.
+fn visits(args: &Args, programs: &Path) -> io::Result<Page> {
+    let (rounds, count) = if args.quick { (8, 300) } else { (40, 1_000) };
+    let running = KINDS.iter().map(|kind| Running::start(programs, *kind));
+    let running = running.collect::<io::Result<Vec<Running>>>()?;
+    for server in &running {
+        load::visit(server.address, 64, count)?;
+    }
+    let bar = turns::progress("visit", rounds);
+    let mut cost = vec![Vec::new(); running.len()];
+    let mut rate = vec![Vec::new(); running.len()];
+    for round in 0..rounds {
+        for n in turns::order(round, running.len()) {
+            let before = running[n].processor_time()?;
+            let wall = load::visit(running[n].address, 64, count)?;
+            let taken = running[n].processor_time()? - before;
+            cost[n].push(taken.as_nanos() as f64 / count as f64);
+            rate[n].push(count as f64 / wall.as_secs_f64());
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let header = ["", "CPU a connection", "floors", "connections/s"];
+    let mut page = Page::new(
+        "visit",
+        "A connection: accepted, one exchange, closed",
+        &header,
+    );
+    for (n, (kind, cost)) in KINDS.iter().zip(turns::against_floors(&cost)).enumerate() {
+        page.rows.push(vec![
+            title(kind),
+            nanoseconds(cost.median()),
+            ratio(kind, &cost),
+            format!("{:.0}", median(&rate[n])),
+        ]);
+    }
+    Ok(page)
+}
+
+/// What so many idle connections take, beyond none.
+fn memory(args: &Args, programs: &Path) -> io::Result<Page> {
+    let (rounds, count) = if args.quick { (1, 2_000) } else { (3, 10_000) };
+    let bar = turns::progress("memory", rounds * KINDS.len());
+    let mut each = vec![Vec::new(); KINDS.len()];
+    for round in 0..rounds {
+        for n in turns::order(round, KINDS.len()) {
+            let running = Running::start(programs, KINDS[n])?;
+            // What is made once is not to be counted.
+            drop(Clients::connect(running.address, 1)?);
+            let before = running.resident()?;
+            let clients = Clients::connect(running.address, count)?;
+            let taken = running.resident()?.saturating_sub(before);
+            each[n].push(taken as f64 / count as f64);
+            drop(clients);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let header = ["", "bytes a connection", "above the floor", "goal"];
+    let mut page = Page::new("memory", format!("{count} idle connections"), &header);
+    for (kind, turns) in KINDS.iter().zip(turns::against_floors(&each)) {
+        let above = turns.above();
+        page.rows.push(vec![
+            title(kind),
+            format!("{:.0}", turns.median()),
+            format!("{above:.0}"),
+            match is_ours(kind) {
+                true => page::goal(above <= MEMORY_GOAL, &format!("≤ {MEMORY_GOAL}")),
+                false => String::new(),
+            },
+        ]);
+    }
+    Ok(page)
+}
+
+/// Counted by the server itself.
+fn allocations(programs: &Path) -> io::Result<Page> {
+    const CONNECTIONS: u64 = 1_000;
+    const MESSAGES: u64 = 20;
+    let mut counts = Vec::new();
+    for kind in &KINDS {
+        let mut running = Running::counted(programs, *kind)?;
+        // The first ones make room for those that follow.
+        let first = Clients::connect(running.address, CONNECTIONS as usize)?;
+        let mut ignored: Histogram<u64> = turns::latencies();
+        drop(first);
+        let before = running.allocations()?;
+        let mut clients = Clients::connect(running.address, CONNECTIONS as usize)?;
+        let connected = running.allocations()?;
+        clients.exchange(64, CONNECTIONS as usize, &mut ignored)?;
+        let warm = running.allocations()?;
+        clients.exchange(64, (CONNECTIONS * MESSAGES) as usize, &mut ignored)?;
+        let exchanged = running.allocations()?;
+        counts.push((
+            (connected - before) as f64 / CONNECTIONS as f64,
+            (exchanged - warm) as f64 / (CONNECTIONS * MESSAGES) as f64,
+        ));
+    }
+    let header = ["", "a connection", "above the floor", "a message", "goal"];
+    let mut page = Page::new("allocations", "Allocations", &header);
+    for (kind, (connection, message)) in KINDS.iter().zip(&counts) {
+        let floor = KINDS.iter().position(|floor| floor.title == kind.floor);
+        let above = connection - floor.map_or(0.0, |floor| counts[floor].0);
+        // A task is woken in a batch now and then, whose queue may grow.
+        let met = above < 2.05 && *message < 0.005;
+        page.rows.push(vec![
+            title(kind),
+            format!("{connection:.2}"),
+            format!("{above:.2}"),
+            format!("{message:.3}"),
+            match is_ours(kind) {
+                true => page::goal(met, "≤ 2 above, 0 a message"),
+                false => String::new(),
+            },
+        ]);
+    }
+    Ok(page)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    turns::descriptors(12_000)?;
+    let programs = turns::programs(env!("CARGO_BIN_EXE_counted"));
+    if args.wants("visit") {
+        visits(&args, &programs)?.publish(&args)?;
+    }
+    if args.wants("memory") {
+        memory(&args, &programs)?.publish(&args)?;
+    }
+    if args.wants("allocations") {
+        allocations(&programs)?.publish(&args)?;
+    }
+    Ok(())
+}

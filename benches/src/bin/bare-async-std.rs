@@ -1,0 +1,5 @@
+use lameduck_benches::servers::{Ended, bare_async_std};
+
+fn main() -> Ended {
+    bare_async_std()
+}

@@ -1,0 +1,5 @@
+use lameduck_benches::servers::{Ended, bare_smol};
+
+fn main() -> Ended {
+    bare_smol()
+}

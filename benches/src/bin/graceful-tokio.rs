@@ -1,0 +1,5 @@
+use lameduck_benches::servers::{Ended, graceful_tokio};
+
+fn main() -> Ended {
+    graceful_tokio()
+}

@@ -1,0 +1,5 @@
+use lameduck_benches::servers::{Ended, lameduck_async_std};
+
+fn main() -> Ended {
+    lameduck_async_std()
+}
