@@ -152,7 +152,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(time);
     if let Some(filter) = &args.filter {
-        criterion = criterion.with_filter(filter);
+        criterion = criterion.with_filter(filter.as_str());
     }
     if let Some(name) = &args.save_baseline {
         criterion = criterion.save_baseline(name.clone());

@@ -1,12 +1,13 @@
 //! The words after `cargo bench --`, the same for each bench.
 
 use clap::Parser;
+use regex::Regex;
 
 /// Measures what lameduck costs, beside its peers and beside nothing at all.
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Only the rows whose name has this in it
-    pub filter: Option<String>,
+    /// Only the rows whose name matches this regular expression
+    pub filter: Option<Regex>,
     /// A few minutes for all, and less to rely on: prints, and writes no page
     #[arg(long)]
     pub quick: bool,
@@ -25,7 +26,7 @@ impl Args {
     /// Whether a row of this name is asked for.
     pub fn wants(&self, name: &str) -> bool {
         self.filter
-            .as_deref()
-            .is_none_or(|filter| name.contains(filter))
+            .as_ref()
+            .is_none_or(|filter| filter.is_match(name))
     }
 }

@@ -60,6 +60,18 @@ impl Clients {
     /// # Errors
     /// Those of the network.
     pub fn connect(address: SocketAddr, count: usize) -> io::Result<Clients> {
+        Clients::connect_by(address, count, AT_ONCE)
+    }
+
+    /// The same, with so many connections under way at once.
+    ///
+    /// # Errors
+    /// Those of the network.
+    pub fn connect_by(
+        address: SocketAddr,
+        count: usize,
+        at_once: usize,
+    ) -> io::Result<Clients> {
         let mut clients = Clients {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -68,7 +80,7 @@ impl Clients {
         };
         while clients.connections.len() < count {
             let first = clients.connections.len();
-            for n in first..count.min(first + AT_ONCE) {
+            for n in first..count.min(first + at_once) {
                 let mut stream = TcpStream::connect(nth_address(address, n))?;
                 clients
                     .poll

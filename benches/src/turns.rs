@@ -94,9 +94,9 @@ impl Side {
     }
 }
 
-/// From a nanosecond on, to three digits.
+/// Up to a minute, to three digits.
 pub fn latencies() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are possible")
+    Histogram::new_with_max(60_000_000_000, 3).expect("that is possible")
 }
 
 #[cfg(test)]
