@@ -108,11 +108,15 @@ where
     H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let called = catch_unwind(AssertUnwindSafe(|| (living.common.handler)(session)));
+    // Made in its place: a variable that it passes through would be as large,
+    // and part of every connection's task.
+    let mut handler = pin!(None);
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        handler.set(Some((living.common.handler)(session)));
+    }));
     let ended = match called {
         Err(_) => Err(Panicked),
-        Ok(handler) => {
-            let mut handler = pin!(Some(handler));
+        Ok(()) => {
             let ended = unless(forced, Contained(handler.as_mut())).await;
             // The session comes home when the handler is dropped, which is
             // the handler's code once more.
