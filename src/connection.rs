@@ -64,6 +64,10 @@ pub(crate) struct Seat<C> {
 }
 
 impl<C> Seat<C> {
+    pub(crate) fn new(connection: C, guard: Guard) -> Seat<C> {
+        Seat { connection, guard }
+    }
+
     /// Drops the connection, and leaves the guard to the caller.
     pub(crate) fn close(self) -> Guard {
         drop(self.connection);
@@ -167,9 +171,9 @@ impl<C: Send> Named for Record<C> {
 }
 
 impl<C> Session<C> {
-    pub(crate) fn new(connection: C, guard: Guard, record: Arc<Record<C>>) -> Session<C> {
+    pub(crate) fn new(seat: Seat<C>, record: Arc<Record<C>>) -> Session<C> {
         Session {
-            seat: Some(Seat { connection, guard }),
+            seat: Some(seat),
             record,
             activity: Activity::New,
             last_read: LastRead::Bytes,

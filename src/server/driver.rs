@@ -22,7 +22,7 @@ use super::task::{self, Common};
 use super::{Hook, Server};
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::connection::{Record, Session};
+use crate::connection::{Record, Seat, Session};
 use crate::gate::{Guard, Phase, Reached};
 use crate::machine::{Fault, Input, Log, Machine, Outcome, Output, Stage};
 use crate::report::Report;
@@ -231,8 +231,8 @@ where
         debug!("{peer} connected to {}", self.listeners[listener].local());
         let now = self.common.runtime.now();
         let record = Arc::new(Record::new(peer, listener, now));
-        let session = Session::new(connection, guard, record.clone());
-        let task = task::attend(self.common.clone(), session, record);
+        let seat = Seat::new(connection, guard);
+        let task = task::attend(self.common.clone(), seat, record);
         self.common.runtime.spawn(task);
     }
 

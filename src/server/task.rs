@@ -49,7 +49,7 @@ struct Living<R: Runtime, H> {
     id: u64,
     common: Arc<Common<R, H>>,
     record: Arc<Record<ConnectionOf<R>>>,
-    /// The connection, once its handler has given it back.
+    /// The connection, until its handler has it, and once it is back.
     seat: Option<Seat<ConnectionOf<R>>>,
     closed: Closed,
 }
@@ -72,7 +72,7 @@ impl<R: Runtime, H> Drop for Living<R, H> {
 /// counted all the same (F8).
 pub(super) fn attend<R, H, F>(
     common: Arc<Common<R, H>>,
-    session: Session<ConnectionOf<R>>,
+    seat: Seat<ConnectionOf<R>>,
     record: Arc<Record<ConnectionOf<R>>>,
 ) -> impl Future<Output = ()> + Send + 'static
 where
@@ -84,38 +84,30 @@ where
         id: common.ledger.open(record.clone()),
         common,
         record,
-        seat: None,
+        seat: Some(seat),
         // Until something better is known: the runtime may drop the task.
         closed: Closed::Aborted,
     };
     async move {
         living.record.set_activity(Activity::Busy);
         let mut forced = living.common.shutdown.reached(Phase::Forcing);
-        if let Some(closed) = handle(&mut living, session, &mut forced).await {
+        if let Some(closed) = handle(&mut living, &mut forced).await {
             living.finish(closed, &mut forced).await;
         }
     }
 }
 
 /// Runs the handler; `None` when it was cut off.
-async fn handle<R, H, F>(
-    living: &mut Living<R, H>,
-    session: Session<ConnectionOf<R>>,
-    forced: &mut Reached,
-) -> Option<Closed>
+async fn handle<R, H, F>(living: &mut Living<R, H>, forced: &mut Reached) -> Option<Closed>
 where
     R: Runtime,
     H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    // Made in its place: a variable that it passes through would be as large,
-    // and part of every connection's task.
     let mut handler = pin!(None);
-    let called = catch_unwind(AssertUnwindSafe(|| {
-        handler.set(Some((living.common.handler)(session)));
-    }));
+    let called = call(living, handler.as_mut());
     let ended = match called {
-        Err(_) => Err(Panicked),
+        Err(Panicked) => Err(Panicked),
         Ok(()) => {
             let ended = unless(forced, Contained(handler.as_mut())).await;
             // The session comes home when the handler is dropped, which is
@@ -131,6 +123,27 @@ where
 }
 
 struct Panicked;
+
+/// Calls the handler, whose future goes where it stays. In an `async fn` the
+/// variables that it passes through would be as large as it is, and be a part
+/// of every connection's task.
+fn call<R, H, F>(
+    living: &mut Living<R, H>,
+    mut handler: Pin<&mut Option<F>>,
+) -> Result<(), Panicked>
+where
+    R: Runtime,
+    H: Fn(Session<ConnectionOf<R>>) -> F,
+{
+    let session = living
+        .seat
+        .take()
+        .map(|seat| Session::new(seat, living.record.clone()));
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        handler.set(session.map(&living.common.handler));
+    }));
+    called.map_err(|_| Panicked)
+}
 
 /// A handler whose panics are values.
 struct Contained<'a, F>(Pin<&'a mut Option<F>>);
@@ -206,4 +219,36 @@ async fn unless<T>(forced: &mut Reached, work: impl Future<Output = T>) -> Optio
         Poll::Pending => Pin::new(&mut *forced).poll(cx).map(|()| None),
     })
     .await
+}
+
+#[cfg(all(test, feature = "smol"))]
+mod tests {
+    use super::*;
+    use crate::runtimes::smol::Smol;
+
+    /// The size of the task that serves with this handler.
+    fn size<H, F>(_: H) -> usize
+    where
+        H: Fn(Session<ConnectionOf<Smol>>) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        fn returned<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
+            size_of::<T>()
+        }
+        returned(attend::<Smol, H, F>)
+    }
+
+    #[test]
+    fn a_handlers_buffer_is_in_its_task_once() {
+        let small = size(|mut session| async move {
+            let mut buffer = [0; 4_096];
+            session.read_or_drain(&mut buffer).await.map(drop)
+        });
+        let large = size(|mut session| async move {
+            let mut buffer = [0; 4_096 + 65_536];
+            session.read_or_drain(&mut buffer).await.map(drop)
+        });
+        let grown = large - small;
+        assert!((65_536..65_600).contains(&grown), "65536 became {grown}");
+    }
 }
