@@ -62,6 +62,7 @@
 //! | `smol` | yes | the adapter for smol |
 //! | `async-std` | no | the adapter for async-std, which is discontinued upstream (RUSTSEC-2025-0052): prefer smol for something new |
 //! | `handover` | no | sockets from a supervisor, and restart without a gap: the module `handover` |
+//! | `sim` | no | a simulated machine, to test how a service stops: the module `runtimes::sim` |
 //! | `loom` | no | nothing for a dependent: the crate's own tests are model-checked |
 //!
 //! Features add up; none changes what another does. Without any, the machine,

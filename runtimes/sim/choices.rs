@@ -65,7 +65,7 @@ fn next(state: &mut u64) -> u64 {
 }
 
 fn scale(random: u64, bound: u32) -> u32 {
-    ((random >> 32) * u64::from(bound) >> 32) as u32
+    (((random >> 32) * u64::from(bound)) >> 32) as u32
 }
 
 #[cfg(test)]

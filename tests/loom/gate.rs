@@ -16,7 +16,14 @@ use super::*;
 fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = model.preemption_bound.or(preemptions);
-    model.check(body);
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = executions.clone();
+    model.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        body();
+    });
+    let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{executions} executions");
 }
 
 fn stopped_and_empty(shutdown: &Shutdown) {
@@ -129,7 +136,9 @@ fn l4_who_sees_the_end_sees_what_all_did_who_left() {
         if shutdown.phase() == Phase::Stopped {
             assert_eq!(work.load(Ordering::Relaxed), 2, "a leave releases nothing");
         }
-        leaving.map(|leaving| leaving.join().unwrap());
+        for one in leaving {
+            one.join().unwrap();
+        }
         stopped_and_empty(&shutdown);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::alphabet::{AFTERS, Act, CLIENTS, SETUP_BYTES, decode};
+use crate::alphabet::{AFTERS, Act, CLIENTS, MOST_BYTES, SETUP_BYTES, decode};
 use crate::run::run;
 
 /// `(after, act, client)` by index.
@@ -22,8 +22,10 @@ const STALL: u8 = 15;
 const SIGNAL: u8 = 16;
 const ESCALATE: u8 = 17;
 
-/// Name, setup bytes that differ from zero, letters.
-const SEEDS: [(&str, &[(usize, u8)], Letters); 14] = [
+/// The setup's bytes that are not zero, by place.
+type SetUp = &'static [(usize, u8)];
+
+const SEEDS: [(&str, SetUp, Letters); 14] = [
     (
         "idle",
         &[],
@@ -124,7 +126,7 @@ const SEEDS: [(&str, &[(usize, u8)], Letters); 14] = [
     ),
 ];
 
-fn bytes(setup: &[(usize, u8)], letters: Letters) -> Vec<u8> {
+fn bytes(setup: SetUp, letters: Letters) -> Vec<u8> {
     let mut bytes = vec![0; SETUP_BYTES];
     setup.iter().for_each(|(at, byte)| bytes[*at] = *byte);
     for (after, act, client) in letters {
@@ -138,6 +140,7 @@ fn the_seeds_are_what_the_fuzzer_begins_with() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/timing");
     for (name, setup, letters) in SEEDS {
         let (file, bytes) = (folder.join(format!("{name}.seed")), bytes(setup, letters));
+        assert!(bytes.len() <= MOST_BYTES, "{name} would be cut");
         if std::env::var_os("LAMEDUCK_BLESS").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(&file, &bytes).unwrap();
