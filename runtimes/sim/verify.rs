@@ -135,7 +135,8 @@ pub fn nobody_is_turned_away(history: &History, report: &Report) -> Result<(), V
 pub fn nothing_is_lost(history: &History, report: &Report) -> Result<(), Violation> {
     let swept = every_queue_is_swept(history, report).is_ok();
     for client in history.served(report) {
-        if client.received < client.owed && (swept || client.accepted.is_some()) {
+        let sure = history.was_in(client) && (swept || client.accepted.is_some());
+        if client.received < client.owed && sure {
             let ClientHistory {
                 id, received, owed, ..
             } = client;
