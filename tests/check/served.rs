@@ -33,7 +33,7 @@ fn check_echo(runtime: &str) {
         "--runtime",
         runtime,
         "--grace",
-        "2s",
+        "6s",
     ];
     let answer = lameduck(
         &[

@@ -24,9 +24,15 @@ const QUIET: Duration = Duration::from_millis(150);
 /// How long after the signal the clients begin to read.
 const LATER: Duration = Duration::from_millis(200);
 
-/// What a client reads at once, and its pause after it.
-const PIECE: usize = 16 * 1024;
+/// A client reads a piece, and pauses.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// So many pieces are what lies in the buffers: half a second of pauses, whether
+/// the kernel keeps one megabyte for a connection or forty.
+const PIECES: u64 = 512;
+
+/// The least of a piece, and the most, in bytes.
+const PIECE: (u64, u64) = (16 * 1024, 1024 * 1024);
 
 /// The most that a client writes: more than the buffers of any system hold.
 const MOST: u64 = 256 << 20;
@@ -96,6 +102,10 @@ async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
     Ok(bench.settle(from, bench.setup.limit).await)
 }
 
+fn piece(buffered: u64) -> usize {
+    (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
+}
+
 async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
@@ -104,7 +114,7 @@ async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
     let _ = connection.write(&[]).await;
     stop.wait().await;
     Timer::after(LATER).await;
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; piece(arrived)];
     let mut offset = 0;
     let end = loop {
         let n = match connection.read(&mut buffer).await {
@@ -150,6 +160,7 @@ async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Fail
         .map(|guest| guest.connection.local())
         .collect();
     let handed = stalled(bench, &addresses).await;
+    let piece = piece(handed.unwrap_or(0));
     let (sender, lengths) = smol::channel::unbounded();
     for guest in guests {
         let (stop, sender) = (bench.stop.clone(), sender.clone());
@@ -157,7 +168,7 @@ async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Fail
         bench.spawn(guest.id, async move {
             stop.wait().await;
             Timer::after(LATER).await;
-            if let Ok(response) = connection.receive_response(PIECE, PAUSE).await {
+            if let Ok(response) = connection.receive_response(piece, PAUSE).await {
                 let _ = sender.send(response.length).await;
                 connection.until_end().await;
             }
