@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 pub(crate) use crate::example::echo;
 
@@ -58,6 +58,13 @@ impl Echo {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("kill");
+    }
+
+    /// Until all its threads stand still: the signal alone does not wait.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let waited = waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("wait");
+        assert!(waited.is_some_and(|(_, status)| status.stopped()));
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -43,7 +43,7 @@ pub(crate) fn what_was_sent_before_the_signal_is_answered(runtime: &str) {
     for client in &mut served {
         exchange(client, b"served");
     }
-    server.signal(Signal::STOP);
+    server.freeze();
     let mut queued: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for client in served.iter_mut().chain(&mut queued) {
         client.write_all(b"before the signal").unwrap();
@@ -150,7 +150,7 @@ pub(crate) fn f36_signals_that_merge_are_forced_by_time(runtime: &str) {
     let mut stubborn = server.connect();
     stuff(&mut stubborn);
     // While it stands still, two signals of a kind become one.
-    server.signal(Signal::STOP);
+    server.freeze();
     server.signal(Signal::TERM);
     server.signal(Signal::TERM);
     server.signal(Signal::CONT);
