@@ -47,13 +47,10 @@ use crate::sync::plain::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 ///
 /// A session may be moved into another task: the server waits for it.
 pub struct Session<C> {
-    /// `None` only while it is dropped.
-    seat: Option<Seat<C>>,
+    /// `None` only while it is dropped. In a box, since an `async fn` keeps
+    /// its arguments twice, and the task and the record have a place for it.
+    seat: Option<Box<Seat<C>>>,
     record: Arc<Record<C>>,
-    activity: Activity,
-    last_read: LastRead,
-    read: u64,
-    written: u64,
 }
 
 /// A connection and its place inside of the gate; they live and end together.
@@ -61,11 +58,16 @@ pub(crate) struct Seat<C> {
     // The order of the fields: the connection goes before its guard.
     pub(crate) connection: C,
     guard: Guard,
+    pub(crate) last_read: LastRead,
 }
 
 impl<C> Seat<C> {
-    pub(crate) fn new(connection: C, guard: Guard) -> Seat<C> {
-        Seat { connection, guard }
+    pub(crate) fn new(connection: C, guard: Guard) -> Box<Seat<C>> {
+        Box::new(Seat {
+            connection,
+            guard,
+            last_read: LastRead::Bytes,
+        })
     }
 
     /// Drops the connection, and leaves the guard to the caller.
@@ -83,7 +85,8 @@ pub(crate) enum LastRead {
     Drained,
 }
 
-/// What is known of a connection from outside of its handler.
+/// What is known of a connection from outside of its handler. Whoever holds
+/// the seat is alone in writing the counters: they need no atomic addition.
 pub(crate) struct Record<C> {
     peer: Address,
     listener: usize,
@@ -96,7 +99,7 @@ pub(crate) struct Record<C> {
 
 /// Where a session leaves its connection when it is dropped.
 struct Home<C> {
-    returned: Option<(Seat<C>, LastRead)>,
+    returned: Option<Box<Seat<C>>>,
     waiting: Option<Waker>,
 }
 
@@ -127,7 +130,9 @@ impl<C> Record<C> {
 
     pub(crate) fn set_activity(&self, activity: Activity) {
         // Relaxed, like all of the record: a report reads each by itself.
-        self.activity.store(activity as u8, Ordering::Relaxed);
+        if self.activity.load(Ordering::Relaxed) != activity as u8 {
+            self.activity.store(activity as u8, Ordering::Relaxed);
+        }
     }
 
     fn activity(&self) -> Activity {
@@ -138,15 +143,15 @@ impl<C> Record<C> {
     }
 
     /// The connection, if no handler holds it.
-    pub(crate) fn take_home(&self) -> Option<Seat<C>> {
-        lock(&self.home).returned.take().map(|(seat, _)| seat)
+    pub(crate) fn take_home(&self) -> Option<Box<Seat<C>>> {
+        lock(&self.home).returned.take()
     }
 
     /// Waits until no handler holds the connection any more.
-    pub(crate) fn poll_home(&self, cx: &mut Context<'_>) -> Poll<(Seat<C>, LastRead)> {
+    pub(crate) fn poll_home(&self, cx: &mut Context<'_>) -> Poll<Box<Seat<C>>> {
         let mut home = lock(&self.home);
         match home.returned.take() {
-            Some(returned) => Poll::Ready(returned),
+            Some(seat) => Poll::Ready(seat),
             None => {
                 let before = home.waiting.replace(cx.waker().clone());
                 drop(home);
@@ -171,14 +176,10 @@ impl<C: Send> Named for Record<C> {
 }
 
 impl<C> Session<C> {
-    pub(crate) fn new(seat: Seat<C>, record: Arc<Record<C>>) -> Session<C> {
+    pub(crate) fn new(seat: Box<Seat<C>>, record: Arc<Record<C>>) -> Session<C> {
         Session {
             seat: Some(seat),
             record,
-            activity: Activity::New,
-            last_read: LastRead::Bytes,
-            read: 0,
-            written: 0,
         }
     }
 
@@ -259,26 +260,23 @@ impl<C> Session<C> {
         &mut self.seat_mut().connection
     }
 
-    fn set_activity(&mut self, activity: Activity) {
-        if self.activity != activity {
-            self.activity = activity;
-            self.record.set_activity(activity);
-        }
-    }
-
     fn note_read(&mut self, bytes: usize) {
-        self.last_read = match bytes {
+        self.seat_mut().last_read = match bytes {
             0 => LastRead::EndOfInput,
             _ => LastRead::Bytes,
         };
-        self.read += bytes as u64;
-        self.record.read.store(self.read, Ordering::Relaxed);
+        count(&self.record.read, bytes);
     }
 
     fn note_written(&mut self, bytes: usize) {
-        self.written += bytes as u64;
-        self.record.written.store(self.written, Ordering::Relaxed);
+        count(&self.record.written, bytes);
     }
+}
+
+/// Adds to a counter that nobody else writes.
+fn count(counter: &AtomicU64, bytes: usize) {
+    let sum = counter.load(Ordering::Relaxed) + bytes as u64;
+    counter.store(sum, Ordering::Relaxed);
 }
 
 impl<C: AsyncRead + Unpin> Session<C> {
@@ -329,9 +327,11 @@ impl<C: AsyncRead + Unpin> Future for SessionRead<'_, C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let SessionRead { session, buffer } = self.get_mut();
-        let Seat { connection, guard } = session.seat_mut();
+        let Seat {
+            connection, guard, ..
+        } = session.seat_mut();
         let read = guard.poll_read_or_drain(cx, connection, buffer);
-        session.set_activity(match read {
+        session.record.set_activity(match read {
             Poll::Pending => Activity::Idle,
             Poll::Ready(_) => Activity::Busy,
         });
@@ -345,7 +345,7 @@ impl<C: AsyncRead + Unpin> Future for SessionRead<'_, C> {
                 Poll::Ready(Ok(None))
             }
             Read::Drained => {
-                session.last_read = LastRead::Drained;
+                session.seat_mut().last_read = LastRead::Drained;
                 Poll::Ready(Ok(None))
             }
         }
@@ -355,7 +355,7 @@ impl<C: AsyncRead + Unpin> Future for SessionRead<'_, C> {
 impl<C> Drop for SessionRead<'_, C> {
     fn drop(&mut self) {
         // A read that was given up is no idle point any more.
-        self.session.set_activity(Activity::Busy);
+        self.session.record.set_activity(Activity::Busy);
     }
 }
 
@@ -422,7 +422,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Session<C> {
 impl<C> Drop for Session<C> {
     fn drop(&mut self) {
         let mut home = lock(&self.record.home);
-        home.returned = self.seat.take().map(|seat| (seat, self.last_read));
+        home.returned = self.seat.take();
         let waiting = home.waiting.take();
         drop(home);
         if let Some(waker) = waiting {
@@ -435,9 +435,9 @@ impl<C> fmt::Debug for Session<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut session = f.debug_struct("Session");
         session.field("peer", &self.record.peer);
-        session.field("activity", &self.activity);
-        session.field("read", &self.read);
-        session.field("written", &self.written);
+        session.field("activity", &self.record.activity());
+        session.field("read", &self.record.read);
+        session.field("written", &self.record.written);
         session.finish_non_exhaustive()
     }
 }

@@ -50,14 +50,14 @@ struct Living<R: Runtime, H> {
     common: Arc<Common<R, H>>,
     record: Arc<Record<ConnectionOf<R>>>,
     /// The connection, until its handler has it, and once it is back.
-    seat: Option<Seat<ConnectionOf<R>>>,
+    seat: Option<Box<Seat<ConnectionOf<R>>>>,
     closed: Closed,
 }
 
 impl<R: Runtime, H> Drop for Living<R, H> {
     fn drop(&mut self) {
         let seat = self.seat.take().or_else(|| self.record.take_home());
-        let guard = seat.map(Seat::close);
+        let guard = seat.map(|seat| seat.close());
         let now = self.common.runtime.now();
         self.common.ledger.close(self.id, self.closed, now);
         debug!("#{} {}: {}", self.id, self.record.peer(), self.closed);
@@ -72,7 +72,7 @@ impl<R: Runtime, H> Drop for Living<R, H> {
 /// counted all the same (F8).
 pub(super) fn attend<R, H, F>(
     common: Arc<Common<R, H>>,
-    seat: Seat<ConnectionOf<R>>,
+    seat: Box<Seat<ConnectionOf<R>>>,
     record: Arc<Record<ConnectionOf<R>>>,
 ) -> impl Future<Output = ()> + Send + 'static
 where
@@ -186,9 +186,10 @@ impl<R: Runtime, H> Living<R, H> {
     /// Closes in order, once the session is home, unless force comes first.
     async fn finish(&mut self, closed: Closed, forced: &mut Reached) {
         let home = poll_fn(|cx| self.record.poll_home(cx));
-        let Some((seat, last_read)) = unless(forced, home).await else {
+        let Some(seat) = unless(forced, home).await else {
             return;
         };
+        let last_read = seat.last_read;
         self.record.set_activity(Activity::Closing);
         let connection = &mut self.seat.insert(seat).connection;
         let (runtime, linger) = (&self.common.runtime, self.common.linger);
