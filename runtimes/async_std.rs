@@ -15,6 +15,7 @@ use async_std::net::{TcpListener, TcpStream};
 use async_std::os::unix::net::{UnixListener, UnixStream};
 use async_std::task;
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt};
 
 use super::bind::{self, Listening};
 use super::{Signals, Stream};
@@ -36,15 +37,19 @@ use crate::traits::{self, Guarantee, Holders, Socket};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AsyncStd;
 
+type Sockets = Listening<Arc<TcpListener>, Arc<UnixListener>>;
+type Accepted = io::Result<(Connection, Address)>;
+
 /// What a [`Listener`] accepts.
 pub type Connection = Stream<TcpStream, UnixStream>;
 
 /// A listener on TCP or on a Unix socket.
 pub struct Listener {
-    socket: Listening<Arc<TcpListener>, Arc<UnixListener>>,
+    socket: Sockets,
     local: Address,
-    /// async-std lets nobody poll its listeners but through a future.
-    accepting: Option<BoxFuture<'static, io::Result<(Connection, Address)>>>,
+    /// async-std lets nobody poll its listeners but through a future: one
+    /// after the other, in the same box.
+    accepting: BoxStream<'static, Accepted>,
 }
 
 impl fmt::Debug for Listener {
@@ -56,13 +61,19 @@ impl fmt::Debug for Listener {
 
 impl Listener {
     fn new(socket: Listening) -> io::Result<Listener> {
+        let local = socket.local()?;
+        let socket: Sockets = match socket {
+            Listening::Tcp(socket) => Listening::Tcp(Arc::new(socket.into())),
+            Listening::Unix(socket, path) => Listening::Unix(Arc::new(socket.into()), path),
+        };
+        let accepting = match &socket {
+            Listening::Tcp(socket) => accept_tcp(socket.clone()).boxed(),
+            Listening::Unix(socket, _) => accept_unix(socket.clone()).boxed(),
+        };
         Ok(Listener {
-            local: socket.local()?,
-            socket: match socket {
-                Listening::Tcp(socket) => Listening::Tcp(Arc::new(socket.into())),
-                Listening::Unix(socket, path) => Listening::Unix(Arc::new(socket.into()), path),
-            },
-            accepting: None,
+            socket,
+            local,
+            accepting,
         })
     }
 }
@@ -74,15 +85,10 @@ impl traits::Listener for Listener {
         &self.local
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
         // Polled again, the future asks the queue again: `Pending` is news.
-        let accepting = self.accepting.get_or_insert_with(|| match &self.socket {
-            Listening::Tcp(socket) => Box::pin(accept_tcp(socket.clone())),
-            Listening::Unix(socket, _) => Box::pin(accept_unix(socket.clone())),
-        });
-        let accepted = ready!(accepting.as_mut().poll(cx));
-        self.accepting = None;
-        Poll::Ready(accepted)
+        let accepted = ready!(self.accepting.poll_next_unpin(cx));
+        Poll::Ready(accepted.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into())))
     }
 
     fn quiesce(&mut self, holders: Holders) -> Guarantee {
@@ -102,14 +108,23 @@ impl traits::Listener for Listener {
     }
 }
 
-async fn accept_tcp(socket: Arc<TcpListener>) -> io::Result<(Connection, Address)> {
-    let (stream, peer) = socket.accept().await?;
-    Ok((Stream::Tcp(stream), peer.into()))
+/// Never ends, nor after an error.
+fn accept_tcp(socket: Arc<TcpListener>) -> impl stream::Stream<Item = Accepted> {
+    stream::unfold(socket, async |socket| {
+        let accepted = socket.accept().await;
+        let accepted = accepted.map(|(stream, peer)| (Connection::Tcp(stream), peer.into()));
+        Some((accepted, socket))
+    })
 }
 
-async fn accept_unix(socket: Arc<UnixListener>) -> io::Result<(Connection, Address)> {
-    let (stream, peer) = socket.accept().await?;
-    Ok((Stream::Unix(stream), (&peer).into()))
+/// As [`accept_tcp`].
+fn accept_unix(socket: Arc<UnixListener>) -> impl stream::Stream<Item = Accepted> {
+    stream::unfold(socket, async |socket| {
+        let accepted = socket.accept().await;
+        let accepted =
+            accepted.map(|(stream, peer)| (Connection::Unix(stream), (&peer).into()));
+        Some((accepted, socket))
+    })
 }
 
 impl traits::Runtime for AsyncStd {
