@@ -70,33 +70,38 @@ pub(super) async fn close<C: Connection>(
 ) -> io::Result<()> {
     connection.flush().await?;
     poll_fn(|cx| connection.poll_half_close(cx)).await?;
-    let mut give_up = later(runtime.now(), linger.cap);
+    // When it was last heard, or looked after.
+    let mut since = runtime.now();
+    let mut give_up = later(since, linger.cap);
     let mut left = u64::MAX;
-    let (mut ended, mut waited) = (false, false);
+    // Whether the end of its input has come, and only after our own.
+    let (mut ended, mut answered) = (false, false);
     let (mut quiet, mut pause) = (linger.quiet, FIRST_LOOK);
     loop {
-        let mut heard = false;
         let wait = if ended { pause } else { quiet };
-        let until = later(runtime.now(), wait).min(give_up);
+        let until = later(since, wait).min(give_up);
         let mut timer = pin!(runtime.sleep_until(until));
-        let input = poll_fn(|cx| match ended {
-            false if poll_discard(connection, cx, &mut heard)?.is_ready() => {
-                Poll::Ready(Ok(true))
+        let input = poll_fn(|cx| {
+            let mut heard = false;
+            if !ended && poll_discard(connection, cx, &mut heard)?.is_ready() {
+                return Poll::Ready(Ok(true));
             }
-            _ => {
-                waited = true;
-                timer.as_mut().poll(cx).map(|()| Ok(ended))
+            answered |= !ended;
+            if heard {
+                since = runtime.now();
             }
+            timer.as_mut().poll(cx).map(|()| Ok(ended))
         });
         let input: io::Result<bool> = input.await;
         ended = input?;
         let now = runtime.now();
-        if ended && (trust == Trust::Any || waited && trust == Trust::Answer) {
+        if ended && (trust == Trust::Any || answered && trust == Trust::Answer) {
             return Ok(());
         }
-        if heard && !ended && now < give_up {
+        if !ended && now < later(since, quiet).min(give_up) {
             continue;
         }
+        since = now;
         match connection.unacknowledged() {
             None | Some(0) => return Ok(()),
             // The peer takes what it is sent: it is not stuck.
@@ -118,9 +123,11 @@ pub(super) async fn close<C: Connection>(
 /// are looked for after this time, and then ever more rarely.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 
+/// Far enough for any linger, and within what every clock can hold (F34).
+const LONGEST: Duration = Duration::from_secs(100_000_000);
+
 fn later(now: Instant, by: Duration) -> Instant {
-    // Far enough for any linger, and within what every clock can hold (F34).
-    now + by.min(Duration::from_secs(365 * 24 * 60 * 60))
+    now + by.min(LONGEST)
 }
 
 /// Reads and forgets; ready at the end of input.

@@ -7,6 +7,7 @@
 )]
 
 mod alphabet;
+mod durations;
 mod handlers;
 mod property;
 mod run;

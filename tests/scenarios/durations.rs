@@ -1,0 +1,391 @@
+//! How long things take, to the millisecond, on the simulated clock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use lameduck::machine::Outcome;
+use lameduck::runtimes::sim::{Act, Client, Connection, Event, Sim, Simulated};
+use lameduck::server::Linger;
+use lameduck::traits::Guarantee;
+use lameduck::{Builder, Report, Session, Signal};
+
+const MAX_STEPS: usize = 50_000;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Answers each byte with so many.
+async fn answer(size: usize, mut session: Session<Connection>) -> io::Result<()> {
+    let mut byte = [0];
+    while session.read_or_drain(&mut byte).await?.is_some() {
+        session.write_all(&vec![1; size]).await?;
+    }
+    Ok(())
+}
+
+/// Serves, with far more time than anything here takes.
+fn serve(
+    sim: &mut Sim,
+    size: usize,
+    set: impl FnOnce(Builder<Simulated>) -> Builder<Simulated>,
+) {
+    let builder = sim.builder().grace(Duration::from_secs(60));
+    sim.serve_with(set(builder), move |session| answer(size, session));
+}
+
+/// The stop comes after half a second.
+fn stop(sim: &mut Sim) -> Report {
+    sim.advance(ms(500), MAX_STEPS);
+    sim.signal(Signal::Terminate);
+    sim.run(MAX_STEPS).expect("the stop comes to its end")
+}
+
+#[track_caller]
+fn assert_between(took: Duration, from: u64, to: u64) {
+    assert!((ms(from)..=ms(to)).contains(&took), "it took {took:?}");
+}
+
+async fn stall(client: &mut Client) -> io::Result<()> {
+    client.stall().await;
+    Ok(())
+}
+
+/// Neither closes nor reads beyond its answers.
+async fn stays(client: &mut Client) -> io::Result<()> {
+    client.ask(b"?", &[1; 10]).await?;
+    stall(client).await
+}
+
+#[test]
+fn who_closes_at_the_end_is_not_waited_for() {
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    let report = stop(&mut sim);
+    assert_between(report.took, 0, 3);
+    assert_eq!(report.closed.drained, 1, "{report}");
+}
+
+#[test]
+fn f22_who_stays_is_lingered_for_the_quiet_time() {
+    for quiet in [100, 250] {
+        let mut sim = Sim::new(1);
+        let linger = Linger {
+            quiet: ms(quiet),
+            ..Linger::default()
+        };
+        serve(&mut sim, 10, |builder| builder.linger(linger));
+        sim.client(stays);
+        assert_between(stop(&mut sim).took, quiet, quiet + 3);
+    }
+}
+
+#[test]
+fn f22_who_goes_on_speaking_is_heard_up_to_the_cap() {
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    sim.client(async |client| {
+        client.ask(b"?", &[1; 10]).await?;
+        client
+            .read_exact(&mut [0])
+            .await
+            .expect_err("the server ends");
+        loop {
+            client.pause(ms(60)).await;
+            client.write_all(b"and").await?;
+        }
+    });
+    let report = stop(&mut sim);
+    assert_between(report.took, 5000, 5065);
+    assert_eq!(report.outcome, Outcome::Clean);
+}
+
+#[test]
+fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    sim.client(async |client| {
+        client.ask(b"?", &[1; 10]).await?;
+        client
+            .read_exact(&mut [0])
+            .await
+            .expect_err("the server ends");
+        for _ in 0..5 {
+            client.pause(ms(60)).await;
+            client.write_all(b"and").await?;
+        }
+        stall(client).await
+    });
+    assert_between(stop(&mut sim).took, 400, 405);
+}
+
+#[test]
+fn f24_who_takes_nothing_costs_the_cap() {
+    let mut sim = Sim::new(1);
+    sim.buffers(1000);
+    serve(&mut sim, 1900, |builder| builder);
+    sim.client(async |client| {
+        client.request(b"?", &[1; 1900]).await?;
+        stall(client).await
+    });
+    assert_between(stop(&mut sim).took, 5000, 5105);
+}
+
+#[test]
+fn f24_who_takes_some_has_the_cap_anew() {
+    let mut sim = Sim::new(1);
+    sim.buffers(1000);
+    serve(&mut sim, 1900, |builder| builder);
+    sim.client(async |client| {
+        client.request(b"?", &[1; 1900]).await?;
+        // Four seconds after the stop.
+        client.pause(ms(4500)).await;
+        client.read_exact(&mut [0; 300]).await?;
+        stall(client).await
+    });
+    assert_between(stop(&mut sim).took, 9000, 9205);
+}
+
+/// A client that says that it will say no more, and reads later.
+fn reads_after(sim: &mut Sim, size: usize, pause: Duration) {
+    sim.client(async move |client| {
+        client.request(b"?", &vec![1; size]).await?;
+        client.pause(ms(600)).await;
+        client.half_close().await?;
+        client.pause(pause).await;
+        client.responses().await
+    });
+}
+
+#[test]
+fn f24_output_is_looked_after_when_the_input_has_ended() {
+    // Of a large answer the end of the input says nothing.
+    let mut sim = Sim::new(1);
+    sim.buffers(10_000);
+    serve(&mut sim, 19_000, |builder| builder);
+    reads_after(&mut sim, 19_000, ms(1000));
+    assert_between(stop(&mut sim).took, 1100, 1205);
+    assert!(sim.history().clients[0].ended);
+}
+
+#[test]
+fn f24_the_looks_become_rare() {
+    // The clock of a simulation goes on with each step: few looks are few steps.
+    let mut sim = Sim::new(1);
+    sim.buffers(10_000);
+    serve(&mut sim, 19_000, |builder| builder);
+    let timers = Arc::new(AtomicUsize::new(0));
+    let seen = timers.clone();
+    sim.rule(move |event, _| {
+        seen.fetch_add(usize::from(*event == Event::Timer), Ordering::Relaxed);
+        Act::Pass
+    });
+    reads_after(&mut sim, 19_000, ms(1000));
+    stop(&mut sim);
+    // 1, 2, 4, … 64, and then each 100 ms.
+    let timers = timers.load(Ordering::Relaxed);
+    assert!((14..=22).contains(&timers), "{timers} looks");
+}
+
+#[test]
+fn f24_an_answer_to_our_end_says_that_all_has_arrived() {
+    let mut sim = Sim::new(1);
+    sim.latency(ms(50));
+    serve(&mut sim, 10, |builder| builder);
+    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    // There and back, and no look after that.
+    assert_between(stop(&mut sim).took, 1, 103);
+}
+
+/// What is sent to the client is two seconds under way.
+fn late_answer(sim: &mut Sim) {
+    let mut is_late = false;
+    sim.rule(move |event, _| match event {
+        Event::ToClient(_) if !is_late => {
+            is_late = true;
+            Act::Delay(ms(2000))
+        }
+        _ => Act::Pass,
+    });
+}
+
+#[test]
+fn f24_small_output_is_not_waited_for_while_running() {
+    // The client has ended; what it is owed is still under way.
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    late_answer(&mut sim);
+    sim.client(async |client| {
+        client.request(b"?", &[1; 10]).await?;
+        client.half_close().await
+    });
+    let report = stop(&mut sim);
+    assert_eq!(report.closed.peer_closed, 1, "{report}");
+    assert_between(report.took, 0, 3);
+}
+
+#[test]
+fn f24_output_is_waited_for_when_the_process_will_end() {
+    // As before, but the end of the input comes before ours, after the stop.
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder.settle(ms(100)));
+    late_answer(&mut sim);
+    sim.client(async |client| {
+        client.pause(ms(550)).await;
+        client.request(b"?", &[1; 10]).await?;
+        client.half_close().await
+    });
+    assert_between(stop(&mut sim).took, 2000, 2205);
+}
+
+#[test]
+fn f7_failing_accepts_are_tried_ever_more_rarely() {
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = tries.clone();
+    sim.rule(move |event, _| match event {
+        // EMFILE
+        Event::Accept => {
+            seen.fetch_add(1, Ordering::Relaxed);
+            Act::Fail(24)
+        }
+        _ => Act::Pass,
+    });
+    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.advance(Duration::from_secs(10), MAX_STEPS);
+    // After 5, 10, 20, … 640 ms, and then each second.
+    let tries = tries.load(Ordering::Relaxed);
+    assert!((16..=18).contains(&tries), "{tries} tries");
+}
+
+#[test]
+fn f7_after_a_success_the_pause_is_short_again() {
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder);
+    let mut left = 8;
+    sim.rule(move |event, _| match event {
+        Event::Accept if left > 0 => {
+            left -= 1;
+            Act::Fail(24)
+        }
+        Event::Accept => {
+            left = 1;
+            Act::Pass
+        }
+        _ => Act::Pass,
+    });
+    for _ in 0..2 {
+        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    }
+    sim.advance(Duration::from_secs(3), MAX_STEPS);
+    let clients = sim.history().clients;
+    let mut accepted: Vec<_> = clients
+        .iter()
+        .filter_map(|client| client.accepted)
+        .collect();
+    accepted.sort();
+    assert_between(accepted[0], 1275, 1280);
+    assert_between(accepted[1] - accepted[0], 5, 6);
+}
+
+#[test]
+fn others_have_their_turn_after_64_accepts() {
+    let mut sim = Sim::new(1);
+    // All are in the queue before the server looks.
+    sim.rule(|event, _| match event {
+        Event::Wake => Act::Delay(ms(50)),
+        _ => Act::Pass,
+    });
+    serve(&mut sim, 10, |builder| builder.backlog(500));
+    for _ in 0..200 {
+        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    }
+    let report = stop(&mut sim);
+    assert_eq!(report.accepted, 200);
+    let mut at_once = std::collections::BTreeMap::new();
+    for client in sim.history().clients {
+        *at_once.entry(client.accepted).or_insert(0) += 1;
+    }
+    assert_eq!(at_once.values().max(), Some(&64), "{at_once:?}");
+}
+
+/// One is served, and so many wait, since there is room for just one.
+fn queued(sim: &mut Sim, count: usize, sweep_limit: u64) -> Report {
+    serve(sim, 10, |builder| {
+        builder.sweep_limit(sweep_limit).connection_limit(1)
+    });
+    for _ in 0..=count {
+        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    }
+    let report = stop(sim);
+    assert_between(report.took, 0, 3);
+    report
+}
+
+#[test]
+fn a_sweep_has_its_limit() {
+    let report = queued(&mut Sim::new(1), 9, 5);
+    assert_eq!(report.listeners[0].guarantee, Guarantee::None, "{report}");
+    assert_eq!(report.listeners[0].swept, 5);
+    assert_eq!(report.accepted, 6);
+}
+
+#[test]
+fn f1_a_sweep_goes_beyond_the_connection_limit() {
+    let report = queued(&mut Sim::new(1), 9, 100);
+    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep, "{report}");
+    assert_eq!(report.listeners[0].swept, 9);
+}
+
+#[test]
+fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
+    let mut sim = Sim::new(1);
+    sim.guarantee(Guarantee::SynFilter);
+    serve(&mut sim, 10, |builder| builder);
+    let report = stop(&mut sim);
+    assert_eq!(report.listeners[0].guarantee, Guarantee::SynFilter);
+    assert_between(report.took, 1, 2);
+}
+
+/// A stop in the middle of a handshake: the report, and how long after the stop
+/// the handshake was done; `None` when it was done before.
+fn handshake(seed: u64) -> Option<(Report, Duration)> {
+    let mut sim = Sim::new(seed);
+    sim.latency(ms(400));
+    sim.guarantee(Guarantee::SynFilter);
+    serve(&mut sim, 10, |builder| builder);
+    sim.advance(ms(100), MAX_STEPS);
+    sim.client(async |client| {
+        client.leave();
+        Ok(())
+    });
+    let report = stop(&mut sim);
+    let history = sim.history();
+    let done = history.clients[0].queued.unwrap_or(Duration::MAX);
+    let after = done.checked_sub(history.stopped_at.unwrap_or_default())?;
+    Some((report, after))
+}
+
+#[test]
+fn f2_handshakes_under_way_are_waited_for() {
+    let (mut awaited, mut given_up) = (0, 0);
+    for (report, done) in (0..400).filter_map(handshake) {
+        if report.accepted == 1 {
+            awaited += 1;
+            assert!(done < ms(318), "{done:?}: {report}");
+            // Then comes the linger, for a client who is far away.
+            assert!(report.took >= done, "{done:?}: {report}");
+            assert!(report.took <= done + ms(17 + 800), "{done:?}: {report}");
+        } else if report.took > ms(2) {
+            given_up += 1;
+            assert_between(report.took, 300, 318);
+        }
+    }
+    assert!(awaited > 20, "only {awaited} were awaited");
+    assert!(given_up > 5, "only {given_up} came too late");
+}
