@@ -120,16 +120,18 @@ where
 
     /// Polls each source once; true when one of them had news.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut news = self.poll_signals(cx);
-        news |= self.poll_handover(cx);
-        news |= self.poll_gate(cx);
-        news |= self.poll_timer(cx);
+        let before = [
+            self.poll_signals(cx),
+            self.poll_handover(cx),
+            self.poll_gate(cx),
+            self.poll_timer(cx),
+        ];
+        let mut accepted = false;
         for id in 0..self.listeners.len() {
-            news |= self.poll_listener(id, cx);
+            accepted |= self.poll_listener(id, cx);
         }
-        news |= self.poll_emptied(cx);
-        news |= self.poll_hook(cx);
-        news
+        let after = [accepted, self.poll_emptied(cx), self.poll_hook(cx)];
+        before.into_iter().chain(after).any(|news| news)
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
@@ -206,8 +208,10 @@ where
                 Accepted::Failed => self.feed(Input::ListenerClosed(id, Err(Fault))),
                 Accepted::Waiting => break,
                 Accepted::Enough => {
+                    // Not news, which would be followed at once: the
+                    // connections too want their turn.
                     cx.waker().wake_by_ref();
-                    break;
+                    return false;
                 }
             }
             news = true;
@@ -350,7 +354,7 @@ where
     fn arm(&mut self, at: Duration) {
         // Longer than anybody waits, and within what every clock can hold
         // (F34); should it ever end, the timer is armed anew.
-        let at = at.min(Duration::from_secs(100 * 365 * 24 * 60 * 60));
+        let at = at.min(Duration::from_secs(3_000_000_000));
         let sleep = self.common.runtime.sleep_until(self.origin + at);
         self.timer = Some(Box::pin(sleep));
     }
