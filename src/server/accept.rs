@@ -140,13 +140,15 @@ pub(super) struct Accepting<R: Runtime> {
     listener: Option<R::Listener>,
     origin: Origin,
     local: Address,
+    /// The most that the accept queue holds.
+    queue: u64,
     /// The most that a sweep takes.
     sweep_limit: u64,
     delay: Duration,
     backing_off: Option<Pin<Box<R::Sleep>>>,
     sweeping: bool,
     under_way: Option<UnderWay<R>>,
-    /// Its sweep came to the end of the queue.
+    /// All were swept who were in the queue when the sweep began.
     swept_out: bool,
     accepted: u64,
     swept: u64,
@@ -155,12 +157,18 @@ pub(super) struct Accepting<R: Runtime> {
 }
 
 impl<R: Runtime> Accepting<R> {
-    pub(super) fn new(listener: R::Listener, origin: Origin, sweep_limit: u64) -> Accepting<R> {
+    pub(super) fn new(
+        listener: R::Listener,
+        origin: Origin,
+        queue: u64,
+        sweep_limit: u64,
+    ) -> Accepting<R> {
         let local = listener.local().clone();
         Accepting {
             listener: Some(listener),
             origin,
             local,
+            queue,
             sweep_limit,
             delay: FIRST_DELAY,
             backing_off: None,
@@ -219,7 +227,7 @@ impl<R: Runtime> Accepting<R> {
             // The queue is the successor's.
             let handed_over = self.guarantee == Guarantee::Handoff;
             if self.sweeping && (handed_over || self.swept >= self.sweep_limit) {
-                self.swept_out = true;
+                self.swept_out = handed_over || self.swept >= self.queue;
                 return Accepted::Quiet;
             }
             self.turn += 1;

@@ -420,7 +420,7 @@ impl<R: Runtime> Builder<R> {
         let limit = self.sweep_limit.unwrap_or(queue);
         let mut listeners = Vec::new();
         for (listener, origin) in opened {
-            listeners.push(Accepting::new(listener, origin, limit));
+            listeners.push(Accepting::new(listener, origin, queue, limit));
         }
         Ok((listeners, handover))
     }
