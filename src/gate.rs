@@ -368,7 +368,8 @@ impl Shutdown {
     /// ```
     pub fn reached(&self, phase: Phase) -> Reached {
         Reached {
-            waiter: Waiter::new(self.clone(), Until::Phase(phase)),
+            waiter: Waiter::new(self.clone()),
+            until: Until::Phase(phase),
         }
     }
 }
@@ -381,13 +382,15 @@ impl Shutdown {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Reached {
     waiter: Waiter,
+    until: Until,
 }
 
 impl Future for Reached {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.waiter.poll(cx)
+        let Reached { waiter, until } = &mut *self;
+        waiter.poll(*until, cx)
     }
 }
 

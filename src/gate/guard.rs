@@ -12,6 +12,8 @@ use super::waiters::{Until, Waiter};
 use super::word::{Phase, Refused, Step};
 use super::{Reached, Shutdown};
 
+const DRAINING: Until = Until::Phase(Phase::Draining);
+
 /// One of the living: the gate waits for its drop.
 ///
 /// It keeps the gate alive, as an [`Arc`](std::sync::Arc) would; a
@@ -30,7 +32,7 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     #[inline]
     pub(super) fn counted(shutdown: S) -> Guard<S> {
         Guard {
-            draining: Waiter::new(shutdown, Until::Phase(Phase::Draining)),
+            draining: Waiter::new(shutdown),
         }
     }
 
@@ -99,7 +101,8 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// ```
     pub fn alone(&self) -> Reached {
         Reached {
-            waiter: Waiter::new(self.shutdown().clone(), Until::Alone),
+            waiter: Waiter::new(self.shutdown().clone()),
+            until: Until::Alone,
         }
     }
 
@@ -160,13 +163,13 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         loop {
             // Looked at before the read: what had arrived before the stop was
             // seen is then found by the read that follows.
-            let draining = self.draining.reached();
+            let draining = self.draining.reached(DRAINING);
             match Pin::new(&mut *reader).poll_read(cx, buffer) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Read::EndOfInput)),
                 Poll::Ready(read) => return Poll::Ready(read.map(Read::Bytes)),
                 Poll::Pending if draining => return Poll::Ready(Ok(Read::Drained)),
                 // Ready here: the stop came since; read once more.
-                Poll::Pending => ready!(self.draining.poll(cx)),
+                Poll::Pending => ready!(self.draining.poll(DRAINING, cx)),
             }
         }
     }

@@ -21,7 +21,7 @@ impl Until {
     #[inline]
     fn reached(self, word: Word) -> bool {
         match self {
-            Until::Phase(phase) => word.phase() >= phase,
+            Until::Phase(phase) => word.has_reached(phase),
             Until::Alone => word.alone(),
         }
     }
@@ -152,7 +152,6 @@ impl Slots {
 pub(super) struct Waiter<S: Borrow<Shutdown> = Shutdown> {
     /// The gate, owned or borrowed.
     pub(super) shutdown: S,
-    until: Until,
     registered: Option<Registered>,
 }
 
@@ -166,10 +165,9 @@ struct Registered {
 
 impl<S: Borrow<Shutdown>> Waiter<S> {
     #[inline]
-    pub(super) fn new(shutdown: S, until: Until) -> Waiter<S> {
+    pub(super) fn new(shutdown: S) -> Waiter<S> {
         Waiter {
             shutdown,
-            until,
             registered: None,
         }
     }
@@ -180,34 +178,37 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     }
 
     #[inline]
-    pub(super) fn reached(&self) -> bool {
-        self.until.reached(self.shared().word())
+    pub(super) fn reached(&self, until: Until) -> bool {
+        until.reached(self.shared().word())
     }
 
-    /// Ready once what it waits for is there; else the task will be woken.
+    /// Ready once what it waits for is there; else the task will be woken. It
+    /// is always the same: given anew, it is known where this is compiled.
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reached() {
+    pub(super) fn poll(&mut self, until: Until, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reached(until) {
             return Poll::Ready(());
         }
         let registered = self.registered.as_ref();
-        if self.until.is_lasting()
+        if until.is_lasting()
             && registered.is_some_and(|registered| registered.waker.will_wake(cx.waker()))
         {
             return Poll::Pending;
         }
-        self.register(cx.waker())
+        self.register(until, cx.waker())
     }
 
-    fn register(&mut self, waker: &Waker) -> Poll<()> {
+    // Once a task: not a part of the code that runs at each poll.
+    #[cold]
+    fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
         let key = self.registered.as_ref().map(|registered| registered.key);
         let waiters = &self.shared().waiters;
-        let key = waiters.register(key, self.until, waker.clone());
+        let key = waiters.register(key, until, waker.clone());
         let waker = waker.clone();
         self.registered = Some(Registered { key, waker });
         // The recheck: a step before the registration has found nobody to
         // wake; the lock that both took makes that step visible here.
-        if self.reached() {
+        if self.reached(until) {
             Poll::Ready(())
         } else {
             Poll::Pending

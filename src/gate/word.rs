@@ -152,6 +152,12 @@ impl Word {
         }
     }
 
+    /// Whether the phase is this one, or a later one.
+    #[inline]
+    pub(crate) const fn has_reached(self, phase: Phase) -> bool {
+        self.0 & PHASE_MASK >= phase as usize
+    }
+
     #[inline]
     pub(crate) const fn living(self) -> usize {
         self.0 >> PHASE_BITS
