@@ -282,6 +282,41 @@ mod tests {
     }
 
     #[test]
+    fn whoever_may_enter_does() {
+        for (word, _) in every_small_case() {
+            let full = word.living() == Word::MOST;
+            let entered = match word.phase() {
+                phase if phase >= Phase::Settling => Err(Refused::Closed(phase)),
+                _ if full => Err(Refused::Full),
+                phase => Ok(Word::new(phase, word.living() + 1)),
+            };
+            assert_eq!(word.step(Step::Enter), entered, "{word:?}");
+            let joined = match word.phase() {
+                Phase::Stopped => Err(Refused::Closed(Phase::Stopped)),
+                _ if word.living() == 0 => Err(Refused::Nobody),
+                _ if full => Err(Refused::Full),
+                phase => Ok(Word::new(phase, word.living() + 1)),
+            };
+            assert_eq!(word.step(Step::Join), joined, "{word:?}");
+        }
+        let full = Word::from_bits(usize::MAX & !PHASE_MASK);
+        assert_eq!(full.step(Step::Enter), Err(Refused::Full));
+    }
+
+    #[test]
+    fn who_is_at_the_end() {
+        for (word, _) in every_small_case() {
+            let closing = [Phase::Settling, Phase::Draining, Phase::Forcing];
+            let ends = word.living() == 0 && closing.contains(&word.phase());
+            assert_eq!(word.is_at_end(), ends, "{word:?}");
+            assert_eq!(word.step(Step::End).is_ok(), ends, "{word:?}");
+            for phase in Phase::ALL {
+                assert_eq!(word.has_reached(phase), word.phase() >= phase);
+            }
+        }
+    }
+
+    #[test]
     fn s13_to_stop_twice_is_to_stop_once() {
         for (word, step) in every_small_case() {
             if let (Step::Advance(_), Ok(next)) = (step, word.step(step)) {

@@ -1,4 +1,5 @@
 //! The gate, by its public interface alone: what one thread can tell of it.
 //! What needs several is modelled in `tests/loom`.
 
+mod asking;
 mod waiting;

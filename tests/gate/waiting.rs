@@ -50,3 +50,35 @@ fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
     assert!(poll(alone.as_mut(), &task).is_ready());
     assert_eq!(shutdown.phase(), Phase::Draining);
 }
+
+#[test]
+fn l4_all_of_many_are_woken() {
+    let shutdown = Shutdown::new();
+    let door = shutdown.enter().unwrap();
+    let task = Task::new();
+    let mut waiting: Vec<_> = (0..200).map(|_| shutdown.draining()).collect();
+    for waiter in &mut waiting {
+        assert!(poll(Pin::new(waiter), &task).is_pending());
+    }
+    shutdown.stop("now");
+    assert_eq!(task.wakes(), 200);
+    // Once each: who is not polled again has nothing to be woken for.
+    drop(door);
+    assert_eq!(task.wakes(), 200);
+}
+
+#[test]
+fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
+    let shutdown = Shutdown::new();
+    let door = shutdown.enter().unwrap();
+    let task = Task::new();
+    for _ in 0..3 {
+        let mut draining = pin!(shutdown.draining());
+        assert!(poll(draining.as_mut(), &task).is_pending());
+        assert!(Arc::strong_count(&task) > 1);
+    }
+    assert_eq!(Arc::strong_count(&task), 1, "a waker is kept");
+    shutdown.stop("now");
+    assert_eq!(task.wakes(), 0);
+    drop(door);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use lameduck::Cause;
 use lameduck::machine::{Input, Log};
 use proptest::prelude::*;
 
@@ -78,11 +79,38 @@ proptest! {
 fn a_full_log_says_what_it_left_out() {
     let mut log = Log::new(plain().config, 1, 0, 1);
     log.push(ms(0), Input::Tick);
+    assert_eq!(log.left_out(), 0);
     log.push(ms(1), Input::Tick);
-    assert_eq!((log.replay().count(), log.left_out()), (1, 1));
+    log.push(ms(2), Input::Tick);
+    assert_eq!((log.replay().count(), log.left_out()), (1, 2));
     assert_eq!(
         log.to_string().parse::<Log>().map(|log| log.left_out()),
-        Ok(1)
+        Ok(2)
+    );
+}
+
+#[test]
+fn a_log_says_what_the_machine_answered() {
+    let mut log = Log::new(plain().config, 1, 0, 9);
+    log.push(ms(0), Input::Tick);
+    log.push(
+        ms(1),
+        Input::Stop {
+            cause: Cause::Panic,
+        },
+    );
+    log.push(ms(2), Input::HookDone(7, Ok(())));
+    let text = log.to_string();
+    let lines: Vec<_> = text.lines().collect();
+    // A tick that changes nothing has no answer.
+    assert_eq!(lines[lines.len() - 3], "0.000000000 tick", "{text}");
+    assert!(
+        lines[lines.len() - 2].contains("  -> [SetReady(false)"),
+        "{text}"
+    );
+    assert!(
+        lines[lines.len() - 1].ends_with("  -> ignored []"),
+        "{text}"
     );
 }
 
