@@ -189,7 +189,9 @@ impl traits::Listener for Listener {
     }
 
     fn handshakes(&self) -> Option<usize> {
-        Some(lock(&self.world).handshakes(self.id))
+        let world = lock(&self.world);
+        let sees = world.settings.sees_handshakes;
+        sees.then(|| world.handshakes(self.id))
     }
 
     fn close(self) -> io::Result<()> {

@@ -185,6 +185,12 @@ impl Sim {
         lock(&self.world).settings.guarantee = guarantee;
     }
 
+    /// Whether the system says how many handshakes are under way. Default: it
+    /// does.
+    pub fn sees_handshakes(&mut self, sees: bool) {
+        lock(&self.world).settings.sees_handshakes = sees;
+    }
+
     /// Adds a rule. Rules are asked in order, and the first that does not
     /// [pass](Act::Pass) decides; `below` gives it numbers by chance.
     ///

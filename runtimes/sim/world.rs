@@ -114,6 +114,7 @@ pub(super) struct Settings {
     /// Of each buffer.
     pub(super) capacity: usize,
     pub(super) guarantee: Guarantee,
+    pub(super) sees_handshakes: bool,
 }
 
 pub(super) struct World {
@@ -152,6 +153,7 @@ impl World {
                 turn: Duration::from_micros(1),
                 capacity: 64 * 1024,
                 guarantee: Guarantee::Sweep,
+                sees_handshakes: true,
             },
             rules: Vec::new(),
             trace: Trace::default(),

@@ -352,6 +352,49 @@ fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
     assert_between(report.took, 1, 2);
 }
 
+#[test]
+fn f2_handshakes_that_nobody_can_see_are_waited_for_a_while() {
+    let mut sim = Sim::new(1);
+    sim.guarantee(Guarantee::SynFilter);
+    sim.sees_handshakes(false);
+    serve(&mut sim, 10, |builder| builder);
+    assert_between(stop(&mut sim).took, 20, 21);
+}
+
+#[test]
+fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
+    let mut prolonged = 0;
+    for seed in 0..200 {
+        let mut sim = Sim::new(seed);
+        sim.latency(ms(20));
+        sim.guarantee(Guarantee::SynFilter);
+        sim.sees_handshakes(false);
+        serve(&mut sim, 10, |builder| builder);
+        sim.advance(ms(480), MAX_STEPS);
+        sim.client(async |client| {
+            client.reset();
+            Ok(())
+        });
+        sim.advance(ms(20), MAX_STEPS);
+        sim.signal(Signal::Terminate);
+        let report = sim.run(MAX_STEPS).expect("the stop comes to its end");
+        let history = sim.history();
+        let (queued, stopped) = (history.clients[0].queued, history.stopped_at);
+        let Some(after) = queued.zip(stopped).and_then(|(q, s)| q.checked_sub(s)) else {
+            continue;
+        };
+        if report.accepted == 1 {
+            prolonged += 1;
+            let (from, to) = (after + ms(20), after + ms(42));
+            assert!(
+                from <= report.took && report.took <= to,
+                "{after:?}: {report}"
+            );
+        }
+    }
+    assert!(prolonged > 20, "only {prolonged} came during the wait");
+}
+
 /// A stop in the middle of a handshake: the report, and how long after the stop
 /// the handshake was done; `None` when it was done before.
 fn handshake(seed: u64) -> Option<(Report, Duration)> {
