@@ -50,7 +50,7 @@ impl Page {
         }
         fs::write(folder.join(format!("{}.md", self.name)), &text)?;
         replace(&docs().join("cost.md"), self.name, &text)?;
-        replace(&docs().join("cost.md"), "machine", &host::describe())
+        replace(&docs().join("cost.md"), "measured on", &host::describe())
     }
 
     fn table(&self, style: TableStyle) -> Table {

@@ -150,7 +150,7 @@ fn tokio_graceful() -> (Runtime, tokio_graceful::Shutdown) {
 /// To come and to go: the floor, then the libraries.
 pub fn guards(threads: usize) -> Vec<Subject> {
     let word = AtomicUsize::new(0);
-    let shutdown = Shutdown::new();
+    let (shutdown, scoped) = (Shutdown::new(), Shutdown::new());
     let inside = Shutdown::new().enter().expect("the gate is open");
     let swansong = Swansong::new();
     let tracker = TaskTracker::new();
@@ -166,6 +166,11 @@ pub fn guards(threads: usize) -> Vec<Subject> {
         Subject::threaded("lameduck", threads, move |count| {
             for _ in 0..count {
                 let _ = black_box(black_box(&shutdown).enter());
+            }
+        }),
+        Subject::threaded("lameduck, for a scope", threads, move |count| {
+            for _ in 0..count {
+                let _ = black_box(black_box(&scoped).enter_scoped());
             }
         }),
         Subject::threaded("lameduck, from a guard", threads, move |count| {

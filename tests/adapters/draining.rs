@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
+use lameduck::traits::Guarantee;
 use lameduck::{Cause, Runtime, Session};
 
 use crate::kit::{Client, Running, builder, echo, eventually, first_address, start};
@@ -144,6 +145,22 @@ pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
     let report = server.report();
     assert_eq!((report.accepted, report.listeners[0].swept), (10, 10));
     assert_eq!(report.outcome, Outcome::Clean);
+}
+
+pub(crate) fn a_sweep_of_a_full_queue_is_a_whole_one(runtime: impl Runtime) {
+    // A queue holds one more than its backlog.
+    let bound = builder(runtime).backlog(9).bind().unwrap();
+    let shutdown = bound.shutdown();
+    let address = first_address(&bound);
+    let mut clients: Vec<_> = (0..10).map(|_| Client::connect(address)).collect();
+    shutdown.stop("before the first accept");
+    let server = start(bound, echo);
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"");
+    }
+    let report = server.report();
+    assert_eq!(report.listeners[0].swept, 10);
+    assert_ne!(report.listeners[0].guarantee, Guarantee::None, "{report}");
 }
 
 pub(crate) fn f20_a_connection_that_never_sent_a_byte_is_idle(runtime: impl Runtime) {

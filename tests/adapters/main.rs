@@ -52,6 +52,7 @@ suite! {
         f13_notice_goes_on_accepting,
         f17_what_is_on_its_way_is_read_while_it_settles,
         a_sweep_takes_no_more_than_its_limit,
+        a_sweep_of_a_full_queue_is_a_whole_one,
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
