@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
-use lameduck::runtimes::sim::{Act, Client, Connection, Event, Sim, Simulated};
+use lameduck::runtimes::sim::{Act, Check, Client, Connection, Event, Sim, Simulated};
 use lameduck::server::Linger;
 use lameduck::traits::Guarantee;
 use lameduck::{Builder, Report, Session, Signal};
@@ -58,6 +58,17 @@ async fn stall(client: &mut Client) -> io::Result<()> {
 async fn stays(client: &mut Client) -> io::Result<()> {
     client.ask(b"?", &[1; 10]).await?;
     stall(client).await
+}
+
+#[test]
+fn a_log_is_kept_only_when_it_is_asked_for() {
+    for limit in [0, 1, 100] {
+        let mut sim = Sim::new(1);
+        serve(&mut sim, 10, |builder| builder.record(limit));
+        let log = stop(&mut sim).log;
+        assert_eq!(log.is_some(), limit > 0);
+        assert_eq!(log.is_some_and(|log| log.left_out() > 0), limit == 1);
+    }
 }
 
 #[test]
@@ -314,16 +325,18 @@ fn others_have_their_turn_after_64_accepts() {
     assert_eq!(at_once.values().max(), Some(&64), "{at_once:?}");
 }
 
-/// One is served, and so many wait, since there is room for just one.
+/// One is served, and so many wait, since there is room for just one. None of
+/// them closes.
 fn queued(sim: &mut Sim, count: usize, sweep_limit: u64) -> Report {
     serve(sim, 10, |builder| {
         builder.sweep_limit(sweep_limit).connection_limit(1)
     });
     for _ in 0..=count {
-        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+        sim.client(stays);
     }
     let report = stop(sim);
-    assert_between(report.took, 0, 3);
+    // All linger at once.
+    assert_between(report.took, 100, 103);
     report
 }
 
@@ -431,4 +444,12 @@ fn f2_handshakes_under_way_are_waited_for() {
     }
     assert!(awaited > 20, "only {awaited} were awaited");
     assert!(given_up > 5, "only {given_up} came too late");
+}
+
+#[test]
+fn l1_a_stop_may_take_what_the_grace_allows() {
+    Check::new().cases(20).run(|sim| {
+        serve(sim, 10, |builder| builder);
+        sim.client(stays);
+    });
 }
