@@ -114,3 +114,14 @@ fn the_diagram_in_the_documentation_is_the_table() {
         diagram()
     );
 }
+
+#[test]
+fn what_means_nothing_is_named() {
+    let named = ["running", "notice", "quiesce", "finish", "force", "stopped"];
+    assert_eq!(STAGES.map(|stage| stage.to_string()), named);
+    let ignored = lameduck::machine::Ignored {
+        stage: Stage::Force,
+        input: Input::Emptied,
+    };
+    assert_eq!(ignored.to_string(), "Emptied means nothing in force");
+}
