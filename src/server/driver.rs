@@ -245,6 +245,9 @@ where
         if !awaited || Pin::new(&mut self.alone).poll(cx).is_pending() {
             return false;
         }
+        // Who is gone may be gone by force that came later in this turn than
+        // the look at the gate: then that is what comes first (S5).
+        self.poll_gate(cx);
         self.feed(Input::Emptied);
         true
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use lameduck::traits::{Guarantee, Holders};
 use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
-use crate::kit::{Client, builder, echo, start, tcp};
+use crate::kit::{Client, builder, echo, eventually, start, tcp};
 
 /// What the listeners do wrong, each in the order in which they were bound.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ struct Script {
     accept: VecDeque<Errno>,
     /// The error of the close.
     close: Option<Errno>,
+    /// The close is met here, and goes on when it is met once more.
+    meet_at_close: Option<Arc<Barrier>>,
 }
 
 /// A runtime whose listeners fail as they are told.
@@ -87,6 +89,10 @@ impl<L: Listener> Listener for FaultyListener<L> {
 
     fn close(self) -> io::Result<()> {
         self.inner.close()?;
+        if let Some(barrier) = &self.script.meet_at_close {
+            barrier.wait();
+            barrier.wait();
+        }
         self.script.close.map_or(Ok(()), |errno| Err(errno.into()))
     }
 }
@@ -101,7 +107,7 @@ fn faulty<R: Runtime>(runtime: R, scripts: impl Into<VecDeque<Script>>) -> Fault
 fn accepts_with(errors: impl Into<VecDeque<Errno>>) -> Script {
     Script {
         accept: errors.into(),
-        close: None,
+        ..Script::default()
     }
 }
 
@@ -155,10 +161,36 @@ pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Run
 
 pub(crate) fn f40_a_close_that_fails_is_reported(runtime: impl Runtime) {
     let script = Script {
-        accept: VecDeque::new(),
         close: Some(Errno::IO),
+        ..Script::default()
     };
     let server = builder(faulty(runtime, [script]));
     let report = start(server.bind().unwrap(), echo).stop();
     assert_eq!((report.outcome, report.errors.len()), (Outcome::Failed, 1));
+}
+
+/// The driver has looked at the gate in this turn already, and sees the empty
+/// server before it sees what emptied it.
+pub(crate) fn s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop(
+    runtime: impl Runtime,
+) {
+    let met = Arc::new(Barrier::new(2));
+    let script = Script {
+        meet_at_close: Some(met.clone()),
+        ..Script::default()
+    };
+    let server = builder(faulty(runtime, [script]));
+    let server = start(server.bind().unwrap(), echo);
+    let mut stubborn = server.connect();
+    stubborn.stuff();
+    server.shutdown.stop("slowly");
+    met.wait();
+    server.shutdown.escalate("quickly");
+    eventually("cut off", || server.shutdown.living() == 1);
+    met.wait();
+    let report = server.report();
+    assert_eq!(
+        (report.outcome, report.closed.aborted),
+        (Outcome::Forced, 1)
+    );
 }

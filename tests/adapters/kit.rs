@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures::io::AsyncWriteExt;
+use lameduck::machine::Outcome;
 use lameduck::traits::ConnectionOf;
 use lameduck::{Address, Builder, Connection, Report, Runtime, Server, Session, Shutdown};
 
@@ -90,6 +91,9 @@ impl Running {
         let report = self.ended.recv_timeout(LONG).expect("the stop hangs");
         self.thread.join().expect("the server panicked");
         assert!(report.adds_up(), "S4: {report}");
+        let clean = report.outcome == Outcome::Clean;
+        let cut_off = report.aborted.len() + report.abandoned.len() + report.errors.len();
+        assert!(!clean || cut_off == 0, "S5: {report}");
         report
     }
 }

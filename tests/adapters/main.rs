@@ -94,7 +94,8 @@ suite! {
         f7_accept_errors_do_not_end_acceptance,
         f7_the_stop_interrupts_the_back_off,
         f40_a_listener_that_fails_begins_the_stop_of_all,
-        f40_a_close_that_fails_is_reported;
+        f40_a_close_that_fails_is_reported,
+        s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop;
     listening:
         several_listeners_of_all_kinds_drain_together,
         f10_a_unix_path_is_removed_by_its_owner_only,
