@@ -168,8 +168,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Read::EndOfInput)),
                 Poll::Ready(read) => return Poll::Ready(read.map(Read::Bytes)),
                 Poll::Pending if draining => return Poll::Ready(Ok(Read::Drained)),
+                // A stop since the look above wakes the task once more.
+                Poll::Pending if self.draining.is_awaited_by(cx.waker()) => {
+                    return Poll::Pending;
+                }
                 // Ready here: the stop came since; read once more.
-                Poll::Pending => ready!(self.draining.poll(DRAINING, cx)),
+                Poll::Pending => ready!(self.draining.register(DRAINING, cx.waker())),
             }
         }
     }

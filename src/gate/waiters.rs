@@ -59,6 +59,9 @@ enum Entry {
 /// How many are woken between two holds of the lock.
 const BATCH: usize = 64;
 
+/// How many have room from the first one on.
+const FIRST: usize = 16;
+
 impl Waiters {
     pub(super) fn new() -> Waiters {
         Waiters {
@@ -130,6 +133,10 @@ impl Slots {
         let key = match key.or(self.vacant) {
             Some(key) => key,
             None => {
+                if self.entries.len() == self.entries.capacity() {
+                    // Half of a table that doubles would be empty.
+                    self.entries.reserve_exact(self.entries.len() / 8 + FIRST);
+                }
                 self.entries.push(entry);
                 return (self.entries.len() - 1, None);
             }
@@ -189,18 +196,24 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
         if self.reached(until) {
             return Poll::Ready(());
         }
-        let registered = self.registered.as_ref();
-        if until.is_lasting()
-            && registered.is_some_and(|registered| registered.waker.will_wake(cx.waker()))
-        {
+        if until.is_lasting() && self.is_awaited_by(cx.waker()) {
             return Poll::Pending;
         }
         self.register(until, cx.waker())
     }
 
+    /// Whether the task with this waker was registered before. Until what it
+    /// waits for is there it will be woken; it lasts, so when it was not there
+    /// at a look after that, the wake is yet to come.
+    #[inline]
+    pub(super) fn is_awaited_by(&self, waker: &Waker) -> bool {
+        let registered = self.registered.as_ref();
+        registered.is_some_and(|registered| registered.waker.will_wake(waker))
+    }
+
     // Once a task: not a part of the code that runs at each poll.
     #[cold]
-    fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
+    pub(super) fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
         let key = self.registered.as_ref().map(|registered| registered.key);
         let waiters = &self.shared().waiters;
         let key = waiters.register(key, until, waker.clone());

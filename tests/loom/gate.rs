@@ -50,7 +50,7 @@ impl Wake for Woken {
     }
 }
 
-fn poll(future: &mut Reached, woken: &std::sync::Arc<Woken>) -> Poll<()> {
+fn poll<F: Future + Unpin>(future: &mut F, woken: &std::sync::Arc<Woken>) -> Poll<F::Output> {
     let waker = Waker::from(woken.clone());
     Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
@@ -299,6 +299,23 @@ fn f44_a_parked_read_is_ended_by_the_stop() {
         let read = block_on(guard.read_or_drain(&mut nothing, &mut buffer));
         assert_eq!(read.unwrap(), None);
         stopping.join().unwrap();
+    });
+}
+
+#[test]
+fn l4_a_read_that_is_polled_again_is_woken() {
+    model(Some(3), || {
+        let shutdown = Shutdown::new();
+        let mut guard = shutdown.enter().unwrap();
+        let other = shutdown.clone();
+        let stopping = thread::spawn(move || other.stop("now"));
+        let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
+        let (mut buffer, woken) = ([0], Woken::new());
+        let mut read = guard.read_or_drain(&mut nothing, &mut buffer);
+        // Only the first registers; the second relies on it.
+        let pending = (0..2).all(|_| poll(&mut read, &woken).is_pending());
+        stopping.join().unwrap();
+        assert!(!pending || woken.times() == 1, "the read sleeps on");
     });
 }
 
