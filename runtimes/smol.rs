@@ -2,14 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use smol::net::{TcpStream, unix::UnixStream};
 use smol::{Async, Timer};
 
 use super::bind::{self, Listening};
@@ -31,8 +30,10 @@ use crate::traits::{self, Guarantee, Holders, Socket};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Smol;
 
-/// What a [`Listener`] accepts.
-pub type Connection = Stream<TcpStream, UnixStream>;
+/// What a [`Listener`] accepts: smol's [`Async`], which has one owner and is
+/// cheaper than the shared streams of `smol::net`, in memory and at each wait.
+/// [`Async::get_ref`] is the socket of the standard library, for its options.
+pub type Connection = Stream<Async<TcpStream>, Async<UnixStream>>;
 
 /// A listener on TCP or on a Unix socket.
 #[derive(Debug)]
@@ -96,13 +97,12 @@ impl traits::Listener for Listener {
 
 fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
-    Ok((Stream::Tcp(Async::new(stream)?.into()), peer.into()))
+    Ok((Stream::Tcp(Async::new(stream)?), peer.into()))
 }
 
 fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
-    let stream = Async::new(stream)?.into();
-    Ok((Stream::Unix(stream), (&peer).into()))
+    Ok((Stream::Unix(Async::new(stream)?), (&peer).into()))
 }
 
 /// Completes at a time; see [`Runtime::sleep_until`](traits::Runtime::sleep_until).
