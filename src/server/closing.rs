@@ -65,11 +65,16 @@ pub(super) enum Trust {
 pub(super) async fn close<C: Connection>(
     connection: &mut C,
     runtime: &impl Runtime,
-    linger: Linger,
+    linger: &Linger,
     trust: Trust,
 ) -> io::Result<()> {
     connection.flush().await?;
     poll_fn(|cx| connection.poll_half_close(cx)).await?;
+    if trust != Trust::Any {
+        // Many close at once: first all peers get their end, and then it is
+        // looked whose has come meanwhile.
+        give_way().await;
+    }
     // When it was last heard, or looked after.
     let mut since = runtime.now();
     let mut give_up = later(since, linger.cap);
@@ -117,6 +122,18 @@ pub(super) async fn close<C: Connection>(
             pause = (pause * 2).min(quiet);
         }
     }
+}
+
+/// Lets all other tasks have their turn that are ready.
+fn give_way() -> impl Future<Output = ()> {
+    let mut given = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 /// After the peer's end of input nothing tells of its acknowledgements: they
