@@ -98,9 +98,11 @@ pub(crate) struct Record<C> {
 }
 
 /// Where a session leaves its connection when it is dropped.
-struct Home<C> {
-    returned: Option<Box<Seat<C>>>,
-    waiting: Option<Waker>,
+enum Home<C> {
+    Away,
+    /// In a box, as hardly anybody waits: sessions mostly end with their task.
+    Awaited(Box<Waker>),
+    Returned(Box<Seat<C>>),
 }
 
 impl<C> Record<C> {
@@ -112,10 +114,7 @@ impl<C> Record<C> {
             activity: AtomicU8::new(Activity::New as u8),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            home: Mutex::new(Home {
-                returned: None,
-                waiting: None,
-            }),
+            home: Mutex::new(Home::Away),
         }
     }
 
@@ -144,16 +143,20 @@ impl<C> Record<C> {
 
     /// The connection, if no handler holds it.
     pub(crate) fn take_home(&self) -> Option<Box<Seat<C>>> {
-        lock(&self.home).returned.take()
+        let home = std::mem::replace(&mut *lock(&self.home), Home::Away);
+        match home {
+            Home::Returned(seat) => Some(seat),
+            Home::Away | Home::Awaited(_) => None,
+        }
     }
 
     /// Waits until no handler holds the connection any more.
     pub(crate) fn poll_home(&self, cx: &mut Context<'_>) -> Poll<Box<Seat<C>>> {
         let mut home = lock(&self.home);
-        match home.returned.take() {
-            Some(seat) => Poll::Ready(seat),
-            None => {
-                let before = home.waiting.replace(cx.waker().clone());
+        match std::mem::replace(&mut *home, Home::Away) {
+            Home::Returned(seat) => Poll::Ready(seat),
+            before @ (Home::Away | Home::Awaited(_)) => {
+                *home = Home::Awaited(Box::new(cx.waker().clone()));
                 drop(home);
                 drop(before);
                 Poll::Pending
@@ -421,11 +424,10 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Session<C> {
 
 impl<C> Drop for Session<C> {
     fn drop(&mut self) {
-        let mut home = lock(&self.record.home);
-        home.returned = self.seat.take();
-        let waiting = home.waiting.take();
-        drop(home);
-        if let Some(waker) = waiting {
+        let Some(seat) = self.seat.take() else { return };
+        let home = Home::Returned(seat);
+        let before = std::mem::replace(&mut *lock(&self.record.home), home);
+        if let Home::Awaited(waker) = before {
             waker.wake();
         }
     }

@@ -1,9 +1,10 @@
 //! The server's book: who lives, and how each of the others ended (S4).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::task::{Context, Waker};
 use std::time::Instant;
+
+use slab::Slab;
 
 use crate::report::{Closed, Straggler, Tally};
 use crate::sync::plain::{Arc, Mutex, lock};
@@ -18,11 +19,20 @@ pub(crate) struct Ledger {
     book: Mutex<Book>,
 }
 
+/// Where somebody stands in the book.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Never used again (F26).
+    pub(crate) id: u64,
+    /// Somebody else's, later.
+    place: usize,
+}
+
 #[derive(Default)]
 struct Book {
     accepted: u64,
     closed: Tally,
-    living: HashMap<u64, Arc<dyn Named>>,
+    living: Slab<(u64, Arc<dyn Named>)>,
     aborted: Vec<Straggler>,
     /// The driver, while it waits at the connection limit.
     at_limit: Option<Waker>,
@@ -45,6 +55,9 @@ impl Book {
     }
 }
 
+/// How many have room from the first one on.
+const FIRST: usize = 16;
+
 /// What the book says at the end.
 pub(crate) struct Balance {
     pub(crate) accepted: u64,
@@ -60,20 +73,26 @@ impl Ledger {
         }
     }
 
-    /// Enters somebody, under a number that is never used again (F26).
-    pub(crate) fn open(&self, named: Arc<dyn Named>) -> u64 {
+    /// Enters somebody.
+    pub(crate) fn open(&self, named: Arc<dyn Named>) -> Entry {
         let mut book = lock(&self.book);
         book.accepted += 1;
-        let id = book.accepted;
-        book.living.insert(id, named);
+        let (id, living) = (book.accepted, book.living.len());
+        if living == book.living.capacity() {
+            // Half of a table that doubles would be empty.
+            book.living.reserve_exact(living / 8 + FIRST);
+        }
+        let place = book.living.insert((id, named));
         book.check();
-        id
+        Entry { id, place }
     }
 
     /// Books the one outcome of somebody.
-    pub(crate) fn close(&self, id: u64, closed: Closed, now: Instant) {
+    pub(crate) fn close(&self, entry: Entry, closed: Closed, now: Instant) {
+        let Entry { id, place } = entry;
         let mut book = lock(&self.book);
-        let Some(named) = book.living.remove(&id) else {
+        let taken = book.living.try_remove(place);
+        let Some((_, named)) = taken.filter(|(entered, _)| *entered == id) else {
             debug_assert!(false, "S4: connection {id} ended twice");
             return;
         };
@@ -105,7 +124,8 @@ impl Ledger {
 
     pub(crate) fn balance(&self, now: Instant) -> Balance {
         let book = lock(&self.book);
-        let mut living: Vec<_> = book.living.iter().map(|(id, n)| n.name(*id, now)).collect();
+        let living = book.living.iter();
+        let mut living: Vec<_> = living.map(|(_, (id, n))| n.name(*id, now)).collect();
         let mut aborted = book.aborted.clone();
         living.sort_by_key(|straggler| straggler.id);
         aborted.sort_by_key(|straggler| straggler.id);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use log::{debug, error, warn};
 
 use super::closing::{self, Linger, Trust};
-use super::ledger::Ledger;
+use super::ledger::{Entry, Ledger};
 use crate::cause::Cause;
 use crate::connection::{LastRead, Record, Seat, Session};
 use crate::gate::{Phase, Reached, Shutdown};
@@ -46,7 +46,7 @@ const SMALL: u64 = 14_600;
 
 /// One who lives: its drop books the outcome, however the task ends (F25).
 struct Living<R: Runtime, H> {
-    id: u64,
+    entry: Entry,
     common: Arc<Common<R, H>>,
     record: Arc<Record<ConnectionOf<R>>>,
     /// The connection, until its handler has it, and once it is back.
@@ -59,8 +59,8 @@ impl<R: Runtime, H> Drop for Living<R, H> {
         let seat = self.seat.take().or_else(|| self.record.take_home());
         let guard = seat.map(|seat| seat.close());
         let now = self.common.runtime.now();
-        self.common.ledger.close(self.id, self.closed, now);
-        debug!("#{} {}: {}", self.id, self.record.peer(), self.closed);
+        self.common.ledger.close(self.entry, self.closed, now);
+        debug!("#{} {}: {}", self.entry.id, self.record.peer(), self.closed);
         // The guard last: who sees an empty gate sees a book that is complete.
         drop(guard);
     }
@@ -81,7 +81,7 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let mut living = Living {
-        id: common.ledger.open(record.clone()),
+        entry: common.ledger.open(record.clone()),
         common,
         record,
         seat: Some(seat),
@@ -91,35 +91,34 @@ where
     async move {
         living.record.set_activity(Activity::Busy);
         let mut forced = living.common.shutdown.reached(Phase::Forcing);
-        if let Some(closed) = handle(&mut living, &mut forced).await {
+        // No `async fn`s of their own: what those borrow is in the task, too.
+        let closed = {
+            let mut handler = pin!(None);
+            let ended = match call(&mut living, handler.as_mut()) {
+                Err(Panicked) => Err(Panicked),
+                Ok(()) => {
+                    let ended = unless(&mut forced, Contained(handler.as_mut())).await;
+                    put_away(handler, ended.transpose())
+                }
+            };
+            living.judge(ended)
+        };
+        if let Some(closed) = closed {
             living.finish(closed, &mut forced).await;
         }
     }
 }
 
-/// Runs the handler; `None` when it was cut off.
-async fn handle<R, H, F>(living: &mut Living<R, H>, forced: &mut Reached) -> Option<Closed>
-where
-    R: Runtime,
-    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
-    F: Future<Output = io::Result<()>> + Send + 'static,
-{
-    let mut handler = pin!(None);
-    let called = call(living, handler.as_mut());
-    let ended = match called {
-        Err(Panicked) => Err(Panicked),
-        Ok(()) => {
-            let ended = unless(forced, Contained(handler.as_mut())).await;
-            // The session comes home when the handler is dropped, which is
-            // the handler's code once more.
-            let dropped = catch_unwind(AssertUnwindSafe(|| handler.set(None)));
-            match (ended.transpose(), dropped) {
-                (Ok(ended), Ok(())) => Ok(ended),
-                (Err(Panicked), _) | (_, Err(_)) => Err(Panicked),
-            }
-        }
-    };
-    living.judge(ended)
+/// Drops the handler, by which the session comes home. That is the handler's
+/// code once more.
+fn put_away<F, T>(
+    mut handler: Pin<&mut Option<F>>,
+    ended: Result<T, Panicked>,
+) -> Result<T, Panicked> {
+    match catch_unwind(AssertUnwindSafe(|| handler.set(None))) {
+        Ok(()) => ended,
+        Err(_) => Err(Panicked),
+    }
 }
 
 struct Panicked;
@@ -170,11 +169,11 @@ impl<R: Runtime, H> Living<R, H> {
             Ok(None) => None,
             Ok(Some(Ok(()))) => Some(Closed::Finished),
             Ok(Some(Err(error))) => {
-                warn!("#{} {peer}: {error}", self.id);
+                warn!("#{} {peer}: {error}", self.entry.id);
                 Some(Closed::Failed)
             }
             Err(Panicked) => {
-                error!("#{} {peer}: the handler panicked", self.id);
+                error!("#{} {peer}: the handler panicked", self.entry.id);
                 if self.common.stop_on_panic {
                     self.common.shutdown.stop(Cause::Panic);
                 }
@@ -192,17 +191,21 @@ impl<R: Runtime, H> Living<R, H> {
         let last_read = seat.last_read;
         self.record.set_activity(Activity::Closing);
         let connection = &mut self.seat.insert(seat).connection;
-        let (runtime, linger) = (&self.common.runtime, self.common.linger);
+        let (runtime, linger) = (&self.common.runtime, &self.common.linger);
         let trust = match self.record.written() {
             SMALL.. => Trust::None,
             _ if self.common.shutdown.is_draining() => Trust::Answer,
             _ => Trust::Any,
         };
-        let closing = closing::close(connection, runtime, linger, trust);
+        let closing = pin!(closing::close(connection, runtime, linger, trust));
         match unless(forced, closing).await {
             None => return,
             Some(Ok(())) => {}
-            Some(Err(error)) => debug!("#{} {}: closing: {error}", self.id, self.record.peer()),
+            Some(Err(error)) => debug!(
+                "#{} {}: closing: {error}",
+                self.entry.id,
+                self.record.peer()
+            ),
         }
         self.closed = match (closed, last_read) {
             (Closed::Finished, LastRead::Drained) => Closed::Drained,
@@ -212,14 +215,16 @@ impl<R: Runtime, H> Living<R, H> {
     }
 }
 
-/// What `work` gives, or `None` when force comes before.
-async fn unless<T>(forced: &mut Reached, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
+/// What `work` gives, or `None` when force comes before. No `async fn`: it would
+/// have a place for its work twice.
+fn unless<T>(
+    forced: &mut Reached,
+    mut work: impl Future<Output = T> + Unpin,
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |cx| match Pin::new(&mut work).poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => Pin::new(&mut *forced).poll(cx).map(|()| None),
     })
-    .await
 }
 
 #[cfg(all(test, feature = "smol"))]
