@@ -165,3 +165,9 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::yield_now();
     }
 }
+
+/// How much of something, which the environment can say.
+pub(crate) fn number(variable: &str, default: usize) -> usize {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |value| value.parse().expect("a number"))
+}

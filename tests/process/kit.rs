@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Resource, Signal, WaitOptions};
+use rustix::process::{getrlimit, kill_process, setrlimit, waitpid};
 
 pub(crate) use crate::example::echo;
 
@@ -127,4 +128,17 @@ pub(crate) fn stuff(stream: &mut TcpStream) {
     let quiet = Some(Duration::from_millis(300));
     stream.set_write_timeout(quiet).expect("timeout");
     while stream.write_all(&[b'x'; 65536]).is_ok() {}
+}
+
+/// For this process and its children; many systems begin with 1,024.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("a limit up to the maximum");
+}
+
+/// How much of something, which the environment can say.
+pub(crate) fn number(variable: &str, default: usize) -> usize {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |value| value.parse().expect("a number"))
 }

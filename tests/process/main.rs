@@ -11,6 +11,7 @@ mod kit;
 mod refused;
 #[cfg(feature = "handover")]
 mod restart;
+mod scale;
 mod signals;
 
 /// Makes each test once for every runtime.
@@ -37,6 +38,8 @@ mod handover {
 }
 
 suite! {
+    scale:
+        s4_half_idle_half_busy_adds_up;
     signals:
         both_signals_drain_and_exit_with_0,
         what_was_sent_before_the_signal_is_answered,

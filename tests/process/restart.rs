@@ -16,7 +16,7 @@ use std::time::Instant;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kit::{LONG, connect, echo, exchange, rest, wait};
+use crate::kit::{LONG, connect, echo, exchange, number, rest, wait};
 
 /// A server and its successors, which share one log.
 struct Chain {
@@ -181,12 +181,6 @@ impl Storm {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-/// How much of something, which the environment can say.
-fn number(variable: &str, default: usize) -> usize {
-    let value = std::env::var(variable).ok();
-    value.map_or(default, |value| value.parse().expect("a number"))
 }
 
 pub(crate) fn f42_restarts_under_a_storm_lose_nothing(runtime: &str) {

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Signal};
 
-use crate::kit::{Echo, LONG, echo, exchange, rest, stuff};
+use crate::kit::{Echo, LONG, echo, exchange, raise_descriptor_limit, rest, stuff};
 
 pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
     for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
@@ -75,13 +75,6 @@ pub(crate) fn f33_a_thousand_idle_connections_end_at_once(runtime: &str) {
     assert!(log.contains("1000 drained"), "{log}");
     // It takes milliseconds; the bound is for machines that do more at once.
     assert!(signalled.elapsed() < LONG / 4);
-}
-
-/// For this process and its children; many systems begin with 1,024.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("a limit up to the maximum");
 }
 
 pub(crate) fn f28_a_stubborn_client_is_forced_and_named(runtime: &str) {
