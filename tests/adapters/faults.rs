@@ -3,16 +3,19 @@
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
+use std::pin::pin;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
+use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
 use lameduck::machine::Outcome;
 use lameduck::traits::Guarantee;
-use lameduck::{Linger, Phase, Runtime};
+use lameduck::{Linger, Phase, Runtime, Session};
 use socket2::{Domain, Socket, Type};
 
 use crate::kit::{Client, builder, echo, eventually, start};
@@ -91,6 +94,49 @@ pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
     assert_eq!(client.rest(), b"");
     drop(client);
     server.report();
+}
+
+/// The library has no such window: a handler that wants one goes on serving for a
+/// time of its own.
+pub(crate) fn f15_a_handler_can_spread_the_closes(runtime: impl Runtime) {
+    const WINDOW: Duration = Duration::from_secs(2);
+    const CLIENTS: u32 = 10;
+    let (clock, count) = (runtime.clone(), AtomicU32::new(0));
+    let handler = move |mut session: Session<_>| {
+        let runtime = clock.clone();
+        let share = WINDOW * count.fetch_add(1, Ordering::Relaxed) / (CLIENTS - 1);
+        async move {
+            let mut buffer = [0; 64];
+            while let Some(n) = session.read_or_drain(&mut buffer).await? {
+                session.write_all(&buffer[..n]).await?;
+            }
+            let mut over = pin!(runtime.sleep_until(runtime.now() + share));
+            while let Either::Left((read, _)) =
+                select(session.read(&mut buffer), over.as_mut()).await
+            {
+                match read? {
+                    0 => break,
+                    n => session.write_all(&buffer[..n]).await?,
+                }
+            }
+            Ok(())
+        }
+    };
+    let server = start(builder(runtime).bind().unwrap(), handler);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.exchange(b"in order");
+    }
+    server.shutdown.stop("now");
+    assert_eq!(clients.remove(0).rest(), b"");
+    let mut last = clients.pop().unwrap();
+    last.exchange(b"not yet");
+    drop(clients);
+    assert_eq!(last.rest(), b"");
+    drop(last);
+    let report = server.report();
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert!(report.took >= WINDOW, "{report}");
 }
 
 pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {

@@ -86,6 +86,7 @@ suite! {
         f5_a_waiting_accept_ends_and_takes_no_more,
         f6_a_child_keeps_neither_port_nor_connection,
         f14_not_ready_is_not_dead,
+        f15_a_handler_can_spread_the_closes,
         f26_ids_are_never_reused,
         f27_a_request_that_was_read_is_waited_for,
         f34_the_longest_times_do_not_overflow,
