@@ -188,19 +188,30 @@ impl Shutdown {
         Ok(Guard::counted(self.clone()))
     }
 
-    /// Enters with a guard that borrows the gate, for threads and tasks that
-    /// may borrow: it costs the count of the living alone, half of the other.
+    /// Enters with a guard that borrows the gate: it costs the count of the
+    /// living alone, half of the other.
+    ///
+    /// For threads and tasks that may borrow, and for all others where the gate
+    /// itself lives as long as the program.
     ///
     /// # Errors
     /// As [`enter`](Shutdown::enter).
     ///
     /// ```
-    /// let shutdown = lameduck::Shutdown::new();
+    /// use std::sync::LazyLock;
+    /// use lameduck::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
     /// std::thread::scope(|scope| {
     ///     let guard = shutdown.enter_scoped()?;
     ///     scope.spawn(move || drop(guard));
     ///     Ok::<(), lameduck::Refused>(())
     /// })?;
+    ///
+    /// static GATE: LazyLock<Shutdown> = LazyLock::new(Shutdown::new);
+    /// let gate: &'static Shutdown = &GATE;
+    /// let guard = gate.enter_scoped()?; // may go into any task
+    /// std::thread::spawn(move || drop(guard));
     /// # Ok::<(), lameduck::Refused>(())
     /// ```
     #[inline]
