@@ -130,9 +130,10 @@ impl Pipe {
         !self.buffer.is_empty() || self.waiting > 0
     }
 
-    /// What the receiver's kernel has not taken; the end counts as one.
+    /// What the receiver's kernel has not taken; the end counts as one. After a
+    /// reset there is nothing left that it could take.
     pub(super) fn unacknowledged(&self) -> u64 {
-        let end = self.ended && !self.end_has_come;
+        let end = self.ended && !self.end_has_come && !self.is_cut;
         self.under_way.len() as u64 + u64::from(end)
     }
 

@@ -9,7 +9,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
 use lameduck::{Linger, Runtime, Session};
 
-use crate::kit::{Client, builder, echo, eventually, number, start};
+use crate::kit::{Client, LONG, builder, echo, eventually, number, start};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -160,6 +160,30 @@ pub(crate) fn f24_the_stop_waits_for_a_slow_reader(runtime: impl Runtime) {
 
 pub(crate) fn f24_the_stop_waits_for_one_that_has_half_closed(runtime: impl Runtime) {
     f24_the_stop_waits_for_acknowledgements(runtime, true);
+}
+
+pub(crate) fn f24_the_stop_does_not_wait_for_one_that_resets(runtime: impl Runtime) {
+    let linger = Linger {
+        quiet: Duration::from_millis(20),
+        cap: Duration::from_secs(60),
+    };
+    let server = builder(runtime)
+        .grace(LONG * 6)
+        .linger(linger)
+        .bind()
+        .unwrap();
+    let server = start(server, answer_at_length);
+    let mut client = server.connect();
+    client.send(b"?");
+    client.0.shutdown(Shutdown::Write).unwrap();
+    client.expect(b"y");
+    server.shutdown.stop("now");
+    eventually("draining", || server.shutdown.is_draining());
+    // Dropped with unread input, it resets.
+    drop(client);
+    let report = server.report();
+    assert_eq!(report.outcome, Outcome::Clean);
+    assert!(report.took < LONG, "{report}");
 }
 
 pub(crate) fn f22_a_peer_that_takes_nothing_is_let_go(runtime: impl Runtime) {

@@ -69,6 +69,7 @@ suite! {
         f22_a_peer_that_takes_nothing_is_let_go,
         f24_the_stop_waits_for_a_slow_reader,
         f24_the_stop_waits_for_one_that_has_half_closed,
+        f24_the_stop_does_not_wait_for_one_that_resets,
         f23_a_large_answer_reaches_a_slow_reader;
     outcomes:
         s4_each_connection_has_one_outcome,

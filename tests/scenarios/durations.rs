@@ -254,6 +254,23 @@ fn f24_output_is_waited_for_when_the_process_will_end() {
 }
 
 #[test]
+fn f24_who_resets_is_not_waited_for() {
+    // As before, but the client is gone before it is there.
+    let mut sim = Sim::new(1);
+    serve(&mut sim, 10, |builder| builder.settle(ms(100)));
+    late_answer(&mut sim);
+    sim.client(async |client| {
+        client.pause(ms(550)).await;
+        client.request(b"?", &[1; 10]).await?;
+        client.half_close().await?;
+        client.pause(ms(500)).await;
+        client.reset();
+        Ok(())
+    });
+    assert_between(stop(&mut sim).took, 500, 700);
+}
+
+#[test]
 fn f7_failing_accepts_are_tried_ever_more_rarely() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
