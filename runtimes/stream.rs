@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -94,16 +94,22 @@ where
     }
 }
 
+impl<T: AsFd, U: AsFd> AsFd for Stream<T, U> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
 impl<T, U> Connection for Stream<T, U>
 where
     T: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
     U: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match &*self {
-            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Stream::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-        })
+        Poll::Ready(SockRef::from(&*self).shutdown(Shutdown::Write))
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]

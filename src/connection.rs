@@ -253,6 +253,17 @@ impl<C> Session<C> {
     }
 
     /// The connection itself, for its options.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    /// use std::os::fd::AsFd;
+    ///
+    /// /// Small answers are to leave at once. A Unix socket has no such option.
+    /// fn hurry(session: &Session<impl Connection + AsFd>) -> io::Result<()> {
+    ///     socket2::SockRef::from(session.connection()).set_tcp_nodelay(true)
+    /// }
+    /// ```
     pub fn connection(&self) -> &C {
         &self.seat().connection
     }
