@@ -80,3 +80,52 @@ impl std::error::Error for BindError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_listened_on_is_named_with_what_helps() {
+        use io::ErrorKind::*;
+        let inet = Address::Inet(([127, 0, 0, 1], 80).into());
+        let unix = Address::Unix(Some("/run/echo.sock".into()));
+        for (address, kind, helps) in [
+            (&inet, AddrInUse, "another port"),
+            (&inet, PermissionDenied, "CAP_NET_BIND_SERVICE"),
+            (&inet, AddrNotAvailable, "another one"),
+            (&unix, AddrInUse, "remove it"),
+            (&unix, AlreadyExists, "remove it"),
+            (&unix, PermissionDenied, "write to"),
+            (&unix, NotFound, "make its directory"),
+        ] {
+            let text = BindError::Listen(address.clone(), kind.into()).to_string();
+            assert!(
+                text.starts_with(&format!("cannot listen on {address}: ")),
+                "{text}"
+            );
+            assert!(text.contains("; ") && text.contains(helps), "{text}");
+        }
+        // Nothing is known that would help.
+        let text = BindError::Listen(unix, Unsupported.into()).to_string();
+        assert!(!text.contains(';'), "{text}");
+    }
+
+    #[test]
+    fn what_the_system_said_is_the_source() {
+        let said = || io::Error::other("so it is");
+        let address = Address::Unix(None);
+        for error in [
+            BindError::Signals(said()),
+            BindError::Adopt(said()),
+            BindError::Listen(address, said()),
+        ] {
+            let source = error.source().expect("the system said it");
+            assert_eq!(source.to_string(), "so it is", "{error}");
+        }
+        assert!(BindError::NoAddress.source().is_none());
+        assert!(BindError::NoRoom.source().is_none());
+    }
+}
