@@ -32,6 +32,7 @@ mod handover {
             f42_a_successor_that_fails_leaves_the_old_one_serving,
             f42_a_stop_during_the_restart_ends_both,
             f42_without_a_word_the_successor_serves,
+            f42_a_successor_that_is_to_stay_back_serves_nobody,
             f10_a_path_is_left_to_the_successor,
             f4_a_supervisors_socket_outlives_the_server;
     }

@@ -217,6 +217,7 @@ pub(crate) fn f42_restarts_under_a_storm_lose_nothing(runtime: &str) {
         "{log}"
     );
     assert_eq!(log.matches("stopped clean").count(), restarts + 1, "{log}");
+    assert!(!log.contains("called off"), "{log}");
 }
 
 /// A folder with a program `server` that can be replaced.
@@ -317,6 +318,37 @@ pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
     drop(client);
     chain.signal(Signal::TERM);
     chain.log();
+}
+
+pub(crate) fn f42_a_successor_that_is_to_stay_back_serves_nobody(runtime: &str) {
+    // A predecessor that is asked to stop just when the successor is ready.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let mut client = connect(address);
+    client.write_all(b"queued").expect("send");
+    let (mut channel, theirs) = UnixStream::pair().expect("pair");
+    let ours = listener.try_clone().expect("dup");
+    let mut command = passed(runtime, address, vec![ours.into(), theirs.into()]);
+    command.env("LISTEN_FDNAMES", "lameduck:lameduck-predecessor");
+    let predecessor = thread::spawn(move || {
+        channel.read_exact(&mut [0; 8]).expect("ready");
+        channel.write_all(b"s").expect("it is to stay");
+    });
+    let mut chain = Chain::spawn(&mut command);
+    drop(command);
+    predecessor.join().expect("ready");
+    let log = chain.log();
+    assert!(log.contains("the predecessor serves on"), "{log}");
+    for line in log.lines().filter(|line| line.contains("listening on")) {
+        assert!(line.contains("stopping listening on"), "{log}");
+    }
+    // Whoever waits is still the predecessor's.
+    listener.set_nonblocking(true).expect("nonblocking");
+    let (mut queued, _) = listener.accept().expect("nobody took it");
+    queued.set_nonblocking(false).expect("blocking");
+    let mut word = [0; 6];
+    queued.read_exact(&mut word).expect("a word");
+    assert_eq!(&word, b"queued");
 }
 
 /// The echo service, with these descriptors passed on to it.
