@@ -185,6 +185,9 @@ pub(crate) fn f7_without_descriptors_it_waits_and_stops(runtime: &str) {
     let (status, log) = server.wait();
     assert_eq!(status, 0, "{log}");
     assert!(log.matches("trying again").count() < 10, "{log}");
+    // Once, although it was tried again and again.
+    let (before, _) = log.split_once("received SIGTERM").unwrap();
+    assert_eq!(before.matches("trying again").count(), 1, "{log}");
 }
 
 /// User and system time of a process, as `proc(5)` has it.
