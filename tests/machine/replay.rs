@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use lameduck::Cause;
-use lameduck::machine::{Input, Log};
+use lameduck::machine::{Fault, Input, Log};
+use lameduck::{Cause, Signal};
 use proptest::prelude::*;
 
 use crate::scenario::*;
@@ -115,6 +115,39 @@ fn a_log_says_what_the_machine_answered() {
 }
 
 #[test]
+fn every_input_is_read_as_it_was_written() {
+    let causes = [
+        Cause::Signal(Signal::Interrupt),
+        Cause::Signal(Signal::Terminate),
+        Cause::Signal(Signal::Quit),
+        Cause::Signal(Signal::Hangup),
+        Cause::Listener,
+        Cause::Successor,
+        Cause::Panic,
+    ];
+    let stops = causes.map(|cause| Input::Stop { cause });
+    let others = [
+        Input::Escalate,
+        Input::ListenerQuiet(1),
+        Input::ListenerClosed(0, Ok(())),
+        Input::ListenerClosed(1, Err(Fault)),
+        Input::Emptied,
+        Input::HookDone(0, Ok(())),
+        Input::HookDone(1, Err(Fault)),
+        Input::Tick,
+    ];
+    let inputs: Vec<_> = stops.into_iter().chain(others).collect();
+    let mut log = Log::new(plain().config, 2, 2, inputs.len());
+    for input in &inputs {
+        log.push(ms(7), *input);
+    }
+    let read: Log = log.to_string().parse().expect("a log");
+    assert!(read.replay().all(|step| step.at == ms(7)));
+    let read: Vec<_> = read.replay().map(|step| step.input).collect();
+    assert_eq!(read, inputs);
+}
+
+#[test]
 fn what_is_no_log_is_named() {
     let good = Log::new(plain().config, 1, 0, 9).to_string();
     for (text, line) in [
@@ -123,6 +156,7 @@ fn what_is_no_log_is_named() {
         (format!("{good}\n1.5 tick"), 2),
         (format!("{good}\n1.500000000 tock"), 2),
         (format!("{good}\n1.500000000 closed 0"), 2),
+        (format!("{good}\n1.500000000 closed 0 somehow"), 2),
         (format!("{good}\n1.500000000 tick tick"), 2),
     ] {
         let error = text.parse::<Log>().unwrap_err().to_string();
