@@ -236,3 +236,25 @@ impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_grows_seldom_and_not_far_ahead() {
+        let mut slots = Slots {
+            entries: Vec::new(),
+            vacant: None,
+        };
+        let (mut grown, mut room) = (0, 0);
+        for key in 0..10_000 {
+            let until = Until::Phase(Phase::Draining);
+            assert_eq!(slots.put(None, until, Waker::noop().clone()).0, key);
+            let before = std::mem::replace(&mut room, slots.entries.capacity());
+            grown += usize::from(room != before);
+            assert!(room <= key + key / 8 + FIRST, "room for {room}, of {key}");
+        }
+        assert!(grown < 100, "{grown} times");
+    }
+}
