@@ -68,6 +68,22 @@ fn l4_all_of_many_are_woken() {
 }
 
 #[test]
+fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
+    let shutdown = Shutdown::new();
+    let door = shutdown.enter().unwrap();
+    let (draining, stopped) = (Task::new(), Task::new());
+    let mut drains = pin!(shutdown.draining());
+    let mut stops = pin!(shutdown.stopped());
+    assert!(poll(drains.as_mut(), &draining).is_pending());
+    assert!(poll(stops.as_mut(), &stopped).is_pending());
+    shutdown.stop("now");
+    assert_eq!((draining.wakes(), stopped.wakes()), (1, 0));
+    drop(door);
+    assert_eq!((draining.wakes(), stopped.wakes()), (1, 1));
+    assert!(poll(stops.as_mut(), &stopped).is_ready());
+}
+
+#[test]
 fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
     let shutdown = Shutdown::new();
     let door = shutdown.enter().unwrap();
