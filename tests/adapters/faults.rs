@@ -231,3 +231,24 @@ pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     supervisor.set_nonblocking(true).unwrap();
     assert!(supervisor.recv(&mut [0; 32]).is_err(), "said once more");
 }
+
+#[cfg(feature = "handover")]
+pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime: impl Runtime) {
+    use lameduck::handover::Restart;
+    use lameduck::{Cause, Signal};
+    use rustix::process::{Signal as Number, getpid, kill_process};
+
+    // It takes the one listener, which is descriptor 3, and stays as long as
+    // there is somebody at the other end of its channel.
+    let successor = ["/bin/sh", "-c", "echo 'ready +' >&4; cat <&4 >/dev/null"];
+    let (say, said) = std::sync::mpsc::channel();
+    let server = builder(runtime)
+        .restart(Restart::on(Signal::Hangup).command(successor))
+        .on_ready(move |ready| say.send(ready).unwrap());
+    let server = start(server.bind().unwrap(), echo);
+    server.connect().exchange(b"before");
+    kill_process(getpid(), Number::HUP).unwrap();
+    let report = server.report();
+    assert_eq!(report.cause, Cause::Successor, "{report}");
+    assert_eq!(said.try_iter().collect::<Vec<_>>(), [true]);
+}

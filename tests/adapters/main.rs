@@ -42,6 +42,13 @@ mod beside_the_simulation {
     }
 }
 
+#[cfg(feature = "handover")]
+mod with_a_successor {
+    suite! {
+        faults: f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor;
+    }
+}
+
 suite! {
     draining:
         answers_exactly_what_it_read,
