@@ -137,3 +137,31 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Named for Nobody {
+        fn name(&self, _: u64, _: Instant) -> Straggler {
+            unreachable!("nobody asks for it")
+        }
+    }
+
+    #[test]
+    fn a_book_grows_seldom_and_not_far_ahead() {
+        let ledger = Ledger::new();
+        let (mut grown, mut room) = (0, 0);
+        for living in 0..10_000 {
+            ledger.open(Arc::new(Nobody));
+            let now = lock(&ledger.book).living.capacity();
+            grown += usize::from(room != now);
+            room = now;
+            let most = living + living / 8 + FIRST;
+            assert!(room <= most, "room for {room}, of {living}");
+        }
+        assert!(grown < 100, "{grown} times");
+    }
+}
