@@ -25,6 +25,7 @@ pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
         for line in [
             format!("{peer} connected"),
             format!("received {name}"),
+            format!("stopping ({name}): quiesce, 1 living"),
             format!("stopping listening on {address}"),
             format!("disconnecting {peer}"),
             "stopping: finish".to_owned(),
@@ -100,6 +101,12 @@ pub(crate) fn f38_the_second_signal_forces(runtime: &str) {
     let (status, log) = server.wait();
     assert_eq!(status, 3, "{log}");
     assert!(log.contains("1 aborted"), "{log}");
+    // Somebody is cut off: a warning, and no news of the day.
+    let mut warnings = log.lines().filter(|line| line.contains("WARN"));
+    assert!(
+        warnings.any(|line| line.contains("stopping: force")),
+        "{log}"
+    );
 }
 
 /// Whether a command of one's own pid namespace works here.
