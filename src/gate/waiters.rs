@@ -237,9 +237,60 @@ impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::future::Future;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::Wake;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use futures::stream::{self, TryStreamExt};
+
     use super::*;
+    use crate::sync::plain::Arc;
+
+    struct Asleep;
+
+    impl Wake for Asleep {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// Polls twice with the same waker, the second time while somebody else
+    /// holds the lock.
+    #[track_caller]
+    fn assert_no_lock<T>(
+        shutdown: &Shutdown,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
+    ) {
+        let task = &Waker::from(Arc::new(Asleep));
+        assert!(poll(&mut Context::from_waker(task)).is_pending());
+        thread::scope(|scope| {
+            let held = lock(&shutdown.shared.waiters.slots);
+            let again = scope.spawn(move || poll(&mut Context::from_waker(task)).is_pending());
+            let begun = Instant::now();
+            while !again.is_finished() && begun.elapsed() < Duration::from_secs(20) {
+                thread::yield_now();
+            }
+            let is_finished = again.is_finished();
+            drop(held);
+            assert!(is_finished, "it waits for the lock");
+            assert!(again.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn to_be_polled_again_by_the_same_task_takes_no_lock() {
+        let shutdown = Shutdown::new();
+        let mut guard = shutdown.enter().unwrap();
+        let mut stopped = shutdown.stopped();
+        assert_no_lock(&shutdown, |cx| Pin::new(&mut stopped).poll(cx));
+        let mut silent = stream::pending::<io::Result<Vec<u8>>>().into_async_read();
+        assert_no_lock(&shutdown, |cx| {
+            guard.poll_read_or_drain(cx, &mut silent, &mut [0])
+        });
+    }
 
     #[test]
     fn a_table_grows_seldom_and_not_far_ahead() {
