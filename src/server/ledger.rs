@@ -164,4 +164,13 @@ mod tests {
         }
         assert!(grown < 100, "{grown} times");
     }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "S4")]
+    fn s4_a_book_that_does_not_add_up_is_noticed() {
+        let ledger = Ledger::new();
+        lock(&ledger.book).accepted = 1;
+        ledger.open(Arc::new(Nobody));
+    }
 }
