@@ -166,3 +166,108 @@ fn poll_discard<C: Connection>(
     cx.waker().wake_by_ref();
     Poll::Pending
 }
+
+#[cfg(all(test, feature = "smol"))]
+mod tests {
+    use futures::executor::block_on;
+    use futures::future::poll_immediate;
+    use futures::io::{AsyncRead, AsyncWrite};
+
+    use super::*;
+    use crate::runtimes::smol::Smol;
+    use crate::sync::plain::{Arc, AtomicU64, Ordering};
+
+    /// What was done with a connection.
+    #[derive(Default)]
+    struct Counts {
+        reads: AtomicU64,
+        /// How often the kernel was asked for what is not acknowledged.
+        asked: AtomicU64,
+    }
+
+    /// A connection whose input ends with so many reads.
+    struct Counted {
+        ends_at: u64,
+        counts: Arc<Counts>,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.counts.reads.fetch_add(1, Ordering::Relaxed) + 1 >= self.ends_at {
+                return Poll::Ready(Ok(0));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Connection for Counted {
+        fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn unacknowledged(&self) -> Option<u64> {
+            self.counts.asked.fetch_add(1, Ordering::Relaxed);
+            Some(0)
+        }
+    }
+
+    fn counted(ends_at: u64) -> (Counted, Arc<Counts>) {
+        let counts = Arc::new(Counts::default());
+        let connection = Counted {
+            ends_at,
+            counts: counts.clone(),
+        };
+        (connection, counts)
+    }
+
+    #[test]
+    fn f24_the_kernel_is_asked_only_where_the_peers_end_says_too_little() {
+        for (trust, ends_at, asked) in [
+            (Trust::Any, 1, 0),
+            // This end may have come before ours.
+            (Trust::Answer, 1, 1),
+            (Trust::Answer, 2, 0),
+            (Trust::None, 2, 1),
+        ] {
+            let (mut connection, counts) = counted(ends_at);
+            block_on(close(&mut connection, &Smol, &Linger::default(), trust)).unwrap();
+            let found = counts.asked.load(Ordering::Relaxed);
+            assert_eq!(found, asked, "{trust:?}, {ends_at}");
+        }
+    }
+
+    #[test]
+    fn all_peers_get_their_end_before_one_is_looked_at() {
+        for (trust, reads) in [(Trust::Any, 1), (Trust::Answer, 0), (Trust::None, 0)] {
+            let (mut connection, counts) = counted(u64::MAX);
+            let linger = Linger::default();
+            let closing = pin!(close(&mut connection, &Smol, &linger, trust));
+            assert!(block_on(poll_immediate(closing)).is_none());
+            let found = counts.reads.load(Ordering::Relaxed);
+            assert_eq!(found, reads, "{trust:?}");
+        }
+    }
+}
