@@ -346,4 +346,18 @@ mod tests {
         assert_eq!(severity(&Errno::BADF.into()), Severity::Fatal);
         assert_eq!(severity(&io::Error::other("?")), Severity::BackOff);
     }
+
+    /// A successor is told that it is alone only when all of them are closed.
+    #[cfg(feature = "smol")]
+    #[test]
+    fn a_listener_is_closed_once_it_was_told_to() {
+        use crate::runtimes::smol::Smol;
+
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Smol.bind(&address, 1).unwrap();
+        let mut accepting = Accepting::<Smol>::new(listener, Origin::Bound, 2, 2);
+        assert!(!accepting.is_closed());
+        assert!(accepting.close(&mut Vec::new()));
+        assert!(accepting.is_closed());
+    }
 }
