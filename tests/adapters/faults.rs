@@ -237,11 +237,15 @@ pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime:
     use lameduck::handover::Restart;
     use lameduck::{Cause, Signal};
     use rustix::process::{Signal as Number, getpid, kill_process};
+    use std::sync::Mutex;
 
+    // The signal comes to all servers of this process that restart on it.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
     // It takes the one listener, which is descriptor 3, and stays as long as
     // there is somebody at the other end of its channel.
     let successor = ["/bin/sh", "-c", "echo 'ready +' >&4; cat <&4 >/dev/null"];
-    let (say, said) = std::sync::mpsc::channel();
+    let (say, said) = mpsc::channel();
     let server = builder(runtime)
         .restart(Restart::on(Signal::Hangup).command(successor))
         .on_ready(move |ready| say.send(ready).unwrap());
