@@ -192,12 +192,16 @@ impl<R: Runtime, H> Living<R, H> {
         self.record.set_activity(Activity::Closing);
         let connection = &mut self.seat.insert(seat).connection;
         let (runtime, linger) = (&self.common.runtime, &self.common.linger);
-        let trust = match self.record.written() {
-            SMALL.. => Trust::None,
-            _ if self.common.shutdown.is_draining() => Trust::Answer,
+        let draining = self.common.shutdown.is_draining();
+        let trust = match (self.record.written(), last_read) {
+            (SMALL.., _) => Trust::None,
+            // That read was a moment ago, and found no end.
+            (_, LastRead::Drained) => Trust::Any,
+            _ if draining => Trust::Answer,
             _ => Trust::Any,
         };
-        let closing = pin!(closing::close(connection, runtime, linger, trust));
+        let closing = closing::close(connection, runtime, linger, trust, draining);
+        let closing = pin!(closing);
         match unless(forced, closing).await {
             None => return,
             Some(Ok(())) => {}
