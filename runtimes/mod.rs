@@ -6,11 +6,15 @@
 
 #[cfg(any(feature = "smol", feature = "async-std"))]
 mod bind;
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod connected;
 #[cfg(all(
     any(feature = "smol", feature = "async-std"),
     any(target_os = "linux", target_os = "android")
 ))]
 mod diag;
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod reactor;
 #[cfg(any(feature = "smol", feature = "async-std"))]
 mod signals;
 #[cfg(any(feature = "smol", feature = "async-std"))]
@@ -27,4 +31,4 @@ pub mod sim;
 pub mod smol;
 
 #[cfg(any(feature = "smol", feature = "async-std"))]
-pub use self::{signals::Signals, stream::Stream};
+pub use self::{connected::Connected, signals::Signals, stream::Stream};

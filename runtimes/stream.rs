@@ -1,14 +1,13 @@
 //! A connection over TCP or over a Unix socket.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
-use socket2::SockRef;
 
+use super::connected::Connected;
 use crate::traits::Connection;
 
 /// A connection over TCP or over a Unix socket.
@@ -103,19 +102,24 @@ impl<T: AsFd, U: AsFd> AsFd for Stream<T, U> {
     }
 }
 
-impl<T, U> Connection for Stream<T, U>
+impl<T, U> Connection for Stream<Connected<T>, Connected<U>>
 where
-    T: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    U: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsFd + Unpin + Send + 'static,
+    U: AsFd + Unpin + Send + 'static,
+    Connected<T>: AsyncRead + AsyncWrite,
+    Connected<U>: AsyncRead + AsyncWrite,
 {
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self).shutdown(Shutdown::Write))
+        Poll::Ready(match self {
+            Stream::Tcp(socket) => socket.half_close(),
+            Stream::Unix(socket) => socket.half_close(),
+        })
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unacknowledged(&self) -> Option<u64> {
         match self {
-            Stream::Tcp(stream) => super::diag::unacknowledged(stream),
+            Stream::Tcp(socket) => super::diag::unacknowledged(socket),
             // What is written is in the peer's queue at once.
             Stream::Unix(_) => None,
         }

@@ -1,0 +1,147 @@
+//! A connected socket that the reactor watches while somebody may wait for it.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_io::Async;
+use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use socket2::SockRef;
+
+/// A socket of the standard library under async-io.
+///
+/// With its half-close it leaves the reactor, and comes back when something is
+/// waited for again. When thousands end at once, nearly all peers answer with
+/// their own end before anybody looks: that is no news then which the kernel,
+/// the reactor and the executor would hand on one after the other, while others
+/// still wait for their end.
+#[derive(Debug)]
+pub struct Connected<T> {
+    /// `None` only while it changes.
+    state: Option<State<T>>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Watched(Async<T>),
+    Unwatched(T),
+}
+
+impl<T: AsFd> Connected<T> {
+    pub(super) fn new(socket: T) -> io::Result<Connected<T>> {
+        let state = State::Watched(Async::new(socket)?);
+        Ok(Connected { state: Some(state) })
+    }
+
+    /// The socket itself, for its options.
+    #[expect(clippy::expect_used, reason = "the kernel lets go of what it watches")]
+    pub fn get_ref(&self) -> &T {
+        match self.state.as_ref().expect("a socket that changed") {
+            State::Watched(watched) => watched.get_ref(),
+            State::Unwatched(socket) => socket,
+        }
+    }
+
+    fn watched(&mut self) -> io::Result<&mut Async<T>> {
+        self.state = match self.state.take() {
+            Some(State::Unwatched(socket)) => {
+                Some(State::Watched(Async::new_nonblocking(socket)?))
+            }
+            state => state,
+        };
+        match &mut self.state {
+            Some(State::Watched(watched)) => Ok(watched),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Ends our side: the peer reads what was written, then the end.
+    pub(super) fn half_close(&mut self) -> io::Result<()> {
+        self.state = match self.state.take() {
+            Some(State::Watched(watched)) => Some(State::Unwatched(watched.into_inner()?)),
+            state => state,
+        };
+        SockRef::from(&*self).shutdown(Shutdown::Write)
+    }
+
+    /// Reads without the reactor, if it is not watched: `None` when it is, or
+    /// has to be.
+    fn read_unwatched(
+        &mut self,
+        read: impl FnOnce(&mut T) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        match &mut self.state {
+            Some(State::Unwatched(socket)) => match read(socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                read => Some(read),
+            },
+            _ => None,
+        }
+    }
+}
+
+impl<T: AsFd> AsFd for Connected<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<T> AsyncRead for Connected<T>
+where
+    T: AsFd + Read + Unpin,
+    Async<T>: AsyncRead,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(read) = self.read_unwatched(|socket| socket.read(buffer)) {
+            return Poll::Ready(read);
+        }
+        Pin::new(self.watched()?).poll_read(cx, buffer)
+    }
+
+    fn poll_read_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(read) = self.read_unwatched(|socket| socket.read_vectored(buffers)) {
+            return Poll::Ready(read);
+        }
+        Pin::new(self.watched()?).poll_read_vectored(cx, buffers)
+    }
+}
+
+impl<T> AsyncWrite for Connected<T>
+where
+    T: AsFd + Write + Unpin,
+    Async<T>: AsyncWrite,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.watched()?).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.watched()?).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.watched()?).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.watched()?).poll_close(cx)
+    }
+}
