@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_io::Async;
 use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
@@ -66,18 +66,23 @@ impl<T: AsFd> Connected<T> {
         SockRef::from(&*self).shutdown(Shutdown::Write)
     }
 
-    /// Reads without the reactor, if it is not watched: `None` when it is, or
-    /// has to be.
-    fn read_unwatched(
+    /// Reads, and else is woken when there is something to read.
+    fn poll_read_by(
         &mut self,
-        read: impl FnOnce(&mut T) -> io::Result<usize>,
-    ) -> Option<io::Result<usize>> {
-        match &mut self.state {
-            Some(State::Unwatched(socket)) => match read(socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                read => Some(read),
-            },
-            _ => None,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&T) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match read(self.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+            let watched = self.watched()?;
+            // The event that has woken this task is news to async-io once more.
+            // It was before the read, which need not be done again for it: from
+            // the second call on, epoll tells of whatever is there by then.
+            ready!(watched.poll_readable(cx))?;
+            ready!(watched.poll_readable(cx))?;
         }
     }
 }
@@ -90,18 +95,15 @@ impl<T: AsFd> AsFd for Connected<T> {
 
 impl<T> AsyncRead for Connected<T>
 where
-    T: AsFd + Read + Unpin,
-    Async<T>: AsyncRead,
+    T: AsFd + Unpin,
+    for<'a> &'a T: Read,
 {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(read) = self.read_unwatched(|socket| socket.read(buffer)) {
-            return Poll::Ready(read);
-        }
-        Pin::new(self.watched()?).poll_read(cx, buffer)
+        self.poll_read_by(cx, |mut socket| socket.read(buffer))
     }
 
     fn poll_read_vectored(
@@ -109,10 +111,7 @@ where
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(read) = self.read_unwatched(|socket| socket.read_vectored(buffers)) {
-            return Poll::Ready(read);
-        }
-        Pin::new(self.watched()?).poll_read_vectored(cx, buffers)
+        self.poll_read_by(cx, |mut socket| socket.read_vectored(buffers))
     }
 }
 
