@@ -22,6 +22,10 @@ use crate::cause::Signal;
 /// The server closes it in three steps: flush, half-close, and after the
 /// peer's end of input, drop.
 ///
+/// A read is `Pending` only when the system was asked just now and had nothing:
+/// that readable bytes win over the stop relies on it. A runtime that remembers
+/// that a socket was not readable, and does not ask again, needs care.
+///
 /// ```
 /// use futures::io::AsyncWriteExt;
 /// use lameduck::Connection;
