@@ -19,7 +19,7 @@ use socket2::SockRef;
 /// still wait for their end.
 #[derive(Debug)]
 pub struct Connected<T> {
-    /// `None` only while it changes.
+    /// `None` once the system has refused a change, and so closed it.
     state: Option<State<T>>,
 }
 
@@ -36,11 +36,20 @@ impl<T: AsFd> Connected<T> {
     }
 
     /// The socket itself, for its options.
-    #[expect(clippy::expect_used, reason = "the kernel lets go of what it watches")]
+    ///
+    /// # Panics
+    /// When the reactor could not take it back after its half-close: the read
+    /// that asked for it has given the error.
+    #[expect(clippy::expect_used, reason = "without a socket there is no reference")]
     pub fn get_ref(&self) -> &T {
-        match self.state.as_ref().expect("a socket that changed") {
-            State::Watched(watched) => watched.get_ref(),
-            State::Unwatched(socket) => socket,
+        self.socket().expect("an error was given for this socket")
+    }
+
+    fn socket(&self) -> io::Result<&T> {
+        match &self.state {
+            Some(State::Watched(watched)) => Ok(watched.get_ref()),
+            Some(State::Unwatched(socket)) => Ok(socket),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -63,7 +72,7 @@ impl<T: AsFd> Connected<T> {
             Some(State::Watched(watched)) => Some(State::Unwatched(watched.into_inner()?)),
             state => state,
         };
-        SockRef::from(&*self).shutdown(Shutdown::Write)
+        SockRef::from(self.socket()?).shutdown(Shutdown::Write)
     }
 
     /// Reads, and else is woken when there is something to read.
@@ -73,7 +82,7 @@ impl<T: AsFd> Connected<T> {
         mut read: impl FnMut(&T) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            match read(self.get_ref()) {
+            match read(self.socket()?) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read),
             }
