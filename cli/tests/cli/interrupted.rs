@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::kit::{Folder, LAMEDUCK, read};
+use crate::support::{Folder, LAMEDUCK, read};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -5,12 +5,12 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-#[path = "../process/example.rs"]
+#[path = "../../../tests/process/example.rs"]
 mod example;
 
 mod compared;
 mod docs;
 mod interrupted;
-mod kit;
+mod support;
 mod refused;
 mod served;

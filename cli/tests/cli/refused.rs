@@ -1,6 +1,6 @@
 //! What cannot be checked: a clear line, and the right status.
 
-use crate::kit::{check_shell, lameduck};
+use crate::support::{check_shell, lameduck};
 
 /// `$0` is the tool itself.
 const FIXTURE: &str = "exec \"$0\" fixture none --listen $ADDR";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::example::echo;
-use crate::kit::{Folder, check_shell, lameduck, read};
+use crate::support::{Folder, check_shell, lameduck, read};
 
 /// A good server for each scenario, and each bad one; more rounds:
 /// `lameduck self-test --rounds 50`.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kit::{Folder, LAMEDUCK, lameduck, read};
+use crate::support::{Folder, LAMEDUCK, lameduck, read};
 
 #[test]
 fn two_servers_in_one_table_one_chart_and_one_document() {

@@ -1,8 +1,8 @@
 //! The page of the docs says what the tool says.
 
-use crate::kit::lameduck;
+use crate::support::lameduck;
 
-const PAGE: &str = include_str!("../../docs/check.md");
+const PAGE: &str = include_str!("../../../docs/check.md");
 
 #[test]
 fn the_page_holds_the_list() {
