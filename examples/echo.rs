@@ -45,17 +45,17 @@ enum Choice {
 }
 
 async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
-    info!("{} connected", session.peer());
+    info!("{} connected", session.peer_addr());
     let mut buffer = [0; 4096];
     while let Some(n) = session.read_or_drain(&mut buffer).await? {
         session.write_all(&buffer[..n]).await?;
     }
-    info!("disconnecting {}", session.peer());
+    info!("disconnecting {}", session.peer_addr());
     Ok(())
 }
 
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
-    let mut builder = Server::builder(runtime).grace(args.grace);
+    let mut builder = Server::builder(runtime).grace_period(args.grace);
     for address in args.listen {
         builder = builder.listen(address);
     }

@@ -33,10 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
         let listener = TcpListener::bind("127.0.0.1:48879").await?;
         println!("listening on {}", listener.local_addr()?);
-        let door = shutdown.enter()?; // the loop itself is one who lives
+        let accept_guard = shutdown.try_guard()?; // the loop itself is one who lives
         let serve = |stream| {
             // The guard is taken here, not inside of the task.
-            door.enter()
+            accept_guard
+                .try_clone()
                 .map(|guard| smol::spawn(echo(stream, guard)).detach())
         };
 
@@ -58,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             serve(stream)?;
         }
         drop(listener);
-        drop(door);
+        drop(accept_guard);
         shutdown.stopped().await;
         println!("stopped");
         Ok(())

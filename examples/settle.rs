@@ -68,7 +68,7 @@ fn stop_once(
         .listen(loopback)
         .settle(settle)
         .bind()?;
-    let Some(Address::Inet(address)) = server.local_addresses().next().cloned() else {
+    let Some(Address::Tcp(address)) = server.local_addrs().next().cloned() else {
         return Err("not on TCP".into());
     };
     let shutdown = server.shutdown();

@@ -1,24 +1,21 @@
-//! The runtimes: adapters that implement the [traits](crate::traits) and
-//! decide nothing.
+//! The runtimes: adapters that implement the [traits](crate::rt) and decide
+//! nothing.
 //!
 //! Each is behind the feature of its name. They can be enabled together: the
 //! one that a server runs on is chosen in code.
 
+/// What smol and async-std share: both wait by async-io.
 #[cfg(any(feature = "smol", feature = "async-std"))]
-mod bind;
+mod async_io;
 #[cfg(any(feature = "smol", feature = "async-std"))]
-mod connected;
+mod listening_socket;
+#[cfg(any(feature = "smol", feature = "async-std"))]
+mod signals;
 #[cfg(all(
     any(feature = "smol", feature = "async-std"),
     any(target_os = "linux", target_os = "android")
 ))]
-mod diag;
-#[cfg(any(feature = "smol", feature = "async-std"))]
-mod reactor;
-#[cfg(any(feature = "smol", feature = "async-std"))]
-mod signals;
-#[cfg(any(feature = "smol", feature = "async-std"))]
-mod stream;
+mod sock_diag;
 
 #[cfg(feature = "async-std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async-std")))]
@@ -31,4 +28,6 @@ pub mod sim;
 pub mod smol;
 
 #[cfg(any(feature = "smol", feature = "async-std"))]
-pub use self::{connected::Connected, signals::Signals, stream::Stream};
+pub use self::async_io::{AsyncSocket, TcpOrUnix};
+#[cfg(any(feature = "smol", feature = "async-std"))]
+pub use self::signals::Signals;

@@ -4,10 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::stream::Stream;
+use futures_core::Stream;
 
-use crate::cause::Signal;
-use crate::traits::SignalSource;
+use crate::rt::SignalSource;
+use crate::signal::Signal;
 
 /// The signals of this process. They go through a self-pipe and are not
 /// blocked, so that children inherit no mask (F37).

@@ -5,10 +5,10 @@ use std::io;
 use std::time::Instant;
 
 use super::Signals;
-pub use super::reactor::{Connection, Listener, Sleep};
+pub use super::async_io::{Connection, Listener, Sleep};
 use crate::address::Address;
-use crate::cause::Signal;
-use crate::traits::{Runtime, Socket};
+use crate::rt::{Runtime, Socket};
+use crate::signal::Signal;
 
 /// smol's global executor.
 ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::io::AsyncWriteExt;
 
-use crate::traits::{Connection, Runtime};
+use crate::rt::{Connection, Runtime};
 
 /// How long a connection that we closed first waits for the peer's end.
 ///

@@ -14,11 +14,11 @@ use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
 use lameduck::machine::Outcome;
-use lameduck::traits::Guarantee;
+use lameduck::rt::CloseGuarantee;
 use lameduck::{Linger, Phase, Runtime, Session};
 use socket2::{Domain, Socket, Type};
 
-use crate::kit::{Client, builder, echo, eventually, start};
+use crate::support::{Client, builder, echo, eventually, start};
 
 pub(crate) fn f3_a_port_is_not_shared_by_two_sockets(runtime: impl Runtime) {
     let server = start(builder(runtime).bind().unwrap(), echo);
@@ -39,7 +39,7 @@ pub(crate) fn f4_other_holders_of_a_socket_are_left_alone(runtime: impl Runtime)
     let address = server.address();
     drop(client);
     let report = server.stop();
-    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Swept);
     // Neither shut down nor filtered.
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"served by them").unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn f6_a_child_keeps_neither_port_nor_connection(runtime: impl Runtime
 
 pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
     let notice = Duration::from_millis(300);
-    let server = start(builder(runtime).notice(notice).bind().unwrap(), echo);
+    let server = start(builder(runtime).lame_duck(notice).bind().unwrap(), echo);
     let mut client = server.connect();
     client.exchange(b"ready");
     server.shutdown.stop("now");
@@ -139,18 +139,18 @@ pub(crate) fn f15_a_handler_can_spread_the_closes(runtime: impl Runtime) {
     drop(last);
     let report = server.report();
     assert_eq!(report.outcome, Outcome::Clean);
-    assert!(report.took >= WINDOW, "{report}");
+    assert!(report.duration >= WINDOW, "{report}");
 }
 
 pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
     for _ in 0..20 {
         let mut client = server.connect();
         client.exchange(b"come and go");
         // The address of a socket is used again, and its descriptor as well.
         drop(client);
-        eventually("gone", || server.shutdown.living() == 1);
+        eventually("gone", || server.shutdown.guard_count() == 1);
     }
     let mut stuck: Vec<_> = (0..3).map(|_| server.connect()).collect();
     stuck.iter_mut().for_each(Client::stuff);
@@ -182,7 +182,7 @@ pub(crate) fn f27_a_request_that_was_read_is_waited_for(runtime: impl Runtime) {
     was_read.recv().unwrap();
     server.shutdown.stop("now");
     eventually("draining", || server.shutdown.is_draining());
-    assert_eq!(server.shutdown.living(), 2, "the request counts");
+    assert_eq!(server.shutdown.guard_count(), 2, "the request counts");
     dispatch.unbounded_send(()).unwrap();
     assert_eq!(client.rest(), b"answer");
     drop(client);
@@ -196,10 +196,10 @@ pub(crate) fn f34_the_longest_times_do_not_overflow(runtime: impl Runtime) {
         cap: forever,
     };
     let server = builder(runtime)
-        .grace(forever)
+        .grace_period(forever)
         .sweep(forever)
-        .force_margin(forever)
-        .linger(linger);
+        .abort_timeout(forever)
+        .lingering_close(linger);
     let server = start(server.bind().unwrap(), |mut session| async move {
         session.read_exact(&mut [0; 5]).await?;
         session.write_all(b"hello").await
@@ -228,7 +228,7 @@ pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     server.connect().exchange(b"in between");
     server.shutdown.stop("now");
     server.shutdown.stop("again");
-    server.shutdown.escalate("at once");
+    server.shutdown.abort("at once");
     assert_eq!(hear(), "STOPPING=1");
     server.report();
     supervisor.set_nonblocking(true).unwrap();

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use lameduck::machine::Outcome;
-use lameduck::traits::{Guarantee, Holders};
+use lameduck::rt::{CloseGuarantee, SocketSharing};
 use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
-use crate::kit::{Client, builder, echo, eventually, start, tcp};
+use crate::support::{Client, builder, echo, eventually, start, tcp};
 
 /// What the listeners do wrong, each in the order in which they were bound.
 #[derive(Clone, Debug, Default)]
@@ -69,8 +69,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
 impl<L: Listener> Listener for FaultyListener<L> {
     type Connection = L::Connection;
 
-    fn local(&self) -> &Address {
-        self.inner.local()
+    fn local_addr(&self) -> &Address {
+        self.inner.local_addr()
     }
 
     fn poll_accept(
@@ -83,8 +83,8 @@ impl<L: Listener> Listener for FaultyListener<L> {
         }
     }
 
-    fn quiesce(&mut self, holders: Holders) -> Guarantee {
-        self.inner.quiesce(holders)
+    fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee {
+        self.inner.stop_accepting(sharing)
     }
 
     fn close(self) -> io::Result<()> {
@@ -135,7 +135,7 @@ pub(crate) fn f7_the_stop_interrupts_the_back_off(runtime: impl Runtime) {
     let report = start(server.bind().unwrap(), echo).stop();
     assert_eq!(report.outcome, Outcome::Clean);
     // The sweep is bounded by 1 s, also while nothing can be accepted.
-    assert!(report.took.as_secs() < 5, "{report}");
+    assert!(report.duration.as_secs() < 5, "{report}");
 }
 
 pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Runtime) {
@@ -143,7 +143,7 @@ pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Run
     let second: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = builder(faulty(runtime, scripts)).listen(second);
     let server: Server<_> = server.bind().unwrap();
-    let addresses: Vec<_> = server.local_addresses().cloned().collect();
+    let addresses: Vec<_> = server.local_addrs().cloned().collect();
     let mut client = Client::connect(tcp(&addresses[1]));
     client.send(b"established before");
     let server = start(server, echo);
@@ -185,12 +185,12 @@ pub(crate) fn s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop(
     stubborn.stuff();
     server.shutdown.stop("slowly");
     met.wait();
-    server.shutdown.escalate("quickly");
-    eventually("cut off", || server.shutdown.living() == 1);
+    server.shutdown.abort("quickly");
+    eventually("cut off", || server.shutdown.guard_count() == 1);
     met.wait();
     let report = server.report();
     assert_eq!(
         (report.outcome, report.closed.aborted),
-        (Outcome::Forced, 1)
+        (Outcome::Aborted, 1)
     );
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lameduck::machine::Outcome;
 use lameduck::{Address, BindError, Runtime, Server};
 
-use crate::kit::{Client, LONG, builder, echo, eventually, start};
+use crate::support::{Client, LONG, builder, echo, eventually, start};
 
 /// A path that no other test has.
 fn socket_path() -> PathBuf {
@@ -32,7 +32,7 @@ pub(crate) fn several_listeners_of_all_kinds_drain_together(runtime: impl Runtim
     }
     let server = start(server.bind().unwrap(), echo);
     let mut clients = vec![server.connect()];
-    if let Some(Address::Inet(address)) = server.addresses.get(2) {
+    if let Some(Address::Tcp(address)) = server.addresses.get(2) {
         clients.push(Client::connect(*address));
     }
     for client in &mut clients {
@@ -146,7 +146,11 @@ pub(crate) fn f31_parts_beyond_the_budget_are_refused(runtime: impl Runtime) {
     let second = Duration::from_secs(1);
     // The address could not be bound either: the budget is looked at first.
     let server = Server::builder(runtime).listen(taken.local_addr().unwrap());
-    let error = server.grace(second).notice(second * 2).bind().unwrap_err();
+    let error = server
+        .grace_period(second)
+        .lame_duck(second * 2)
+        .bind()
+        .unwrap_err();
     assert!(matches!(error, BindError::Config(_)), "{error}");
     eventually("the port is still the other's", || {
         taken.local_addr().is_ok()

@@ -10,12 +10,12 @@ mod closing;
 mod draining;
 mod faults;
 mod faulty;
-mod kit;
 mod listening;
 mod outcomes;
 #[cfg(feature = "sim")]
 mod parity;
 mod storm;
+mod support;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
-use lameduck::report::{Activity, Tally};
+use lameduck::report::{Activity, CloseCounts};
 use lameduck::{Cause, Connection, Phase, Runtime, Session};
 
-use crate::kit::{LONG, builder, echo, eventually, first_address, start};
+use crate::support::{LONG, builder, echo, eventually, first_address, start};
 
 /// Does what its first byte says.
 async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
@@ -28,7 +28,7 @@ async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
 
 pub(crate) fn s4_each_connection_has_one_outcome(runtime: impl Runtime) {
     let grace = Duration::from_millis(700);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), obey);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), obey);
     let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
     for (client, order) in clients.iter_mut().zip([b"p", b"e", b"f", b"i", b"i", b"i"]) {
         client.send(order);
@@ -44,9 +44,9 @@ pub(crate) fn s4_each_connection_has_one_outcome(runtime: impl Runtime) {
     let leaving = clients.pop().unwrap();
     drop(leaving);
     clients.truncate(4);
-    eventually("some are gone", || server.shutdown.living() == 3);
+    eventually("some are gone", || server.shutdown.guard_count() == 3);
     let report = server.stop();
-    let each = Tally {
+    let each = CloseCounts {
         finished: 1,
         drained: 1,
         peer_closed: 1,
@@ -77,14 +77,14 @@ pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
 
 pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
     let mut stubborn = server.connect();
     stubborn.stuff();
     let address = stubborn.address();
     let report = server.stop();
-    assert_eq!(report.outcome, Outcome::Forced);
+    assert_eq!(report.outcome, Outcome::Aborted);
     assert_eq!(report.exit_status(), 3);
-    assert!(report.took >= grace && report.took < grace + LONG / 2);
+    assert!(report.duration >= grace && report.duration < grace + LONG / 2);
     assert_eq!(report.aborted[0].peer, address);
     assert_eq!(report.aborted[0].activity, Activity::Busy);
     assert!(report.aborted[0].read > 0);
@@ -99,7 +99,7 @@ pub(crate) fn f32_what_ignores_force_is_abandoned(runtime: impl Runtime) {
     let held = Mutex::new(held);
     let (begun, has_begun) = mpsc::channel();
     let margin = Duration::from_millis(100);
-    let server = builder(runtime).grace(margin).force_margin(margin);
+    let server = builder(runtime).grace_period(margin).abort_timeout(margin);
     let server = start(server.bind().unwrap(), move |_session| {
         begun.send(()).unwrap();
         // Holds its thread: no runtime can take it away.
@@ -133,18 +133,21 @@ pub(crate) fn f38_a_second_stop_changes_nothing(runtime: impl Runtime) {
 }
 
 pub(crate) fn f38_escalation_does_not_wait(runtime: impl Runtime) {
-    let server = start(builder(runtime).grace(LONG * 5).bind().unwrap(), echo);
+    let server = start(
+        builder(runtime).grace_period(LONG * 5).bind().unwrap(),
+        echo,
+    );
     let mut stubborn = server.connect();
     stubborn.stuff();
     server.shutdown.stop("slowly");
     eventually("draining", || server.shutdown.is_draining());
-    server.shutdown.escalate("quickly");
+    server.shutdown.abort("quickly");
     let report = server.report();
     assert_eq!(
         (report.outcome, report.closed.aborted),
-        (Outcome::Forced, 1)
+        (Outcome::Aborted, 1)
     );
-    assert!(report.took < LONG);
+    assert!(report.duration < LONG);
 }
 
 pub(crate) fn a_panic_can_stop_the_server(runtime: impl Runtime) {
@@ -181,11 +184,11 @@ pub(crate) fn f25_a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
     let shutdown = server.shutdown();
     let address = first_address(&server);
     let mut serve = server.serve(echo);
-    let mut client = crate::kit::Client::connect(address);
+    let mut client = crate::support::Client::connect(address);
     client.send(b"hello");
     eventually("accepted", || {
         let _ = futures::executor::block_on(futures::future::poll_immediate(&mut serve));
-        shutdown.living() == 2
+        shutdown.guard_count() == 2
     });
     client.expect(b"hello");
     drop(serve);

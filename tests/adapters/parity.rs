@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::{Outcome, Output, Stage};
-use lameduck::report::Tally;
-use lameduck::runtimes::sim::Sim;
+use lameduck::report::CloseCounts;
+use lameduck::sim::Sim;
 use lameduck::{Builder, Cause, Connection, Report, Runtime, Session};
 
-use crate::kit::{Running, builder, start};
+use crate::support::{Running, builder, start};
 
 /// What has to be the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ struct Facts {
     outcome: Outcome,
     cause: Cause,
     accepted: u64,
-    closed: Tally,
+    closed: CloseCounts,
     status: u8,
 }
 
@@ -62,7 +62,7 @@ async fn frames(mut session: Session<impl Connection>) -> io::Result<()> {
 }
 
 fn recorded<R: Runtime>(builder: Builder<R>) -> Builder<R> {
-    builder.record(100).grace(Duration::from_millis(300))
+    builder.record(100).grace_period(Duration::from_millis(300))
 }
 
 fn real(runtime: impl Runtime) -> Running {
@@ -113,18 +113,18 @@ fn drain_for_real(runtime: impl Runtime) -> Facts {
 fn drain_in_the_simulation() -> Facts {
     let mut sim = simulated();
     let (go_on, gone_on) = oneshot::channel();
-    sim.client(async |client| client.ask(b"ab", b"ab").await);
+    sim.client(async |client| client.exchange(b"ab", b"ab").await);
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.write_all(b"c").await?;
         let _ = gone_on.await;
-        client.ask(b"d", b"cd").await
+        client.exchange(b"d", b"cd").await
     });
     for last in [b"!p", b"!f"] {
         sim.client(async move |client| client.request(last, b"").await);
     }
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.half_close().await
     });
     sim.run_until_idle(STEPS);
@@ -148,10 +148,10 @@ pub(crate) fn force_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
 
     let mut sim = simulated();
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.write_all(b"!h").await
     });
-    sim.client(async |client| client.ask(b"ab", b"ab").await);
+    sim.client(async |client| client.exchange(b"ab", b"ab").await);
     sim.run_until_idle(STEPS);
     sim.stop("parity");
     let simulated = Facts::of(sim.run(STEPS).expect("it ends"));

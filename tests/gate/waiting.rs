@@ -35,15 +35,15 @@ fn poll<F: Future>(future: Pin<&mut F>, task: &Arc<Task>) -> Poll<F::Output> {
 #[test]
 fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
-    let guard = door.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
+    let guard = accept_guard.try_clone().unwrap();
     shutdown.stop("now");
     let task = Task::new();
-    let mut alone = pin!(door.alone());
+    let mut alone = pin!(accept_guard.others_dropped());
     assert!(poll(alone.as_mut(), &task).is_pending());
     drop(guard);
     assert_eq!(task.wakes(), 1);
-    let another = door.enter().unwrap();
+    let another = accept_guard.try_clone().unwrap();
     assert!(poll(alone.as_mut(), &task).is_pending(), "not alone");
     drop(another);
     assert_eq!(task.wakes(), 2, "the task that waits sleeps on");
@@ -54,7 +54,7 @@ fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
 #[test]
 fn l4_all_of_many_are_woken() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();
     let mut waiting: Vec<_> = (0..200).map(|_| shutdown.draining()).collect();
     for waiter in &mut waiting {
@@ -63,14 +63,14 @@ fn l4_all_of_many_are_woken() {
     shutdown.stop("now");
     assert_eq!(task.wakes(), 200);
     // Once each: who is not polled again has nothing to be woken for.
-    drop(door);
+    drop(accept_guard);
     assert_eq!(task.wakes(), 200);
 }
 
 #[test]
 fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let (draining, stopped) = (Task::new(), Task::new());
     let mut drains = pin!(shutdown.draining());
     let mut stops = pin!(shutdown.stopped());
@@ -78,7 +78,7 @@ fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
     assert!(poll(stops.as_mut(), &stopped).is_pending());
     shutdown.stop("now");
     assert_eq!((draining.wakes(), stopped.wakes()), (1, 0));
-    drop(door);
+    drop(accept_guard);
     assert_eq!((draining.wakes(), stopped.wakes()), (1, 1));
     assert!(poll(stops.as_mut(), &stopped).is_ready());
 }
@@ -86,7 +86,7 @@ fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
 #[test]
 fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();
     for _ in 0..3 {
         let mut draining = pin!(shutdown.draining());
@@ -96,5 +96,5 @@ fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&task), 1, "a waker is kept");
     shutdown.stop("now");
     assert_eq!(task.wakes(), 0);
-    drop(door);
+    drop(accept_guard);
 }

@@ -28,7 +28,7 @@ fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
 
 fn stopped_and_empty(shutdown: &Shutdown) {
     assert_eq!(shutdown.phase(), Phase::Stopped);
-    assert_eq!(shutdown.living(), 0);
+    assert_eq!(shutdown.guard_count(), 0);
 }
 
 /// A waker that counts.
@@ -80,12 +80,12 @@ fn f8_who_enters_against_the_stop_is_admitted_or_refused_but_never_lost() {
         let client = thread::spawn(move || match entering.enter() {
             Ok(guard) => {
                 assert_ne!(entering.phase(), Phase::Stopped, "stopped with one inside");
-                assert_eq!(entering.living(), 1);
+                assert_eq!(entering.guard_count(), 1);
                 drop(guard);
             }
             Err(refused) => {
-                assert!(matches!(refused, Refused::Closed(_)));
-                assert_eq!(entering.living(), 0, "the refused is half-counted");
+                assert!(matches!(refused, GuardError::Closed(_)));
+                assert_eq!(entering.guard_count(), 0, "the refused is half-counted");
             }
         });
         shutdown.stop("now");
@@ -98,7 +98,7 @@ fn f8_who_enters_against_the_stop_is_admitted_or_refused_but_never_lost() {
 fn l2_the_last_leave_against_the_stop_ends_stopped() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         let leaving = thread::spawn(move || drop(guard));
         shutdown.stop("now");
         leaving.join().unwrap();
@@ -110,7 +110,7 @@ fn l2_the_last_leave_against_the_stop_ends_stopped() {
 fn l2_two_leaves_at_once_end_stopped() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let (one, two) = (shutdown.enter().unwrap(), shutdown.enter().unwrap());
+        let (one, two) = (shutdown.try_guard().unwrap(), shutdown.try_guard().unwrap());
         shutdown.stop("now");
         let leaving = thread::spawn(move || drop(one));
         drop(two);
@@ -123,7 +123,7 @@ fn l2_two_leaves_at_once_end_stopped() {
 fn l4_who_sees_the_end_sees_what_all_did_who_left() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let guards = [shutdown.enter().unwrap(), shutdown.enter().unwrap()];
+        let guards = [shutdown.try_guard().unwrap(), shutdown.try_guard().unwrap()];
         shutdown.stop("now");
         let work = Arc::new(Count::new(0));
         let leaving = guards.map(|guard| {
@@ -147,7 +147,7 @@ fn l4_who_sees_the_end_sees_what_all_did_who_left() {
 fn l4_f44_a_waiter_sees_the_last_leave_and_what_came_before_it() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         let work = Arc::new(Count::new(0));
         shutdown.stop("now");
         let worker = {
@@ -198,13 +198,13 @@ fn f30_no_stop_is_seen_without_its_cause() {
 fn s1_escalation_against_completion_does_not_go_back() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         shutdown.stop("now");
         let leaving = thread::spawn(move || drop(guard));
         let other = shutdown.clone();
-        let escalating = thread::spawn(move || other.escalate("hurry"));
+        let escalating = thread::spawn(move || other.abort("hurry"));
         // Forced or complete, who waits for force is not left waiting.
-        block_on(shutdown.reached(Phase::Forcing));
+        block_on(shutdown.reached(Phase::Aborting));
         leaving.join().unwrap();
         escalating.join().unwrap();
         stopped_and_empty(&shutdown);
@@ -256,17 +256,21 @@ fn l4_the_waker_that_was_given_last_is_woken() {
 fn l4_who_is_alone_learns_it_from_the_other_leave() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let door = shutdown.enter().unwrap();
-        let guard = door.enter().unwrap();
+        let accept_guard = shutdown.try_guard().unwrap();
+        let guard = accept_guard.try_clone().unwrap();
         let leaving = thread::spawn(move || drop(guard));
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
-        block_on(door.alone());
-        assert_eq!(shutdown.living(), 1);
-        assert_eq!(shutdown.phase(), Phase::Draining, "the door is still held");
+        block_on(accept_guard.others_dropped());
+        assert_eq!(shutdown.guard_count(), 1);
+        assert_eq!(
+            shutdown.phase(),
+            Phase::Draining,
+            "the accept_guard is still held"
+        );
         leaving.join().unwrap();
         stopping.join().unwrap();
-        drop(door);
+        drop(accept_guard);
         stopped_and_empty(&shutdown);
     });
 }
@@ -275,11 +279,11 @@ fn l4_who_is_alone_learns_it_from_the_other_leave() {
 fn s9_who_is_inside_brings_in_another_also_against_the_stop() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let door = shutdown.enter().unwrap();
+        let accept_guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
-        let swept = door.enter().expect("the door is held");
-        drop(door);
+        let swept = accept_guard.try_clone().expect("the accept_guard is held");
+        drop(accept_guard);
         assert_ne!(shutdown.phase(), Phase::Stopped, "stopped with one inside");
         drop(swept);
         stopping.join().unwrap();
@@ -291,7 +295,7 @@ fn s9_who_is_inside_brings_in_another_also_against_the_stop() {
 fn f44_a_parked_read_is_ended_by_the_stop() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
         let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
@@ -306,7 +310,7 @@ fn f44_a_parked_read_is_ended_by_the_stop() {
 fn l4_a_read_that_is_polled_again_is_woken() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
         let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
@@ -323,7 +327,7 @@ fn l4_a_read_that_is_polled_again_is_woken() {
 fn f17_what_arrived_before_the_stop_is_read() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let (other, sent) = (shutdown.clone(), full.clone());
         let client = thread::spawn(move || {

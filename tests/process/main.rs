@@ -7,12 +7,12 @@
 )]
 
 mod example;
-mod kit;
 mod refused;
 #[cfg(feature = "handover")]
 mod restart;
 mod scale;
 mod signals;
+mod support;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {

@@ -16,7 +16,7 @@ use std::time::Instant;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kit::{LONG, connect, echo, exchange, number, rest, wait};
+use crate::support::{LONG, connect, echo, exchange, number, rest, wait};
 
 /// A server and its successors, which share one log.
 struct Chain {

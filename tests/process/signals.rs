@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::kit::{Echo, LONG, echo, exchange, raise_descriptor_limit, rest, stuff};
+use crate::support::{Echo, LONG, echo, exchange, raise_descriptor_limit, rest, stuff};
 
 pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
     for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
@@ -240,6 +240,6 @@ pub(crate) fn a_closed_stderr_does_not_matter(runtime: &str) {
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(rest(&client), b"");
     drop(client);
-    assert_eq!(crate::kit::wait(&mut child).code(), Some(0));
+    assert_eq!(crate::support::wait(&mut child).code(), Some(0));
     assert!(!path.exists());
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::machine::Outcome;
-use lameduck::runtimes::sim::{Act, Check, Client, Connection, Event, Sim, Simulated};
+use lameduck::rt::CloseGuarantee;
 use lameduck::server::Linger;
-use lameduck::traits::Guarantee;
+use lameduck::sim::{Check, Client, Connection, Event, Sim, SimRuntime, Verdict};
 use lameduck::{Builder, Report, Session, Signal};
 
 const MAX_STEPS: usize = 50_000;
@@ -31,9 +31,9 @@ async fn answer(size: usize, mut session: Session<Connection>) -> io::Result<()>
 fn serve(
     sim: &mut Sim,
     size: usize,
-    set: impl FnOnce(Builder<Simulated>) -> Builder<Simulated>,
+    set: impl FnOnce(Builder<SimRuntime>) -> Builder<SimRuntime>,
 ) {
-    let builder = sim.builder().grace(Duration::from_secs(60));
+    let builder = sim.builder().grace_period(Duration::from_secs(60));
     sim.serve_with(set(builder), move |session| answer(size, session));
 }
 
@@ -56,7 +56,7 @@ async fn stall(client: &mut Client) -> io::Result<()> {
 
 /// Neither closes nor reads beyond its answers.
 async fn stays(client: &mut Client) -> io::Result<()> {
-    client.ask(b"?", &[1; 10]).await?;
+    client.exchange(b"?", &[1; 10]).await?;
     stall(client).await
 }
 
@@ -75,9 +75,9 @@ fn a_log_is_kept_only_when_it_is_asked_for() {
 fn who_closes_at_the_end_is_not_waited_for() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     let report = stop(&mut sim);
-    assert_between(report.took, 0, 3);
+    assert_between(report.duration, 0, 3);
     assert_eq!(report.closed.drained, 1, "{report}");
 }
 
@@ -89,7 +89,7 @@ fn f22_who_stays_is_lingered_for_the_quiet_time() {
             quiet: ms(quiet),
             ..Linger::default()
         };
-        serve(&mut sim, 10, |builder| builder.linger(linger));
+        serve(&mut sim, 10, |builder| builder.lingering_close(linger));
         sim.client(stays);
         assert_between(stop(&mut sim).took, quiet, quiet + 3);
     }
@@ -100,7 +100,7 @@ fn f22_who_goes_on_speaking_is_heard_up_to_the_cap() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
     sim.client(async |client| {
-        client.ask(b"?", &[1; 10]).await?;
+        client.exchange(b"?", &[1; 10]).await?;
         client
             .read_exact(&mut [0])
             .await
@@ -111,7 +111,7 @@ fn f22_who_goes_on_speaking_is_heard_up_to_the_cap() {
         }
     });
     let report = stop(&mut sim);
-    assert_between(report.took, 5000, 5065);
+    assert_between(report.duration, 5000, 5065);
     assert_eq!(report.outcome, Outcome::Clean);
 }
 
@@ -120,7 +120,7 @@ fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
     sim.client(async |client| {
-        client.ask(b"?", &[1; 10]).await?;
+        client.exchange(b"?", &[1; 10]).await?;
         client
             .read_exact(&mut [0])
             .await
@@ -137,7 +137,7 @@ fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
 #[test]
 fn f24_who_takes_nothing_costs_the_cap() {
     let mut sim = Sim::new(1);
-    sim.buffers(1000);
+    sim.socket_buffer(1000);
     serve(&mut sim, 1900, |builder| builder);
     sim.client(async |client| {
         client.request(b"?", &[1; 1900]).await?;
@@ -149,7 +149,7 @@ fn f24_who_takes_nothing_costs_the_cap() {
 #[test]
 fn f24_who_takes_some_has_the_cap_anew() {
     let mut sim = Sim::new(1);
-    sim.buffers(1000);
+    sim.socket_buffer(1000);
     serve(&mut sim, 1900, |builder| builder);
     sim.client(async |client| {
         client.request(b"?", &[1; 1900]).await?;
@@ -176,7 +176,7 @@ fn reads_after(sim: &mut Sim, size: usize, pause: Duration) {
 fn f24_output_is_looked_after_when_the_input_has_ended() {
     // Of a large answer the end of the input says nothing.
     let mut sim = Sim::new(1);
-    sim.buffers(10_000);
+    sim.socket_buffer(10_000);
     serve(&mut sim, 19_000, |builder| builder);
     reads_after(&mut sim, 19_000, ms(1000));
     assert_between(stop(&mut sim).took, 1100, 1205);
@@ -187,7 +187,7 @@ fn f24_output_is_looked_after_when_the_input_has_ended() {
 fn f24_the_looks_become_rare() {
     // The clock of a simulation goes on with each step: few looks are few steps.
     let mut sim = Sim::new(1);
-    sim.buffers(10_000);
+    sim.socket_buffer(10_000);
     serve(&mut sim, 19_000, |builder| builder);
     let timers = Arc::new(AtomicUsize::new(0));
     let seen = timers.clone();
@@ -207,7 +207,7 @@ fn f24_an_answer_to_our_end_says_that_all_has_arrived() {
     let mut sim = Sim::new(1);
     sim.latency(ms(50));
     serve(&mut sim, 10, |builder| builder);
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     // There and back, and no look after that.
     assert_between(stop(&mut sim).took, 1, 103);
 }
@@ -236,7 +236,7 @@ fn f24_small_output_is_not_waited_for_while_running() {
     });
     let report = stop(&mut sim);
     assert_eq!(report.closed.peer_closed, 1, "{report}");
-    assert_between(report.took, 0, 3);
+    assert_between(report.duration, 0, 3);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn f7_failing_accepts_are_tried_ever_more_rarely() {
         }
         _ => Act::Pass,
     });
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     sim.advance(Duration::from_secs(10), MAX_STEPS);
     // After 5, 10, 20, … 640 ms, and then each second.
     let tries = tries.load(Ordering::Relaxed);
@@ -308,7 +308,7 @@ fn f7_after_a_success_the_pause_is_short_again() {
         _ => Act::Pass,
     });
     for _ in 0..2 {
-        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+        sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     }
     sim.advance(Duration::from_secs(3), MAX_STEPS);
     let clients = sim.history().clients;
@@ -331,7 +331,7 @@ fn others_have_their_turn_after_64_accepts() {
     });
     serve(&mut sim, 10, |builder| builder.backlog(500));
     for _ in 0..200 {
-        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+        sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     }
     let report = stop(&mut sim);
     assert_eq!(report.accepted, 200);
@@ -353,14 +353,18 @@ fn queued(sim: &mut Sim, count: usize, sweep_limit: u64) -> Report {
     }
     let report = stop(sim);
     // All linger at once.
-    assert_between(report.took, 100, 103);
+    assert_between(report.duration, 100, 103);
     report
 }
 
 #[test]
 fn a_sweep_has_its_limit() {
     let report = queued(&mut Sim::new(1), 9, 5);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::None, "{report}");
+    assert_eq!(
+        report.listeners[0].guarantee,
+        CloseGuarantee::Unswept,
+        "{report}"
+    );
     assert_eq!(report.listeners[0].swept, 5);
     assert_eq!(report.accepted, 6);
 }
@@ -368,24 +372,28 @@ fn a_sweep_has_its_limit() {
 #[test]
 fn f1_a_sweep_goes_beyond_the_connection_limit() {
     let report = queued(&mut Sim::new(1), 9, 100);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep, "{report}");
+    assert_eq!(
+        report.listeners[0].guarantee,
+        CloseGuarantee::Swept,
+        "{report}"
+    );
     assert_eq!(report.listeners[0].swept, 9);
 }
 
 #[test]
 fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
     let mut sim = Sim::new(1);
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     serve(&mut sim, 10, |builder| builder);
     let report = stop(&mut sim);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::SynFilter);
-    assert_between(report.took, 1, 2);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::SynFiltered);
+    assert_between(report.duration, 1, 2);
 }
 
 #[test]
 fn f2_handshakes_that_nobody_can_see_are_waited_for_a_while() {
     let mut sim = Sim::new(1);
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     sim.sees_handshakes(false);
     serve(&mut sim, 10, |builder| builder);
     assert_between(stop(&mut sim).took, 20, 21);
@@ -397,7 +405,7 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
     for seed in 0..200 {
         let mut sim = Sim::new(seed);
         sim.latency(ms(20));
-        sim.guarantee(Guarantee::SynFilter);
+        sim.guarantee(CloseGuarantee::SynFiltered);
         sim.sees_handshakes(false);
         serve(&mut sim, 10, |builder| builder);
         sim.advance(ms(480), MAX_STEPS);
@@ -417,7 +425,7 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
             prolonged += 1;
             let (from, to) = (after + ms(20), after + ms(42));
             assert!(
-                from <= report.took && report.took <= to,
+                from <= report.duration && report.duration <= to,
                 "{after:?}: {report}"
             );
         }
@@ -430,11 +438,11 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
 fn handshake(seed: u64) -> Option<(Report, Duration)> {
     let mut sim = Sim::new(seed);
     sim.latency(ms(400));
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     serve(&mut sim, 10, |builder| builder);
     sim.advance(ms(100), MAX_STEPS);
     sim.client(async |client| {
-        client.leave();
+        client.close_now();
         Ok(())
     });
     let report = stop(&mut sim);
@@ -452,11 +460,11 @@ fn f2_handshakes_under_way_are_waited_for() {
             awaited += 1;
             assert!(done < ms(318), "{done:?}: {report}");
             // Then comes the linger, for a client who is far away.
-            assert!(report.took >= done, "{done:?}: {report}");
-            assert!(report.took <= done + ms(17 + 800), "{done:?}: {report}");
-        } else if report.took > ms(2) {
+            assert!(report.duration >= done, "{done:?}: {report}");
+            assert!(report.duration <= done + ms(17 + 800), "{done:?}: {report}");
+        } else if report.duration > ms(2) {
             given_up += 1;
-            assert_between(report.took, 300, 318);
+            assert_between(report.duration, 300, 318);
         }
     }
     assert!(awaited > 20, "only {awaited} were awaited");

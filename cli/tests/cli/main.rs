@@ -11,6 +11,6 @@ mod example;
 mod compared;
 mod docs;
 mod interrupted;
-mod support;
 mod refused;
 mod served;
+mod support;

@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
 
-use super::adapter::{Connection, Shared, Sleep};
 use super::trace::Side;
 use super::world::Exchange;
+use crate::runtimes::sim::{Connection, Shared, Sleep};
 use crate::sync::plain::lock;
 
 /// A client's connection; see [`Sim::client`](super::Sim::client).
@@ -40,7 +41,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         world: Shared,
         address: std::net::SocketAddr,
     ) -> io::Result<Client> {
@@ -116,7 +117,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`responses`](Client::responses).
-    pub async fn ask(&mut self, request: &[u8], response: &[u8]) -> io::Result<()> {
+    pub async fn exchange(&mut self, request: &[u8], response: &[u8]) -> io::Result<()> {
         self.request(request, response).await?;
         self.responses().await
     }
@@ -139,7 +140,7 @@ impl Client {
     }
 
     /// Closes at once, whatever is still to come.
-    pub fn leave(&mut self) {
+    pub fn close_now(&mut self) {
         let mut world = lock(&self.connection.world);
         world.close(self.connection.id, self.connection.side);
     }
@@ -167,7 +168,7 @@ impl Client {
     }
 
     /// Reads to the server's end, and then closes.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         let _ = self.responses().await;
         let mut rest = [0; 1024];
         while self.read(&mut rest).await.is_ok_and(|n| n > 0) {}

@@ -13,30 +13,36 @@ use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::address::Address;
-use crate::traits::{self, Guarantee, Holders};
+use crate::rt::{self, CloseGuarantee, SocketSharing};
 
 /// Binds and listens.
-pub(super) fn open(address: &Address, backlog: i32) -> io::Result<Listening> {
+pub(in crate::runtimes) fn open(
+    address: &Address,
+    backlog: i32,
+) -> io::Result<ListeningSocket> {
     match address {
-        Address::Inet(address) => tcp(*address, backlog),
+        Address::Tcp(address) => tcp(*address, backlog),
         Address::Unix(path) => unix(path.as_deref(), backlog),
     }
 }
 
-fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Listening> {
+fn tcp(address: SocketAddr, backlog: i32) -> io::Result<ListeningSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restart must not wait for the connections of the last run to time
     // out; a port that somebody listens on stays refused (socket(7)).
     socket.set_reuse_address(true)?;
     listen(&socket, &address.into(), backlog)?;
-    Ok(Listening::Tcp(socket.into()))
+    Ok(ListeningSocket::Tcp(socket.into()))
 }
 
-fn unix(path: Option<&Path>, backlog: i32) -> io::Result<Listening> {
+fn unix(path: Option<&Path>, backlog: i32) -> io::Result<ListeningSocket> {
     let path = path.ok_or(io::ErrorKind::InvalidInput)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     listen(&socket, &SockAddr::unix(path)?, backlog)?;
-    Ok(Listening::Unix(socket.into(), Some(OwnPath::new(path)?)))
+    Ok(ListeningSocket::Unix(
+        socket.into(),
+        Some(UnlinkOnDrop::new(path)?),
+    ))
 }
 
 fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
@@ -46,49 +52,57 @@ fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
 }
 
 /// Takes over what somebody else has bound.
-pub(super) fn adopt(socket: traits::Socket) -> io::Result<Listening> {
+pub(in crate::runtimes) fn adopt(socket: rt::Socket) -> io::Result<ListeningSocket> {
     SockRef::from(&socket).set_nonblocking(true)?;
     Ok(match socket {
-        traits::Socket::Tcp(socket) => Listening::Tcp(socket),
-        traits::Socket::Unix(socket) => Listening::Unix(socket, None),
+        rt::Socket::Tcp(socket) => ListeningSocket::Tcp(socket),
+        rt::Socket::Unix(socket) => ListeningSocket::Unix(socket, None),
     })
 }
 
 /// A listening socket, as a runtime has it.
 #[derive(Debug)]
-pub(super) enum Listening<T = TcpListener, U = UnixListener> {
+pub(in crate::runtimes) enum ListeningSocket<T = TcpListener, U = UnixListener> {
     Tcp(T),
     /// With its path, while that is ours to remove.
-    Unix(U, Option<OwnPath>),
+    Unix(U, Option<UnlinkOnDrop>),
 }
 
-impl Listening {
-    pub(super) fn local(&self) -> io::Result<Address> {
+impl ListeningSocket {
+    pub(in crate::runtimes) fn local_addr(&self) -> io::Result<Address> {
         Ok(match self {
-            Listening::Tcp(socket) => socket.local_addr()?.into(),
-            Listening::Unix(socket, _) => (&socket.local_addr()?).into(),
+            ListeningSocket::Tcp(socket) => socket.local_addr()?.into(),
+            ListeningSocket::Unix(socket, _) => (&socket.local_addr()?).into(),
         })
     }
 }
 
-impl<T: AsFd, U: AsFd> Listening<T, U> {
-    /// See [`Listener::quiesce`](crate::traits::Listener::quiesce).
-    pub(super) fn quiesce(&mut self, holders: Holders, local: &Address) -> Guarantee {
-        let guarantee = match holders {
-            Holders::Alone | Holders::Others => Guarantee::Sweep,
-            Holders::Successor => Guarantee::Handoff,
+impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
+    /// See [`Listener::stop_accepting`](crate::rt::Listener::stop_accepting).
+    pub(in crate::runtimes) fn stop_accepting(
+        &mut self,
+        sharing: SocketSharing,
+        local: &Address,
+    ) -> CloseGuarantee {
+        let guarantee = match sharing {
+            SocketSharing::Exclusive | SocketSharing::Shared => CloseGuarantee::Swept,
+            SocketSharing::HandedOver => CloseGuarantee::HandedOver,
         };
         match self {
-            Listening::Tcp(socket) if holders == Holders::Alone => drop_new_handshakes(socket),
-            Listening::Tcp(_) => guarantee,
-            Listening::Unix(_, path) => {
-                match (holders, local) {
+            ListeningSocket::Tcp(socket) if sharing == SocketSharing::Exclusive => {
+                drop_new_handshakes(socket)
+            }
+            ListeningSocket::Tcp(_) => guarantee,
+            ListeningSocket::Unix(_, path) => {
+                match (sharing, local) {
                     // An heir, once alone, is the owner.
-                    (Holders::Alone, Address::Unix(Some(local))) if path.is_none() => {
-                        *path = OwnPath::new(local).ok();
+                    (SocketSharing::Exclusive, Address::Unix(Some(local)))
+                        if path.is_none() =>
+                    {
+                        *path = UnlinkOnDrop::new(local).ok();
                     }
-                    (Holders::Alone, _) => {}
-                    _ => path.iter_mut().for_each(OwnPath::leave),
+                    (SocketSharing::Exclusive, _) => {}
+                    _ => path.iter_mut().for_each(UnlinkOnDrop::leave),
                 }
                 path.iter_mut().for_each(remove);
                 guarantee
@@ -96,33 +110,33 @@ impl<T: AsFd, U: AsFd> Listening<T, U> {
         }
     }
 
-    /// See [`Listener::handshakes`](crate::traits::Listener::handshakes).
+    /// See [`Listener::handshakes`](crate::rt::Listener::handshakes).
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn handshakes(&self, local: &Address) -> Option<usize> {
+    pub(in crate::runtimes) fn handshakes(&self, local: &Address) -> Option<usize> {
         match local {
-            Address::Inet(local) => super::diag::handshakes(*local),
+            Address::Tcp(local) => crate::runtimes::sock_diag::handshakes(*local),
             Address::Unix(_) => None,
         }
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(super) fn handshakes(&self, _: &Address) -> Option<usize> {
+    pub(in crate::runtimes) fn handshakes(&self, _: &Address) -> Option<usize> {
         None
     }
 
-    /// See [`Listener::share`](crate::traits::Listener::share).
-    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+    /// See [`Listener::share`](crate::rt::Listener::share).
+    pub(in crate::runtimes) fn share(&self) -> io::Result<OwnedFd> {
         match self {
-            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
-            Listening::Unix(socket, _) => socket.as_fd().try_clone_to_owned(),
+            ListeningSocket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            ListeningSocket::Unix(socket, _) => socket.as_fd().try_clone_to_owned(),
         }
     }
 
-    /// See [`Listener::close`](crate::traits::Listener::close).
-    pub(super) fn close(self) -> io::Result<()> {
+    /// See [`Listener::close`](crate::rt::Listener::close).
+    pub(in crate::runtimes) fn close(self) -> io::Result<()> {
         match self {
-            Listening::Unix(_, Some(mut path)) => path.remove(),
-            Listening::Tcp(_) | Listening::Unix(_, None) => Ok(()),
+            ListeningSocket::Unix(_, Some(mut path)) => path.remove(),
+            ListeningSocket::Tcp(_) | ListeningSocket::Unix(_, None) => Ok(()),
         }
     }
 }
@@ -131,7 +145,7 @@ impl<T: AsFd, U: AsFd> Listening<T, U> {
 /// without ACK. Who sent one tries again later, and meets whoever listens
 /// then. A sandbox may refuse it, and the sweep has to do.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn drop_new_handshakes(socket: &impl AsFd) -> Guarantee {
+fn drop_new_handshakes(socket: &impl AsFd) -> CloseGuarantee {
     // Classic BPF (linux/filter.h) over the TCP header, whose byte 13 has the
     // flags (RFC 9293 3.1).
     const LOAD_BYTE: u16 = 0x30;
@@ -148,22 +162,22 @@ fn drop_new_handshakes(socket: &impl AsFd) -> Guarantee {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ];
     match SockRef::from(socket).attach_filter(&filter) {
-        Ok(()) => Guarantee::SynFilter,
+        Ok(()) => CloseGuarantee::SynFiltered,
         Err(error) => {
             log::debug!("no filter on the listening socket: {error}");
-            Guarantee::Sweep
+            CloseGuarantee::Swept
         }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn drop_new_handshakes(_: &impl AsFd) -> Guarantee {
-    Guarantee::Sweep
+fn drop_new_handshakes(_: &impl AsFd) -> CloseGuarantee {
+    CloseGuarantee::Swept
 }
 
 /// Removes the path before the sweep: nobody can connect any more, and who
 /// had connected waits in the queue.
-fn remove(path: &mut OwnPath) {
+fn remove(path: &mut UnlinkOnDrop) {
     if let Err(error) = path.remove() {
         log::warn!("removing {}: {error}", path.path.display());
     }
@@ -173,15 +187,15 @@ fn remove(path: &mut OwnPath) {
 /// closes or is dropped, but only while it is still the one that we made: a
 /// successor may have put its own there (F10).
 #[derive(Debug)]
-pub(super) struct OwnPath {
+pub(in crate::runtimes) struct UnlinkOnDrop {
     path: PathBuf,
     inode: (u64, u64),
     removed: bool,
 }
 
-impl OwnPath {
-    fn new(path: &Path) -> io::Result<OwnPath> {
-        Ok(OwnPath {
+impl UnlinkOnDrop {
+    fn new(path: &Path) -> io::Result<UnlinkOnDrop> {
+        Ok(UnlinkOnDrop {
             path: path.to_owned(),
             inode: inode(path)?,
             removed: false,
@@ -207,7 +221,7 @@ impl OwnPath {
     }
 }
 
-impl Drop for OwnPath {
+impl Drop for UnlinkOnDrop {
     fn drop(&mut self) {
         remove(self);
     }

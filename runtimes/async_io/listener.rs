@@ -13,70 +13,72 @@ use std::time::Instant;
 
 use async_io::{Async, Timer};
 
-use super::Stream;
-use super::bind::{self, Listening};
-use super::connected::Connected;
+use super::socket::AsyncSocket;
+use super::tcp_or_unix::TcpOrUnix;
 use crate::address::Address;
-use crate::traits::{self, Guarantee, Holders};
+use crate::rt::{self, CloseGuarantee, SocketSharing};
+use crate::runtimes::listening_socket::{self, ListeningSocket};
 
 /// What a [`Listener`] accepts.
-pub type Connection = Stream<Connected<TcpStream>, Connected<UnixStream>>;
+pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>;
 
 /// A listener on TCP or on a Unix socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Listening<Async<TcpListener>, Async<UnixListener>>,
+    socket: ListeningSocket<Async<TcpListener>, Async<UnixListener>>,
     local: Address,
 }
 
 impl Listener {
-    /// See [`Runtime::bind`](traits::Runtime::bind).
-    pub(super) fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::new(bind::open(address, backlog)?)
+    /// See [`Runtime::bind`](rt::Runtime::bind).
+    pub(in crate::runtimes) fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
+        Listener::new(listening_socket::open(address, backlog)?)
     }
 
-    /// See [`Runtime::adopt`](traits::Runtime::adopt).
-    pub(super) fn adopt(socket: traits::Socket) -> io::Result<Listener> {
-        Listener::new(bind::adopt(socket)?)
+    /// See [`Runtime::adopt`](rt::Runtime::adopt).
+    pub(in crate::runtimes) fn adopt(socket: rt::Socket) -> io::Result<Listener> {
+        Listener::new(listening_socket::adopt(socket)?)
     }
 
-    fn new(socket: Listening) -> io::Result<Listener> {
+    fn new(socket: ListeningSocket) -> io::Result<Listener> {
         Ok(Listener {
-            local: socket.local()?,
+            local: socket.local_addr()?,
             socket: match socket {
-                Listening::Tcp(socket) => Listening::Tcp(Async::new(socket)?),
-                Listening::Unix(socket, path) => Listening::Unix(Async::new(socket)?, path),
+                ListeningSocket::Tcp(socket) => ListeningSocket::Tcp(Async::new(socket)?),
+                ListeningSocket::Unix(socket, path) => {
+                    ListeningSocket::Unix(Async::new(socket)?, path)
+                }
             },
         })
     }
 }
 
-impl traits::Listener for Listener {
+impl rt::Listener for Listener {
     type Connection = Connection;
 
-    fn local(&self) -> &Address {
+    fn local_addr(&self) -> &Address {
         &self.local
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         loop {
             let accepted = match &self.socket {
-                Listening::Tcp(socket) => accept_tcp(socket),
-                Listening::Unix(socket, _) => accept_unix(socket),
+                ListeningSocket::Tcp(socket) => accept_tcp(socket),
+                ListeningSocket::Unix(socket, _) => accept_unix(socket),
             };
             match accepted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 accepted => return Poll::Ready(accepted),
             }
             ready!(match &self.socket {
-                Listening::Tcp(socket) => socket.poll_readable(cx),
-                Listening::Unix(socket, _) => socket.poll_readable(cx),
+                ListeningSocket::Tcp(socket) => socket.poll_readable(cx),
+                ListeningSocket::Unix(socket, _) => socket.poll_readable(cx),
             })?;
         }
     }
 
-    fn quiesce(&mut self, holders: Holders) -> Guarantee {
-        self.socket.quiesce(holders, &self.local)
+    fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee {
+        self.socket.stop_accepting(sharing, &self.local)
     }
 
     fn handshakes(&self) -> Option<usize> {
@@ -94,20 +96,20 @@ impl traits::Listener for Listener {
 
 fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
-    Ok((Stream::Tcp(Connected::new(stream)?), peer.into()))
+    Ok((TcpOrUnix::Tcp(AsyncSocket::new(stream)?), peer.into()))
 }
 
 fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
-    Ok((Stream::Unix(Connected::new(stream)?), (&peer).into()))
+    Ok((TcpOrUnix::Unix(AsyncSocket::new(stream)?), (&peer).into()))
 }
 
-/// Completes at a time; see [`Runtime::sleep_until`](traits::Runtime::sleep_until).
+/// Completes at a time; see [`Runtime::sleep_until`](rt::Runtime::sleep_until).
 #[derive(Debug)]
 pub struct Sleep(Timer);
 
 impl Sleep {
-    pub(super) fn until(at: Instant) -> Sleep {
+    pub(in crate::runtimes) fn until(at: Instant) -> Sleep {
         Sleep(Timer::at(at))
     }
 }

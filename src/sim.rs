@@ -7,8 +7,8 @@
 //! fails once fails again, on any machine.
 //!
 //! ```
-//! use futures::io::AsyncWriteExt;
-//! use lameduck::runtimes::sim;
+//! use futures_io::AsyncWriteExt;
+//! use lameduck::sim;
 //!
 //! // A service that answers each byte with the same byte.
 //! sim::check(|sim| {
@@ -20,8 +20,8 @@
 //!         Ok(())
 //!     });
 //!     sim.client(async |client| {
-//!         client.ask(b"ping", b"ping").await?;
-//!         client.ask(b"pong", b"pong").await
+//!         client.exchange(b"ping", b"ping").await?;
+//!         client.exchange(b"pong", b"pong").await
 //!     });
 //! });
 //! ```
@@ -38,15 +38,14 @@
 //! segment takes up to [the latency](Sim::latency), and a
 //! [rule](Sim::rule) can delay it or stall its connection.
 
-mod adapter;
 mod check;
 mod choices;
 mod client;
-mod pipe;
+pub(crate) mod pipe;
 mod rule;
-mod trace;
+pub(crate) mod trace;
 pub mod verify;
-mod world;
+pub(crate) mod world;
 
 use std::fmt;
 use std::future::Future;
@@ -56,21 +55,21 @@ use std::pin::Pin;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-pub use self::adapter::{Connection, Listener, Signals, Simulated, Sleep};
 pub use self::check::{Check, check};
 use self::choices::Choices;
 pub use self::client::Client;
-pub use self::rule::{Act, Event};
+pub use self::rule::{Event, Verdict};
 use self::trace::Entry;
 use self::verify::{ClientHistory, History};
 use self::world::World;
-use crate::cause::Signal;
-use crate::connection::Session;
 use crate::gate::Shutdown;
 use crate::report::Report;
+use crate::rt::CloseGuarantee;
+pub use crate::runtimes::sim::{Connection, Listener, Signals, SimRuntime, Sleep};
 use crate::server::{Builder, Server};
+use crate::session::Session;
+use crate::signal::Signal;
 use crate::sync::plain::{Arc, Mutex, lock};
-use crate::traits::Guarantee;
 
 /// Where a simulated server listens, unless told otherwise.
 const ADDRESS: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
@@ -79,7 +78,7 @@ const ADDRESS: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
 ///
 /// ```
 /// use lameduck::Signal;
-/// use lameduck::runtimes::sim::{Sim, verify};
+/// use lameduck::sim::{Sim, verify};
 ///
 /// let mut sim = Sim::new(1);
 /// sim.serve(|session| async move { drop(session); Ok(()) });
@@ -88,7 +87,7 @@ const ADDRESS: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
 /// sim.signal(Signal::Terminate);
 /// let report = sim.run(10_000).expect("it ends");
 /// assert_eq!(report.accepted, 1);
-/// verify::everything(&sim.history(), &report).unwrap();
+/// verify::all(&sim.history(), &report).unwrap();
 /// ```
 pub struct Sim {
     world: Arc<Mutex<World>>,
@@ -140,8 +139,8 @@ impl Sim {
     /// what comes after the last is as simple as can be. For fuzzers.
     ///
     /// ```
-    /// let mut sim = lameduck::runtimes::sim::Sim::with_choices([3, 1, 4]);
-    /// assert_eq!(sim.below(10), 3);
+    /// let mut sim = lameduck::sim::Sim::with_choices([3, 1, 4]);
+    /// assert_eq!(sim.choose(10), 3);
     /// ```
     pub fn with_choices(choices: impl IntoIterator<Item = u32>) -> Sim {
         Sim::with(Choices::given(choices.into_iter().collect()))
@@ -167,7 +166,7 @@ impl Sim {
     }
 
     /// The size of every buffer, in bytes. Default: 64 KiB.
-    pub fn buffers(&mut self, capacity: usize) {
+    pub fn socket_buffer(&mut self, capacity: usize) {
         lock(&self.world).settings.capacity = capacity.max(1);
     }
 
@@ -176,12 +175,12 @@ impl Sim {
     ///
     /// It is never nothing: a task that wakes itself for ever moves the clock
     /// on, and so the deadlines of others.
-    pub fn turn(&mut self, cost: Duration) {
-        lock(&self.world).settings.turn = cost.max(Duration::from_nanos(1));
+    pub fn poll_cost(&mut self, cost: Duration) {
+        lock(&self.world).settings.poll_cost = cost.max(Duration::from_nanos(1));
     }
 
     /// What listeners can do when they quiesce. Default: `Sweep`.
-    pub fn guarantee(&mut self, guarantee: Guarantee) {
+    pub fn guarantee(&mut self, guarantee: CloseGuarantee) {
         lock(&self.world).settings.guarantee = guarantee;
     }
 
@@ -192,39 +191,39 @@ impl Sim {
     }
 
     /// Adds a rule. Rules are asked in order, and the first that does not
-    /// [pass](Act::Pass) decides; `below` gives it numbers by chance.
+    /// [pass](Verdict::Pass) decides; `below` gives it numbers by chance.
     ///
     /// ```
-    /// use lameduck::runtimes::sim::{Act, Event, Sim};
+    /// use lameduck::sim::{Verdict, Event, Sim};
     ///
     /// let mut sim = Sim::new(1);
     /// // One accept in ten fails with EMFILE.
-    /// sim.rule(|event, below| match event {
-    ///     Event::Accept if below(10) == 9 => Act::Fail(24),
-    ///     _ => Act::Pass,
+    /// sim.rule(|event, choose| match event {
+    ///     Event::Accept if choose(10) == 9 => Verdict::Fail(24),
+    ///     _ => Verdict::Pass,
     /// });
     /// ```
     pub fn rule<R>(&mut self, rule: R)
     where
-        R: FnMut(&Event, &mut dyn FnMut(u32) -> u32) -> Act + Send + 'static,
+        R: FnMut(&Event, &mut dyn FnMut(u32) -> u32) -> Verdict + Send + 'static,
     {
         lock(&self.world).rules.push(Box::new(rule));
     }
 
     /// A number below `bound`, by chance; 0 when `bound` is.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        lock(&self.world).choices.below(bound)
+    pub fn choose(&mut self, bound: u32) -> u32 {
+        lock(&self.world).choices.choose(bound)
     }
 
     /// The runtime, for a builder of one's own.
-    pub fn runtime(&self) -> Simulated {
-        Simulated {
+    pub fn runtime(&self) -> SimRuntime {
+        SimRuntime {
             world: self.world.clone(),
         }
     }
 
     /// A server's builder, which has an address already.
-    pub fn builder(&self) -> Builder<Simulated> {
+    pub fn builder(&self) -> Builder<SimRuntime> {
         Server::builder(self.runtime()).listen(SocketAddr::from(ADDRESS))
     }
 
@@ -244,7 +243,7 @@ impl Sim {
     ///
     /// # Panics
     /// When the server cannot be bound.
-    pub fn serve_with<H, F>(&mut self, builder: Builder<Simulated>, handler: H)
+    pub fn serve_with<H, F>(&mut self, builder: Builder<SimRuntime>, handler: H)
     where
         H: Fn(Session<Connection>) -> F + Send + Sync + 'static,
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -343,11 +342,11 @@ impl Sim {
     }
 
     /// Cuts the living off, as a program does that is in a hurry.
-    pub fn escalate(&mut self, cause: &'static str) {
+    pub fn abort(&mut self, cause: &'static str) {
         self.stop_is_asked = true;
         lock(&self.world).note_stop();
         if let Some(shutdown) = &self.shutdown {
-            shutdown.escalate(cause);
+            shutdown.abort(cause);
         }
     }
 
@@ -370,7 +369,7 @@ impl Sim {
         let can_run = ready.woken.len() as u32;
         let is_due = due.is_some_and(|at| at <= world.now);
         // Whoever can run, and what is due by now, come in any order.
-        let chosen = world.choices.below(can_run + u32::from(is_due));
+        let chosen = world.choices.choose(can_run + u32::from(is_due));
         if chosen < can_run {
             let task = ready.woken.remove(chosen as usize);
             drop((ready, world));
@@ -390,21 +389,21 @@ impl Sim {
     /// The turn of a task that was woken, unless a rule has something else.
     fn take_turn(&mut self, task: usize) {
         let mut world = lock(&self.world);
-        let act = world.ask(Event::Wake);
-        if let Act::Delay(by) = act {
+        let verdict = world.ask_rules(Event::Wake);
+        if let Verdict::Delay(by) = verdict {
             world.wake_later(task, by);
             return;
         }
         drop(world);
         self.poll(task);
-        if act == Act::Twice {
+        if verdict == Verdict::Twice {
             self.poll(task);
         }
     }
 
     fn spend_a_turn(&mut self) {
         let mut world = lock(&self.world);
-        let cost = world.settings.turn;
+        let cost = world.settings.poll_cost;
         world.now += cost;
     }
 

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::rule::{Act, Event};
-use crate::cause::Signal;
+use super::rule::{Event, Verdict};
+use crate::signal::Signal;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Who connected.
     Client,
     /// Who accepted.
@@ -16,7 +16,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    pub(super) fn other(self) -> Side {
+    pub(crate) fn other(self) -> Side {
         match self {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
@@ -34,9 +34,9 @@ impl fmt::Display for Side {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Connects(usize),
-    Refused(usize),
+    GuardError(usize),
     Established(usize),
     Queued(usize),
     Accepted(usize),
@@ -52,7 +52,7 @@ pub(super) enum Entry {
     Quiesces(usize),
     StopsListening(usize),
     Signal(Signal),
-    Fault(Event, Act),
+    Fault(Event, Verdict),
     Reports,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Entry::Connects(id) => write!(f, "#{id}: the client connects"),
-            Entry::Refused(id) => write!(f, "#{id}: refused"),
+            Entry::GuardError(id) => write!(f, "#{id}: refused"),
             Entry::Established(id) => write!(f, "#{id}: established for the client"),
             Entry::Queued(id) => write!(f, "#{id}: in the accept queue"),
             Entry::Accepted(id) => write!(f, "#{id}: accepted"),
@@ -76,7 +76,7 @@ impl fmt::Display for Entry {
             Entry::Quiesces(id) => write!(f, "listener {id}: quiesces"),
             Entry::StopsListening(id) => write!(f, "listener {id}: closes"),
             Entry::Signal(signal) => write!(f, "{signal}"),
-            Entry::Fault(event, act) => write!(f, "fault: {event:?}: {act:?}"),
+            Entry::Fault(event, verdict) => write!(f, "fault: {event:?}: {verdict:?}"),
             Entry::Reports => f.write_str("the server has ended"),
         }
     }
@@ -84,7 +84,7 @@ impl fmt::Display for Entry {
 
 /// The last so many lines.
 #[derive(Debug, Default)]
-pub(super) struct Trace {
+pub(crate) struct Trace {
     entries: Vec<(Duration, Entry)>,
     left_out: usize,
 }
@@ -93,7 +93,7 @@ pub(super) struct Trace {
 const MOST: usize = 2000;
 
 impl Trace {
-    pub(super) fn push(&mut self, now: Duration, entry: Entry) {
+    pub(crate) fn push(&mut self, now: Duration, entry: Entry) {
         match self.entries.len() < MOST {
             true => self.entries.push((now, entry)),
             false => self.left_out += 1,

@@ -7,31 +7,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures_io::{AsyncRead, AsyncWrite};
 
-use super::pipe::Found;
-use super::trace::Side;
-use super::world::World;
 use crate::address::Address;
-use crate::cause::Signal;
+use crate::rt::{self, CloseGuarantee, SocketSharing};
+use crate::signal::Signal;
+use crate::sim::pipe::Found;
+use crate::sim::trace::Side;
+use crate::sim::world::World;
 use crate::sync::plain::{Arc, Mutex, lock};
-use crate::traits::{self, Guarantee, Holders};
 
-pub(super) type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<World>>;
 
-/// The runtime of a [`Sim`](super::Sim), for a server's builder.
+/// The runtime of a [`Sim`](crate::sim::Sim), for a server's builder.
 #[derive(Clone)]
-pub struct Simulated {
-    pub(super) world: Shared,
+pub struct SimRuntime {
+    pub(crate) world: Shared,
 }
 
-impl fmt::Debug for Simulated {
+impl fmt::Debug for SimRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Simulated").finish_non_exhaustive()
+        f.debug_struct("SimRuntime").finish_non_exhaustive()
     }
 }
 
-impl traits::Runtime for Simulated {
+impl rt::Runtime for SimRuntime {
     type Listener = Listener;
     type Signals = Signals;
     type Sleep = Sleep;
@@ -51,7 +51,7 @@ impl traits::Runtime for Simulated {
     }
 
     fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        let Address::Inet(address) = address else {
+        let Address::Tcp(address) = address else {
             let error = "a simulation has no Unix sockets";
             return Err(io::Error::new(io::ErrorKind::Unsupported, error));
         };
@@ -91,7 +91,7 @@ impl fmt::Debug for Sleep {
 }
 
 impl Sleep {
-    pub(super) fn at(world: Shared, at: Duration) -> Sleep {
+    pub(crate) fn at(world: Shared, at: Duration) -> Sleep {
         Sleep {
             world,
             at,
@@ -125,7 +125,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Simulated signals.
+/// SimRuntime signals.
 pub struct Signals {
     world: Shared,
     id: usize,
@@ -137,7 +137,7 @@ impl fmt::Debug for Signals {
     }
 }
 
-impl traits::SignalSource for Signals {
+impl rt::SignalSource for Signals {
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
         match lock(&self.world).poll_signal(self.id, cx.waker()) {
             Some(signal) => Poll::Ready(Some(signal)),
@@ -161,10 +161,10 @@ impl fmt::Debug for Listener {
     }
 }
 
-impl traits::Listener for Listener {
+impl rt::Listener for Listener {
     type Connection = Connection;
 
-    fn local(&self) -> &Address {
+    fn local_addr(&self) -> &Address {
         &self.local
     }
 
@@ -184,8 +184,8 @@ impl traits::Listener for Listener {
         Poll::Ready(accepted)
     }
 
-    fn quiesce(&mut self, _: Holders) -> Guarantee {
-        lock(&self.world).quiesce(self.id)
+    fn stop_accepting(&mut self, _: SocketSharing) -> CloseGuarantee {
+        lock(&self.world).stop_accepting(self.id)
     }
 
     fn handshakes(&self) -> Option<usize> {
@@ -207,9 +207,9 @@ impl Drop for Listener {
 
 /// One end of a simulated connection; the server has one, and each client.
 pub struct Connection {
-    pub(super) world: Shared,
-    pub(super) id: usize,
-    pub(super) side: Side,
+    pub(crate) world: Shared,
+    pub(crate) id: usize,
+    pub(crate) side: Side,
 }
 
 impl fmt::Debug for Connection {
@@ -230,7 +230,7 @@ impl AsyncRead for Connection {
         let pipe = world.conns[self.id].pipe(self.side.other());
         match pipe.read(buffer) {
             Found::Bytes(n) => {
-                world.tell(super::trace::Entry::Reads(self.id, self.side, n));
+                world.tell(crate::sim::trace::Entry::Reads(self.id, self.side, n));
                 Poll::Ready(Ok(n))
             }
             Found::End => Poll::Ready(Ok(0)),
@@ -275,11 +275,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        traits::Connection::poll_half_close(&mut *self, cx)
+        rt::Connection::poll_half_close(&mut *self, cx)
     }
 }
 
-impl traits::Connection for Connection {
+impl rt::Connection for Connection {
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut world = lock(&self.world);
         if world.conns[self.id].pipe(self.side.other()).is_reset {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::io::AsyncWriteExt;
 use lameduck::machine::Outcome;
-use lameduck::traits::ConnectionOf;
+use lameduck::rt::ConnectionOf;
 use lameduck::{Address, Builder, Connection, Report, Runtime, Server, Session, Shutdown};
 
 /// Longer than anything here takes; what is over it hangs.
@@ -40,14 +40,14 @@ pub(crate) async fn echo(mut session: Session<impl Connection>) -> io::Result<()
 /// The address of a listener on TCP.
 pub(crate) fn tcp(address: &Address) -> SocketAddr {
     match address {
-        Address::Inet(address) => *address,
+        Address::Tcp(address) => *address,
         other => panic!("{other} is not TCP"),
     }
 }
 
 /// Where a server that is not started yet listens first.
 pub(crate) fn first_address<R: Runtime>(server: &Server<R>) -> SocketAddr {
-    tcp(server.local_addresses().next().expect("a listener"))
+    tcp(server.local_addrs().next().expect("a listener"))
 }
 
 /// Serves in the background.
@@ -57,7 +57,7 @@ where
     H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let addresses = server.local_addresses().cloned().collect();
+    let addresses = server.local_addrs().cloned().collect();
     let shutdown = server.shutdown();
     let (report, ended) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -90,7 +90,7 @@ impl Running {
     pub(crate) fn report(self) -> Report {
         let report = self.ended.recv_timeout(LONG).expect("the stop hangs");
         self.thread.join().expect("the server panicked");
-        assert!(report.adds_up(), "S4: {report}");
+        assert!(report.is_consistent(), "S4: {report}");
         let clean = report.outcome == Outcome::Clean;
         let cut_off = report.aborted.len() + report.abandoned.len() + report.errors.len();
         assert!(!clean || cut_off == 0, "S5: {report}");

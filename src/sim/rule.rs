@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cause::Signal;
+use crate::signal::Signal;
 
 /// Something that is about to happen, and that a rule may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Event {
 /// What a rule makes of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Act {
+pub enum Verdict {
     /// Nothing: the next rule is asked.
     Pass,
     /// It happens later: a slow network, a late tick, a busy machine.
@@ -40,4 +40,4 @@ pub enum Act {
     Fail(i32),
 }
 
-pub(super) type Rule = Box<dyn FnMut(&Event, &mut dyn FnMut(u32) -> u32) -> Act + Send>;
+pub(crate) type Rule = Box<dyn FnMut(&Event, &mut dyn FnMut(u32) -> u32) -> Verdict + Send>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Sim;
 use super::verify;
-use crate::cause::Signal;
+use crate::signal::Signal;
 
 /// Stops, unless `LAMEDUCK_CASES` says otherwise.
 const CASES: u64 = 1000;
@@ -19,11 +19,11 @@ const MAX_STEPS: usize = 1_000_000;
 /// How [`check`] goes about it, to be changed.
 ///
 /// ```
-/// use lameduck::runtimes::sim::Check;
+/// use lameduck::sim::Check;
 ///
 /// Check::new().cases(50).run(|sim| {
 ///     sim.serve(|mut session| async move {
-///         futures::io::AsyncWriteExt::write_all(&mut session, b"hello").await
+///         futures_io::AsyncWriteExt::write_all(&mut session, b"hello").await
 ///     });
 ///     sim.client(async |client| client.request(b"", b"hello").await);
 /// });
@@ -110,8 +110,8 @@ struct Failure {
 fn attempt(mut sim: Sim, scenario: &impl Fn(&mut Sim)) -> Result<(), Failure> {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         // A machine that is busy, or not.
-        let micros = [1, 1, 10, 100][sim.below(4) as usize];
-        sim.turn(Duration::from_micros(micros));
+        let micros = [1, 1, 10, 100][sim.choose(4) as usize];
+        sim.poll_cost(Duration::from_micros(micros));
         scenario(&mut sim);
         finish(&mut sim)
     }));
@@ -136,8 +136,8 @@ fn finish(sim: &mut Sim) -> Result<(), String> {
     let one_signal = !sim.stop_is_asked;
     if one_signal {
         // As often in the first steps as in the last: its scale is chosen first.
-        let scale = sim.below(11);
-        for _ in 0..sim.below(1 << scale) {
+        let scale = sim.choose(11);
+        for _ in 0..sim.choose(1 << scale) {
             if !sim.step() {
                 break;
             }
@@ -155,7 +155,7 @@ fn finish(sim: &mut Sim) -> Result<(), String> {
             true => verify::every_queue_is_swept(&history, &report),
             false => Ok(()),
         })
-        .and_then(|()| verify::everything(&history, &report))
+        .and_then(|()| verify::all(&history, &report))
         .map_err(|violation| violation.to_string())
 }
 

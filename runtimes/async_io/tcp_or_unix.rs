@@ -5,26 +5,26 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 
-use super::connected::Connected;
-use crate::traits::Connection;
+use super::socket::AsyncSocket;
+use crate::rt::Connection;
 
 /// A connection over TCP or over a Unix socket.
 ///
 /// ```
-/// use futures::io::{AsyncReadExt, Cursor};
-/// use lameduck::runtimes::Stream;
+/// use futures_io::{AsyncReadExt, Cursor};
+/// use lameduck::runtimes::TcpOrUnix;
 ///
 /// # futures::executor::block_on(async {
-/// let mut stream: Stream<_, Cursor<Vec<u8>>> = Stream::Tcp(Cursor::new(b"hello"));
+/// let mut stream: TcpOrUnix<_, Cursor<Vec<u8>>> = TcpOrUnix::Tcp(Cursor::new(b"hello"));
 /// let mut text = String::new();
 /// stream.read_to_string(&mut text).await?;
 /// assert_eq!(text, "hello");
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 #[derive(Debug)]
-pub enum Stream<T, U> {
+pub enum TcpOrUnix<T, U> {
     /// Over TCP.
     Tcp(T),
     /// Over a Unix socket.
@@ -35,13 +35,13 @@ pub enum Stream<T, U> {
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
+            TcpOrUnix::Tcp($stream) => $call,
+            TcpOrUnix::Unix($stream) => $call,
         }
     };
 }
 
-impl<T, U> AsyncRead for Stream<T, U>
+impl<T, U> AsyncRead for TcpOrUnix<T, U>
 where
     T: AsyncRead + Unpin,
     U: AsyncRead + Unpin,
@@ -63,7 +63,7 @@ where
     }
 }
 
-impl<T, U> AsyncWrite for Stream<T, U>
+impl<T, U> AsyncWrite for TcpOrUnix<T, U>
 where
     T: AsyncWrite + Unpin,
     U: AsyncWrite + Unpin,
@@ -93,35 +93,35 @@ where
     }
 }
 
-impl<T: AsFd, U: AsFd> AsFd for Stream<T, U> {
+impl<T: AsFd, U: AsFd> AsFd for TcpOrUnix<T, U> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+            TcpOrUnix::Tcp(stream) => stream.as_fd(),
+            TcpOrUnix::Unix(stream) => stream.as_fd(),
         }
     }
 }
 
-impl<T, U> Connection for Stream<Connected<T>, Connected<U>>
+impl<T, U> Connection for TcpOrUnix<AsyncSocket<T>, AsyncSocket<U>>
 where
     T: AsFd + Unpin + Send + 'static,
     U: AsFd + Unpin + Send + 'static,
-    Connected<T>: AsyncRead + AsyncWrite,
-    Connected<U>: AsyncRead + AsyncWrite,
+    AsyncSocket<T>: AsyncRead + AsyncWrite,
+    AsyncSocket<U>: AsyncRead + AsyncWrite,
 {
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self {
-            Stream::Tcp(socket) => socket.half_close(),
-            Stream::Unix(socket) => socket.half_close(),
+            TcpOrUnix::Tcp(socket) => socket.half_close(),
+            TcpOrUnix::Unix(socket) => socket.half_close(),
         })
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unacknowledged(&self) -> Option<u64> {
         match self {
-            Stream::Tcp(socket) => super::diag::unacknowledged(socket),
+            TcpOrUnix::Tcp(socket) => crate::runtimes::sock_diag::unacknowledged(socket),
             // What is written is in the peer's queue at once.
-            Stream::Unix(_) => None,
+            TcpOrUnix::Unix(_) => None,
         }
     }
 }

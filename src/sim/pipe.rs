@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     /// Of the receiver's buffer, and of what the sender may have under way.
     capacity: usize,
     /// On the wire, or waiting for room.
@@ -15,28 +15,28 @@ pub(super) struct Pipe {
     waiting: usize,
     buffer: VecDeque<u8>,
     /// The sender has ended its side.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
     /// That has come to the receiver's kernel.
     end_has_come: bool,
     /// A reset has destroyed what was under way.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
     /// A rule lost a segment, so nothing comes any more.
-    pub(super) is_stalled: bool,
+    pub(crate) is_stalled: bool,
     /// The receiver has been told of a reset.
-    pub(super) is_reset: bool,
+    pub(crate) is_reset: bool,
     /// When the last segment comes: they keep their order.
-    pub(super) last_at: Duration,
-    pub(super) reader: Option<Waker>,
-    pub(super) writer: Option<Waker>,
+    pub(crate) last_at: Duration,
+    pub(crate) reader: Option<Waker>,
+    pub(crate) writer: Option<Waker>,
     /// Bytes that the sender wrote, that came into the receiver's buffer, and
     /// that were read from it.
-    pub(super) written: u64,
-    pub(super) arrived: u64,
-    pub(super) read: u64,
+    pub(crate) written: u64,
+    pub(crate) arrived: u64,
+    pub(crate) read: u64,
 }
 
 /// What a read finds.
-pub(super) enum Found {
+pub(crate) enum Found {
     Bytes(usize),
     End,
     Reset,
@@ -44,7 +44,7 @@ pub(super) enum Found {
 }
 
 impl Pipe {
-    pub(super) fn new(capacity: usize) -> Pipe {
+    pub(crate) fn new(capacity: usize) -> Pipe {
         Pipe {
             capacity,
             under_way: VecDeque::new(),
@@ -65,7 +65,7 @@ impl Pipe {
     }
 
     /// Takes what there is room for.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.capacity.saturating_sub(self.under_way.len());
         let n = bytes.len().min(room);
         self.under_way.extend(&bytes[..n]);
@@ -74,7 +74,7 @@ impl Pipe {
     }
 
     /// `n` bytes come to the receiver; gives how many found room.
-    pub(super) fn arrive(&mut self, n: usize) -> usize {
+    pub(crate) fn arrive(&mut self, n: usize) -> usize {
         if self.is_cut {
             return 0;
         }
@@ -97,12 +97,12 @@ impl Pipe {
         n
     }
 
-    pub(super) fn end_arrives(&mut self) {
+    pub(crate) fn end_arrives(&mut self) {
         self.end_has_come = true;
         wake(&mut self.reader);
     }
 
-    pub(super) fn read(&mut self, into: &mut [u8]) -> Found {
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> Found {
         if !self.buffer.is_empty() {
             let n = into.len().min(self.buffer.len());
             for (to, byte) in into.iter_mut().zip(self.buffer.drain(..n)) {
@@ -122,23 +122,23 @@ impl Pipe {
     }
 
     /// The end has come, and nothing waits before it.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.end_has_come && self.waiting == 0
     }
 
-    pub(super) fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&self) -> bool {
         !self.buffer.is_empty() || self.waiting > 0
     }
 
     /// What the receiver's kernel has not taken; the end counts as one. After a
     /// reset there is nothing left that it could take.
-    pub(super) fn unacknowledged(&self) -> u64 {
+    pub(crate) fn unacknowledged(&self) -> u64 {
         let end = self.ended && !self.end_has_come && !self.is_cut;
         self.under_way.len() as u64 + u64::from(end)
     }
 
     /// Destroys what is under way.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.is_cut = true;
         self.under_way.clear();
         self.waiting = 0;
@@ -146,14 +146,14 @@ impl Pipe {
     }
 
     /// The receiver learns of a reset.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.is_reset = true;
         wake(&mut self.reader);
         wake(&mut self.writer);
     }
 }
 
-pub(super) fn wake(waker: &mut Option<Waker>) {
+pub(crate) fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }

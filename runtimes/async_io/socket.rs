@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
-use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 use socket2::SockRef;
 
 /// A socket of the standard library under async-io.
@@ -18,7 +18,7 @@ use socket2::SockRef;
 /// the reactor and the executor would hand on one after the other, while others
 /// still wait for their end.
 #[derive(Debug)]
-pub struct Connected<T> {
+pub struct AsyncSocket<T> {
     /// `None` once the system has refused a change, and so closed it.
     state: Option<State<T>>,
 }
@@ -29,10 +29,10 @@ enum State<T> {
     Unwatched(T),
 }
 
-impl<T: AsFd> Connected<T> {
-    pub(super) fn new(socket: T) -> io::Result<Connected<T>> {
+impl<T: AsFd> AsyncSocket<T> {
+    pub(in crate::runtimes) fn new(socket: T) -> io::Result<AsyncSocket<T>> {
         let state = State::Watched(Async::new(socket)?);
-        Ok(Connected { state: Some(state) })
+        Ok(AsyncSocket { state: Some(state) })
     }
 
     /// The socket itself, for its options.
@@ -67,7 +67,7 @@ impl<T: AsFd> Connected<T> {
     }
 
     /// Ends our side: the peer reads what was written, then the end.
-    pub(super) fn half_close(&mut self) -> io::Result<()> {
+    pub(in crate::runtimes) fn half_close(&mut self) -> io::Result<()> {
         self.state = match self.state.take() {
             Some(State::Watched(watched)) => Some(State::Unwatched(watched.into_inner()?)),
             state => state,
@@ -96,13 +96,13 @@ impl<T: AsFd> Connected<T> {
     }
 }
 
-impl<T: AsFd> AsFd for Connected<T> {
+impl<T: AsFd> AsFd for AsyncSocket<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.get_ref().as_fd()
     }
 }
 
-impl<T> AsyncRead for Connected<T>
+impl<T> AsyncRead for AsyncSocket<T>
 where
     T: AsFd + Unpin,
     for<'a> &'a T: Read,
@@ -124,7 +124,7 @@ where
     }
 }
 
-impl<T> AsyncWrite for Connected<T>
+impl<T> AsyncWrite for AsyncSocket<T>
 where
     T: AsFd + Write + Unpin,
     Async<T>: AsyncWrite,

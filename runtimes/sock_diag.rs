@@ -45,7 +45,7 @@ static ASKED: AtomicU8 = AtomicU8::new(0);
 
 /// Bytes of a TCP connection that its peer has not acknowledged, a FIN counting
 /// as one. `None`: the system does not say, or does not know the connection.
-pub(super) fn unacknowledged(connection: &impl AsFd) -> Option<u64> {
+pub(in crate::runtimes) fn unacknowledged(connection: &impl AsFd) -> Option<u64> {
     // Relaxed, here and below: it guards nothing, and may miscount.
     let asked = ASKED.load(Ordering::Relaxed);
     if (ATTEMPTS..ANSWERS).contains(&asked) {
@@ -84,7 +84,7 @@ fn ask(local: SocketAddr, peer: SocketAddr) -> Result<Option<u64>, Errno> {
 /// How many handshakes with a listener are under way: a SYN was answered, and
 /// the answer's acknowledgement is awaited. Who has not sent it when the answer
 /// is sent again, after a second, is taken for gone. `None`: not known.
-pub(super) fn handshakes(local: SocketAddr) -> Option<usize> {
+pub(in crate::runtimes) fn handshakes(local: SocketAddr) -> Option<usize> {
     let anyone = SocketAddr::new(local.ip(), 0);
     let netlink = open().ok()?;
     let request = request(NLM_F_REQUEST | NLM_F_DUMP, SYN_RECEIVED, local, anyone);

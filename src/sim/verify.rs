@@ -7,9 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::machine::Outcome;
+use crate::report::Outcome;
 use crate::report::Report;
-use crate::traits::Guarantee;
+use crate::rt::CloseGuarantee;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,19 +103,19 @@ pub fn every_queue_is_swept(_: &History, report: &Report) -> Result<(), Violatio
     match report
         .listeners
         .iter()
-        .find(|l| l.guarantee == Guarantee::None)
+        .find(|l| l.guarantee == CloseGuarantee::Unswept)
     {
-        Some(listener) => violation("S8", format!("{} was not swept", listener.local)),
+        Some(listener) => violation("S8", format!("{} was not swept", listener.local_addr)),
         None => Ok(()),
     }
 }
 
 /// Nobody is turned away who was already in (F1), unless the stop was escalated
-/// so early that the report says [`None`](Guarantee::None) of a listener.
+/// so early that the report says [`None`](CloseGuarantee::Unswept) of a listener.
 ///
 /// # Errors
 /// Who was in the accept queue at the stop and was never accepted.
-pub fn nobody_is_turned_away(history: &History, report: &Report) -> Result<(), Violation> {
+pub fn accept_queue_served(history: &History, report: &Report) -> Result<(), Violation> {
     if every_queue_is_swept(history, report).is_err() {
         return Ok(());
     }
@@ -164,12 +164,13 @@ pub fn nothing_is_garbled(history: &History, _: &Report) -> Result<(), Violation
 /// An orderly close is no reset (F16).
 ///
 /// Who connects while the listener closes may be reset, unless the report
-/// says [`SynFilter`](Guarantee::SynFilter) (F2).
+/// says [`SynFilter`](CloseGuarantee::SynFiltered) (F2).
 ///
 /// # Errors
 /// Who saw a reset.
 pub fn nobody_is_reset(history: &History, report: &Report) -> Result<(), Violation> {
-    let is_filtered = |l: &crate::report::ListenerReport| l.guarantee == Guarantee::SynFilter;
+    let is_filtered =
+        |l: &crate::report::ListenerReport| l.guarantee == CloseGuarantee::SynFiltered;
     let filtered = report.listeners.iter().all(is_filtered);
     for client in history.served(report) {
         let sure = client.accepted.is_some() || filtered && client.established.is_some();
@@ -199,7 +200,7 @@ pub fn everybody_sees_an_end(history: &History, report: &Report) -> Result<(), V
 /// # Errors
 /// What does not add up.
 pub fn the_report_adds_up(history: &History, report: &Report) -> Result<(), Violation> {
-    if !report.adds_up() {
+    if !report.is_consistent() {
         return violation("S4", format!("it does not add up: {report}"));
     }
     let accepted = history
@@ -216,7 +217,7 @@ pub fn the_report_adds_up(history: &History, report: &Report) -> Result<(), Viol
     }
     let is_clean = report.aborted.is_empty()
         && report.abandoned.is_empty()
-        && report.other_guards == 0
+        && report.untracked_guards == 0
         && report.errors.is_empty();
     if report.outcome == Outcome::Clean && !is_clean {
         return violation("S5", format!("it is not clean: {report}"));
@@ -249,9 +250,9 @@ pub fn it_ends_in_time(history: &History, budget: Duration) -> Result<(), Violat
 ///
 /// # Errors
 /// The first violation.
-pub fn everything(history: &History, report: &Report) -> Result<(), Violation> {
+pub fn all(history: &History, report: &Report) -> Result<(), Violation> {
     the_report_adds_up(history, report)?;
-    nobody_is_turned_away(history, report)?;
+    accept_queue_served(history, report)?;
     nothing_is_garbled(history, report)?;
     nothing_is_lost(history, report)?;
     nobody_is_reset(history, report)?;

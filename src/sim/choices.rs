@@ -7,7 +7,7 @@
 
 /// The source of all chance in one simulation.
 #[derive(Clone, Debug)]
-pub(super) struct Choices {
+pub(crate) struct Choices {
     given: Vec<u32>,
     /// After those that were given: at random, or always the simplest.
     state: Option<u64>,
@@ -15,7 +15,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    pub(super) fn from_seed(seed: u64) -> Choices {
+    pub(crate) fn from_seed(seed: u64) -> Choices {
         Choices {
             given: Vec::new(),
             state: Some(seed),
@@ -23,7 +23,7 @@ impl Choices {
         }
     }
 
-    pub(super) fn given(given: Vec<u32>) -> Choices {
+    pub(crate) fn given(given: Vec<u32>) -> Choices {
         Choices {
             given,
             state: None,
@@ -32,7 +32,7 @@ impl Choices {
     }
 
     /// One of the numbers below `bound`; 0 is always the simplest.
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn choose(&mut self, bound: u32) -> u32 {
         if bound <= 1 {
             return 0;
         }
@@ -46,7 +46,7 @@ impl Choices {
     }
 
     /// All choices so far, without the simplest ones at the end.
-    pub(super) fn into_made(mut self) -> Vec<u32> {
+    pub(crate) fn into_made(mut self) -> Vec<u32> {
         while self.made.last() == Some(&0) {
             self.made.pop();
         }
@@ -75,22 +75,22 @@ mod tests {
     #[test]
     fn a_seed_means_the_same_everywhere() {
         let mut choices = Choices::from_seed(1);
-        let first: Vec<u32> = (0..5).map(|_| choices.below(1000)).collect();
+        let first: Vec<u32> = (0..5).map(|_| choices.choose(1000)).collect();
         assert_eq!(first, [566, 745, 971, 444, 444]);
     }
 
     #[test]
     fn what_was_made_is_replayed() {
         let mut choices = Choices::from_seed(7);
-        let first: Vec<u32> = (1..50).map(|n| choices.below(n)).collect();
+        let first: Vec<u32> = (1..50).map(|n| choices.choose(n)).collect();
         let mut again = Choices::given(choices.into_made());
-        let second: Vec<u32> = (1..50).map(|n| again.below(n)).collect();
+        let second: Vec<u32> = (1..50).map(|n| again.choose(n)).collect();
         assert_eq!(first, second);
     }
 
     #[test]
     fn after_the_given_comes_the_simplest() {
         let mut choices = Choices::given(vec![7]);
-        assert_eq!([choices.below(5), choices.below(5)], [2, 0]);
+        assert_eq!([choices.choose(5), choices.choose(5)], [2, 0]);
     }
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::choices::Choices;
 use super::pipe::{Pipe, wake};
-use super::rule::{Act, Event, Rule};
+use super::rule::{Event, Rule, Verdict};
 use super::trace::{Entry, Side, Trace};
-use crate::cause::Signal;
-use crate::traits::Guarantee;
+use crate::rt::CloseGuarantee;
+use crate::signal::Signal;
 
-pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What is to happen at a time.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ struct Timer {
 }
 
 #[derive(Debug)]
-pub(super) struct ListenerState {
-    pub(super) local: SocketAddr,
+pub(crate) struct ListenerState {
+    pub(crate) local: SocketAddr,
     backlog: usize,
     queue: VecDeque<usize>,
     shaking_hands: usize,
@@ -50,7 +50,7 @@ pub(super) struct ListenerState {
 }
 
 #[derive(Debug)]
-pub(super) struct SignalQueue {
+pub(crate) struct SignalQueue {
     caught: Vec<Signal>,
     pending: VecDeque<Signal>,
     waker: Option<Waker>,
@@ -58,38 +58,38 @@ pub(super) struct SignalQueue {
 
 /// A request that a client sent, and where its answer ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exchange {
-    pub(super) request_end: u64,
-    pub(super) response_end: u64,
+pub(crate) struct Exchange {
+    pub(crate) request_end: u64,
+    pub(crate) response_end: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) peer: SocketAddr,
+pub(crate) struct Conn {
+    pub(crate) peer: SocketAddr,
     listener: usize,
     /// From the client.
-    pub(super) up: Pipe,
+    pub(crate) up: Pipe,
     /// From the server.
-    pub(super) down: Pipe,
+    pub(crate) down: Pipe,
     /// Whoever waits for the handshake.
     connecting: Option<Waker>,
-    pub(super) refused: bool,
-    pub(super) established: Option<Duration>,
-    pub(super) queued: Option<Duration>,
-    pub(super) accepted: Option<Duration>,
+    pub(crate) refused: bool,
+    pub(crate) established: Option<Duration>,
+    pub(crate) queued: Option<Duration>,
+    pub(crate) accepted: Option<Duration>,
     /// Of the bytes from the client, what had arrived when the stop came.
-    pub(super) arrived_before_stop: u64,
-    pub(super) exchanges: Vec<Exchange>,
+    pub(crate) arrived_before_stop: u64,
+    pub(crate) exchanges: Vec<Exchange>,
     /// Which answer was not the one that was expected, and from which byte on.
-    pub(super) garbled: Option<u64>,
+    pub(crate) garbled: Option<u64>,
     client_closed: bool,
     server_closed: bool,
     /// The client went, or stopped reading, before the server's end came.
-    pub(super) left: bool,
+    pub(crate) left: bool,
 }
 
 impl Conn {
-    pub(super) fn pipe(&mut self, from: Side) -> &mut Pipe {
+    pub(crate) fn pipe(&mut self, from: Side) -> &mut Pipe {
         match from {
             Side::Client => &mut self.up,
             Side::Server => &mut self.down,
@@ -106,33 +106,33 @@ impl Conn {
 
 /// The settings of a simulation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The longest way of a segment.
-    pub(super) latency: Duration,
+    pub(crate) latency: Duration,
     /// What it costs to poll a task.
-    pub(super) turn: Duration,
+    pub(crate) poll_cost: Duration,
     /// Of each buffer.
-    pub(super) capacity: usize,
-    pub(super) guarantee: Guarantee,
-    pub(super) sees_handshakes: bool,
+    pub(crate) capacity: usize,
+    pub(crate) guarantee: CloseGuarantee,
+    pub(crate) sees_handshakes: bool,
 }
 
-pub(super) struct World {
-    pub(super) epoch: Instant,
-    pub(super) now: Duration,
-    pub(super) choices: Choices,
-    pub(super) settings: Settings,
-    pub(super) rules: Vec<Rule>,
-    pub(super) trace: Trace,
-    pub(super) spawned: Vec<Task>,
-    pub(super) conns: Vec<Conn>,
-    pub(super) listeners: Vec<ListenerState>,
-    pub(super) signals: Vec<SignalQueue>,
-    pub(super) stopped_at: Option<Duration>,
+pub(crate) struct World {
+    pub(crate) epoch: Instant,
+    pub(crate) now: Duration,
+    pub(crate) choices: Choices,
+    pub(crate) settings: Settings,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) trace: Trace,
+    pub(crate) spawned: Vec<Task>,
+    pub(crate) conns: Vec<Conn>,
+    pub(crate) listeners: Vec<ListenerState>,
+    pub(crate) signals: Vec<SignalQueue>,
+    pub(crate) stopped_at: Option<Duration>,
     happenings: BTreeMap<(Duration, u64), Happening>,
     timers: BTreeMap<u64, Timer>,
     /// Tasks whose wake-up is over its delay.
-    pub(super) woken: Vec<usize>,
+    pub(crate) woken: Vec<usize>,
     next: u64,
 }
 
@@ -143,16 +143,16 @@ const BEHIND: Duration = Duration::from_nanos(1);
 const RETRY: Duration = Duration::from_secs(1);
 
 impl World {
-    pub(super) fn new(choices: Choices) -> World {
+    pub(crate) fn new(choices: Choices) -> World {
         World {
             epoch: Instant::now(),
             now: Duration::ZERO,
             choices,
             settings: Settings {
                 latency: Duration::from_micros(100),
-                turn: Duration::from_micros(1),
+                poll_cost: Duration::from_micros(1),
                 capacity: 64 * 1024,
-                guarantee: Guarantee::Sweep,
+                guarantee: CloseGuarantee::Swept,
                 sees_handshakes: true,
             },
             rules: Vec::new(),
@@ -169,22 +169,22 @@ impl World {
         }
     }
 
-    pub(super) fn tell(&mut self, entry: Entry) {
+    pub(crate) fn tell(&mut self, entry: Entry) {
         self.trace.push(self.now, entry);
     }
 
     /// Asks the rules.
-    pub(super) fn ask(&mut self, event: Event) -> Act {
+    pub(crate) fn ask_rules(&mut self, event: Event) -> Verdict {
         let choices = &mut self.choices;
-        let mut below = |bound| choices.below(bound);
+        let mut below = |bound| choices.choose(bound);
         for rule in &mut self.rules {
-            let act = rule(&event, &mut below);
-            if act != Act::Pass {
-                self.trace.push(self.now, Entry::Fault(event, act));
-                return act;
+            let verdict = rule(&event, &mut below);
+            if verdict != Verdict::Pass {
+                self.trace.push(self.now, Entry::Fault(event, verdict));
+                return verdict;
             }
         }
-        Act::Pass
+        Verdict::Pass
     }
 
     fn number(&mut self) -> u64 {
@@ -201,15 +201,15 @@ impl World {
     /// The way of one segment takes some of the latency.
     fn way(&mut self) -> Duration {
         let longest = u32::try_from(self.settings.latency.as_micros()).unwrap_or(u32::MAX);
-        Duration::from_micros(1 + u64::from(self.choices.below(longest.max(1))))
+        Duration::from_micros(1 + u64::from(self.choices.choose(longest.max(1))))
     }
 
-    pub(super) fn next_at(&self) -> Option<Duration> {
+    pub(crate) fn next_at(&self) -> Option<Duration> {
         self.happenings.keys().next().map(|(at, _)| *at)
     }
 
     /// Lets the next thing happen, and the clock go there.
-    pub(super) fn happen(&mut self) -> bool {
+    pub(crate) fn happen(&mut self) -> bool {
         let Some(((at, _), happening)) = self.happenings.pop_first() else {
             return false;
         };
@@ -240,13 +240,13 @@ impl World {
         true
     }
 
-    pub(super) fn wake_later(&mut self, task: usize, by: Duration) {
+    pub(crate) fn wake_later(&mut self, task: usize, by: Duration) {
         self.schedule(self.now + by, Happening::Wake(task));
     }
 
     // Timers
 
-    pub(super) fn set_timer(&mut self, at: Duration, waker: &Waker) -> u64 {
+    pub(crate) fn set_timer(&mut self, at: Duration, waker: &Waker) -> u64 {
         let id = self.number();
         let key = self.schedule(at.max(self.now), Happening::Timer(id));
         let waker = waker.clone();
@@ -255,7 +255,7 @@ impl World {
     }
 
     /// Whether the timer has fired; if not, who is to be woken.
-    pub(super) fn poll_timer(&mut self, id: u64, waker: &Waker) -> bool {
+    pub(crate) fn poll_timer(&mut self, id: u64, waker: &Waker) -> bool {
         match self.timers.get_mut(&id) {
             None => true,
             Some(timer) => {
@@ -265,21 +265,21 @@ impl World {
         }
     }
 
-    pub(super) fn cancel_timer(&mut self, id: u64) {
+    pub(crate) fn cancel_timer(&mut self, id: u64) {
         if let Some(timer) = self.timers.remove(&id) {
             self.happenings.remove(&timer.key);
         }
     }
 
     fn fire(&mut self, id: u64) {
-        match self.ask(Event::Timer) {
-            Act::Delay(by) => {
+        match self.ask_rules(Event::Timer) {
+            Verdict::Delay(by) => {
                 let key = self.schedule(self.now + by, Happening::Timer(id));
                 if let Some(timer) = self.timers.get_mut(&id) {
                     timer.key = key;
                 }
             }
-            Act::Drop => {}
+            Verdict::Drop => {}
             _ => {
                 if let Some(timer) = self.timers.remove(&id) {
                     timer.waker.wake();
@@ -290,14 +290,14 @@ impl World {
 
     // Signals
 
-    pub(super) fn signal(&mut self, signal: Signal) {
-        match self.ask(Event::Signal(signal)) {
-            Act::Drop => return,
-            Act::Delay(by) => {
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        match self.ask_rules(Event::Signal(signal)) {
+            Verdict::Drop => return,
+            Verdict::Delay(by) => {
                 self.schedule(self.now + by, Happening::Signal(signal));
                 return;
             }
-            Act::Twice => self.signal_arrives(signal),
+            Verdict::Twice => self.signal_arrives(signal),
             _ => {}
         }
         self.signal_arrives(signal);
@@ -315,7 +315,7 @@ impl World {
     }
 
     /// From now on what arrives comes after the stop.
-    pub(super) fn note_stop(&mut self) {
+    pub(crate) fn note_stop(&mut self) {
         if self.stopped_at.is_none() {
             self.stopped_at = Some(self.now);
             for conn in &mut self.conns {
@@ -324,7 +324,7 @@ impl World {
         }
     }
 
-    pub(super) fn catch(&mut self, caught: Vec<Signal>) -> usize {
+    pub(crate) fn catch(&mut self, caught: Vec<Signal>) -> usize {
         self.signals.push(SignalQueue {
             caught,
             pending: VecDeque::new(),
@@ -333,7 +333,7 @@ impl World {
         self.signals.len() - 1
     }
 
-    pub(super) fn poll_signal(&mut self, queue: usize, waker: &Waker) -> Option<Signal> {
+    pub(crate) fn poll_signal(&mut self, queue: usize, waker: &Waker) -> Option<Signal> {
         let queue = &mut self.signals[queue];
         let signal = queue.pending.pop_front();
         if signal.is_none() {
@@ -344,7 +344,7 @@ impl World {
 
     // Listeners
 
-    pub(super) fn listen(&mut self, mut local: SocketAddr, backlog: i32) -> io::Result<usize> {
+    pub(crate) fn listen(&mut self, mut local: SocketAddr, backlog: i32) -> io::Result<usize> {
         if local.port() == 0 {
             local.set_port(1024 + self.listeners.len() as u16);
         }
@@ -366,7 +366,7 @@ impl World {
         Ok(id)
     }
 
-    pub(super) fn accept(
+    pub(crate) fn accept(
         &mut self,
         listener: usize,
         waker: &Waker,
@@ -375,7 +375,7 @@ impl World {
             self.listeners[listener].waker = Some(waker.clone());
             return None;
         }
-        if let Act::Fail(errno) = self.ask(Event::Accept) {
+        if let Verdict::Fail(errno) = self.ask_rules(Event::Accept) {
             return Some(Err(io::Error::from_raw_os_error(errno)));
         }
         let id = self.listeners[listener].queue.pop_front()?;
@@ -384,18 +384,19 @@ impl World {
         Some(Ok(id))
     }
 
-    pub(super) fn quiesce(&mut self, listener: usize) -> Guarantee {
+    pub(crate) fn stop_accepting(&mut self, listener: usize) -> CloseGuarantee {
         self.tell(Entry::Quiesces(listener));
-        self.listeners[listener].filtered = self.settings.guarantee == Guarantee::SynFilter;
+        self.listeners[listener].filtered =
+            self.settings.guarantee == CloseGuarantee::SynFiltered;
         self.settings.guarantee
     }
 
-    pub(super) fn handshakes(&self, listener: usize) -> usize {
+    pub(crate) fn handshakes(&self, listener: usize) -> usize {
         self.listeners[listener].shaking_hands
     }
 
     /// Who waits in its queue is reset, as by the kernel (F1).
-    pub(super) fn stop_listening(&mut self, listener: usize) {
+    pub(crate) fn stop_listening(&mut self, listener: usize) {
         if std::mem::replace(&mut self.listeners[listener].open, false) {
             self.tell(Entry::StopsListening(listener));
             for id in std::mem::take(&mut self.listeners[listener].queue) {
@@ -406,7 +407,7 @@ impl World {
 
     // Handshakes
 
-    pub(super) fn connect(&mut self, address: SocketAddr) -> usize {
+    pub(crate) fn connect(&mut self, address: SocketAddr) -> usize {
         let id = self.conns.len();
         let listens = |listener: &ListenerState| listener.local == address;
         let listener = self.listeners.iter().rposition(listens);
@@ -435,7 +436,7 @@ impl World {
     }
 
     /// Whether the handshake has come to its end for the client.
-    pub(super) fn poll_connect(&mut self, id: usize, waker: &Waker) -> Option<io::Result<()>> {
+    pub(crate) fn poll_connect(&mut self, id: usize, waker: &Waker) -> Option<io::Result<()>> {
         let conn = &mut self.conns[id];
         if conn.refused {
             return Some(Err(io::ErrorKind::ConnectionRefused.into()));
@@ -467,7 +468,7 @@ impl World {
     }
 
     fn refusal(&mut self, id: usize) {
-        self.tell(Entry::Refused(id));
+        self.tell(Entry::GuardError(id));
         self.conns[id].refused = true;
         wake(&mut self.conns[id].connecting);
     }
@@ -507,7 +508,7 @@ impl World {
         pipe.last_at
     }
 
-    pub(super) fn send(&mut self, id: usize, from: Side, bytes: &[u8]) -> usize {
+    pub(crate) fn send(&mut self, id: usize, from: Side, bytes: &[u8]) -> usize {
         let n = self.conns[id].pipe(from).send(bytes);
         if n > 0 {
             self.tell(Entry::Sends(id, from, n));
@@ -525,12 +526,12 @@ impl World {
         if self.conns[id].pipe(from).is_stalled {
             return;
         }
-        match self.ask(event) {
-            Act::Drop => {
+        match self.ask_rules(event) {
+            Verdict::Drop => {
                 self.conns[id].pipe(from).is_stalled = true;
                 return;
             }
-            Act::Delay(by) => {
+            Verdict::Delay(by) => {
                 let at = self.now + by;
                 let pipe = self.conns[id].pipe(from);
                 pipe.last_at = pipe.last_at.max(at + BEHIND);
@@ -576,7 +577,7 @@ impl World {
     }
 
     /// The half-close.
-    pub(super) fn end(&mut self, id: usize, from: Side) {
+    pub(crate) fn end(&mut self, id: usize, from: Side) {
         if !std::mem::replace(&mut self.conns[id].pipe(from).ended, true) {
             self.tell(Entry::Ends(id, from));
             let at = self.in_order(id, from);
@@ -586,7 +587,7 @@ impl World {
 
     /// `close(2)`: an end, or a reset when there is unread input (RFC 2525
     /// 2.17).
-    pub(super) fn close(&mut self, id: usize, side: Side) {
+    pub(crate) fn close(&mut self, id: usize, side: Side) {
         let conn = &mut self.conns[id];
         if std::mem::replace(conn.closed(side), true) {
             return;
@@ -605,7 +606,7 @@ impl World {
     }
 
     /// A reset destroys what this side has under way, and is told to the other.
-    pub(super) fn reset(&mut self, id: usize, side: Side) {
+    pub(crate) fn reset(&mut self, id: usize, side: Side) {
         if self.conns[id].pipe(side).is_cut {
             return;
         }

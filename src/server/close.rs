@@ -1,0 +1,116 @@
+//! The orderly close of a connection: carries out a [`LingeringClose`].
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::timer::{Clock, Timer};
+use crate::machine::closing::{Input, LingeringClose, Output};
+use crate::rt::{Connection, Runtime};
+
+/// Closes a connection as `closing` says.
+pub(super) async fn close<C: Connection, R: Runtime>(
+    connection: &mut C,
+    runtime: &R,
+    mut closing: LingeringClose,
+) -> io::Result<()> {
+    let clock = Clock::new(runtime.clone());
+    let mut timer = Timer::new();
+    loop {
+        let input = match closing.poll_output() {
+            Some(Output::HalfClose) => {
+                poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
+                poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                Input::HalfClosed
+            }
+            Some(Output::Yield) => {
+                yield_now().await;
+                continue;
+            }
+            Some(Output::AskProgress) => Input::Progress {
+                unacknowledged: connection.unacknowledged(),
+                round_trip: connection.round_trip(),
+            },
+            Some(Output::Close) => return Ok(()),
+            None => {
+                let next = |cx: &mut Context<'_>| {
+                    poll_input(connection, &clock, &mut timer, &mut closing, cx)
+                };
+                poll_fn(next).await?
+            }
+        };
+        handle(&mut closing, &clock, input);
+    }
+}
+
+/// Polls for the peer's end, or for the deadline.
+fn poll_input<C: Connection, R: Runtime>(
+    connection: &mut C,
+    clock: &Clock<R>,
+    timer: &mut Timer<R>,
+    closing: &mut LingeringClose,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Input>> {
+    if closing.is_reading() {
+        let mut has_received = false;
+        let discarded = poll_discard(connection, cx, &mut has_received);
+        if has_received {
+            handle(closing, clock, Input::Received);
+        }
+        match discarded {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(Discarded::End)) => return Poll::Ready(Ok(Input::End)),
+            Poll::Ready(Ok(Discarded::All)) => handle(closing, clock, Input::NoInput),
+            Poll::Pending => {}
+        }
+    }
+    let timer = timer.poll(clock, closing.deadline(), cx);
+    timer.map(|()| Ok(Input::Tick))
+}
+
+fn handle<R: Runtime>(closing: &mut LingeringClose, clock: &Clock<R>, input: Input) {
+    if let Err(error) = closing.handle(clock.now(), input) {
+        debug_assert!(false, "{error}");
+    }
+}
+
+enum Discarded {
+    /// All that was there; the peer has not ended its side.
+    All,
+    /// The peer has ended its side.
+    End,
+}
+
+/// Reads and discards what the system has just now.
+fn poll_discard<C: Connection>(
+    connection: &mut C,
+    cx: &mut Context<'_>,
+    has_received: &mut bool,
+) -> Poll<io::Result<Discarded>> {
+    let mut buffer = [0; 4096];
+    // A peer that writes faster than this reads must not hold the thread.
+    for _ in 0..16 {
+        match connection.poll_read_now(cx, &mut buffer) {
+            Poll::Ready(Ok(Some(0))) => return Poll::Ready(Ok(Discarded::End)),
+            Poll::Ready(Ok(Some(_))) => *has_received = true,
+            Poll::Ready(Ok(None)) => return Poll::Ready(Ok(Discarded::All)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Lets all other tasks run that are ready.
+fn yield_now() -> impl Future<Output = ()> {
+    let mut has_yielded = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}

@@ -1,0 +1,353 @@
+//! The session that a handler is given: reads, writes, the idle point.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+
+use crate::address::Address;
+use crate::connection::{ConnectionRecord, GuardedConnection, LastRead};
+use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::idle::Read;
+use crate::report::Activity;
+use crate::rt::Connection;
+use crate::sync::plain::Arc;
+
+/// A connection, as its handler has it.
+///
+/// It reads and writes like the connection itself. When the handler returns,
+/// the server flushes, half-closes and lingers, so that the peer sees its last
+/// byte and then the end: there is nothing to close.
+///
+/// The one place where the stop may end a connection is where its handler
+/// waits in [`read_or_drain`](Session::read_or_drain): there it is idle. All
+/// other reads and writes go on until the abort. A protocol says where it may
+/// be stopped by choosing the read that it waits in.
+///
+/// ```
+/// use futures::io::{AsyncReadExt, AsyncWriteExt};
+/// use lameduck::{Connection, Session};
+/// use std::io;
+///
+/// /// Echoes frames of one length byte and as many bytes.
+/// async fn echo_frames(mut session: Session<impl Connection>) -> io::Result<()> {
+///     let mut length = [0];
+///     // Between two frames it may be stopped,
+///     while session.read_or_drain(&mut length).await?.is_some() {
+///         let mut frame = vec![0; usize::from(length[0])];
+///         // inside of one it may not.
+///         session.read_exact(&mut frame).await?;
+///         session.write_all(&frame).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// A session may be moved into another task: the server waits for it.
+pub struct Session<C> {
+    /// `None` only while it is dropped. In a box, since an `async fn` keeps
+    /// its arguments twice, and the task and the record have a place for it.
+    inner: Option<Box<GuardedConnection<C>>>,
+    record: Arc<ConnectionRecord<C>>,
+}
+
+impl<C> Session<C> {
+    pub(crate) fn new(
+        inner: Box<GuardedConnection<C>>,
+        record: Arc<ConnectionRecord<C>>,
+    ) -> Session<C> {
+        Session {
+            inner: Some(inner),
+            record,
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "the connection is taken in drop alone")]
+    fn inner(&self) -> &GuardedConnection<C> {
+        self.inner.as_ref().expect("a session has its connection")
+    }
+
+    #[expect(clippy::expect_used, reason = "the connection is taken in drop alone")]
+    fn inner_mut(&mut self) -> &mut GuardedConnection<C> {
+        self.inner.as_mut().expect("a session has its connection")
+    }
+
+    /// Returns the number of the connection, as in the log and in the report:
+    /// the first that the server accepted is 1, and none is used twice.
+    pub fn id(&self) -> u64 {
+        self.record.id()
+    }
+
+    /// Returns the address of the peer.
+    pub fn peer_addr(&self) -> &Address {
+        self.record.peer_addr()
+    }
+
+    /// Returns the index of the listener that accepted it, in the order in
+    /// which listeners were given to the builder.
+    pub fn listener_index(&self) -> usize {
+        self.record.listener_index()
+    }
+
+    /// Returns the server's gate: to hand to other tasks, or to ask for the
+    /// stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        self.inner().guard.shutdown()
+    }
+
+    /// Takes a guard for a task of this connection, also while the server
+    /// drains ([F71](crate::docs::faults#f71)): the server waits for its drop.
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// async fn handle(session: Session<impl Connection>) -> io::Result<()> {
+    ///     let guard = session.try_guard()?;
+    ///     std::thread::spawn(move || {
+    ///         println!("the server waits for this line");
+    ///         drop(guard);
+    ///     });
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn try_guard(&self) -> Result<Guard, GuardError> {
+        self.inner().guard.try_clone()
+    }
+
+    /// Returns whether the server drains: the time to announce a close.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    ///
+    /// fn header(session: &Session<impl Connection>, is_last: bool) -> &'static str {
+    ///     // Requests that had arrived are answered: announce it with the last.
+    ///     if session.is_draining() && is_last {
+    ///         "connection: close"
+    ///     } else {
+    ///         "connection: keep-alive"
+    ///     }
+    /// }
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.inner().guard.is_draining()
+    }
+
+    /// Waits until the server drains; the future does not borrow the session.
+    ///
+    /// ```
+    /// use futures::future::{Either, select};
+    /// use futures::io::AsyncWriteExt;
+    /// use lameduck::{Connection, Session};
+    /// use std::future::pending;
+    /// use std::io;
+    ///
+    /// /// Serves a long stream, which ends when the server drains.
+    /// async fn stream(mut session: Session<impl Connection>) -> io::Result<()> {
+    ///     let (draining, endless) = (session.draining(), pending::<()>());
+    ///     if let Either::Left(_) = select(draining, endless).await {
+    ///         session.write_all(b"good bye").await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn draining(&self) -> PhaseReached {
+        self.shutdown().draining()
+    }
+
+    /// Returns the connection itself, for its options.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    /// use std::os::fd::AsFd;
+    ///
+    /// /// Lets small answers leave at once. A Unix socket has no such option.
+    /// fn hurry(session: &Session<impl Connection + AsFd>) -> io::Result<()> {
+    ///     socket2::SockRef::from(session.connection()).set_tcp_nodelay(true)
+    /// }
+    /// ```
+    pub fn connection(&self) -> &C {
+        &self.inner().connection
+    }
+
+    /// Returns the connection itself. What is read or written past the session
+    /// is not counted in the report.
+    pub fn connection_mut(&mut self) -> &mut C {
+        &mut self.inner_mut().connection
+    }
+
+    fn note_read(&mut self, bytes: usize) {
+        self.inner_mut().last_read = match bytes {
+            0 => LastRead::EndOfInput,
+            _ => LastRead::Bytes,
+        };
+        self.record.count_read(bytes);
+    }
+}
+
+impl<C: Connection> Session<C> {
+    /// Reads bytes, or waits for them or for the stop: the idle point of the
+    /// connection.
+    ///
+    /// `Ok(Some(n))`: `n` bytes were read, at least one. `Ok(None)`: nothing
+    /// more will come, since the peer ended its side, or since the server
+    /// drains and nothing more is readable. Readable bytes win over the stop.
+    ///
+    /// # Errors
+    /// Those of the connection, and `InvalidInput` for an empty buffer.
+    ///
+    /// # Cancel safety
+    /// Dropped before it completes, it has read nothing.
+    ///
+    /// ```
+    /// use futures::io::AsyncWriteExt;
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
+    ///     let mut buffer = [0; 4096];
+    ///     while let Some(n) = session.read_or_drain(&mut buffer).await? {
+    ///         session.write_all(&buffer[..n]).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn read_or_drain<'a>(&'a mut self, buffer: &'a mut [u8]) -> SessionRead<'a, C> {
+        SessionRead {
+            session: self,
+            buffer,
+        }
+    }
+}
+
+/// A read at the idle point of a session; see [`Session::read_or_drain`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct SessionRead<'a, C> {
+    session: &'a mut Session<C>,
+    buffer: &'a mut [u8],
+}
+
+impl<C: Connection> Future for SessionRead<'_, C> {
+    type Output = io::Result<Option<usize>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let SessionRead { session, buffer } = self.get_mut();
+        let GuardedConnection {
+            connection, guard, ..
+        } = session.inner_mut();
+        let read = guard.poll_read_or_drain(cx, connection, buffer);
+        session.record.set_activity(match read {
+            Poll::Pending => Activity::Idle,
+            Poll::Ready(_) => Activity::Busy,
+        });
+        match ready!(read)? {
+            Read::Bytes(n) => {
+                session.note_read(n);
+                Poll::Ready(Ok(Some(n)))
+            }
+            Read::EndOfInput => {
+                session.note_read(0);
+                Poll::Ready(Ok(None))
+            }
+            Read::Drained => {
+                session.inner_mut().last_read = LastRead::Drained;
+                Poll::Ready(Ok(None))
+            }
+        }
+    }
+}
+
+impl<C> Drop for SessionRead<'_, C> {
+    fn drop(&mut self) {
+        // A read that is cancelled is no idle point any more.
+        self.session.record.set_activity(Activity::Busy);
+    }
+}
+
+impl<C: Connection> AsyncRead for Session<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let connection = &mut self.inner_mut().connection;
+        let n = ready!(Pin::new(connection).poll_read(cx, buffer))?;
+        if !buffer.is_empty() {
+            self.note_read(n);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_read_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let connection = &mut self.inner_mut().connection;
+        let n = ready!(Pin::new(connection).poll_read_vectored(cx, buffers))?;
+        if buffers.iter().any(|buffer| !buffer.is_empty()) {
+            self.note_read(n);
+        }
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl<C: Connection> AsyncWrite for Session<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let connection = &mut self.inner_mut().connection;
+        let n = ready!(Pin::new(connection).poll_write(cx, buffer))?;
+        self.record.count_written(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let connection = &mut self.inner_mut().connection;
+        let n = ready!(Pin::new(connection).poll_write_vectored(cx, buffers))?;
+        self.record.count_written(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner_mut().connection).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner_mut().connection).poll_close(cx)
+    }
+}
+
+impl<C> Drop for Session<C> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            self.record.give_back(inner);
+        }
+    }
+}
+
+impl<C> fmt::Debug for Session<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut session = f.debug_struct("Session");
+        session.field("id", &self.record.id());
+        session.field("peer", self.record.peer_addr());
+        session.field("activity", &self.record.activity());
+        session.field("read", &self.record.bytes_read());
+        session.field("written", &self.record.bytes_written());
+        session.finish_non_exhaustive()
+    }
+}
