@@ -1,6 +1,6 @@
 //! The documents, the code and the tests agree with each other: every clause
-//! and fault is tested, every number that is cited is defined, and every link
-//! leads somewhere.
+//! and fault is tested, every number that is cited is defined, every setting is
+//! described, and every link leads somewhere.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,3 +11,4 @@ mod files;
 mod links;
 mod numbers;
 mod sections;
+mod settings;

@@ -95,7 +95,7 @@ fn each_section_lists_the_tests_that_carry_its_number() {
         let missing = found.difference(&listed);
         wrong.extend(missing.map(|name| format!("{number} does not list {name}")));
     }
-    let cure = "write the lists anew: LAMEDUCK_BLESS=1 cargo test --test spec";
+    let cure = "write the lists again: LAMEDUCK_BLESS=1 cargo test --test spec";
     assert!(wrong.is_empty(), "{}\n{cure}", wrong.join("\n"));
 }
 
