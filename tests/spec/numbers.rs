@@ -169,7 +169,8 @@ fn every_number_that_is_cited_is_defined() {
         let names = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         let names = names.filter(|name| name.contains('_'));
         for number in Number::all_in_text(&text).chain(names.flat_map(Number::all_in_name)) {
-            if !known.contains(&number) && !(merged_too && merged.contains(&number)) {
+            let is_merged = merged_too && merged.contains(&number);
+            if !is_merged && !known.contains(&number) {
                 wrong.insert(format!(
                     "{} cites {number}, which is not defined",
                     path.display()
