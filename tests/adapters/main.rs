@@ -38,7 +38,7 @@ mod beside_the_simulation {
     suite! {
         parity:
             a_drain_is_the_same_as_in_the_simulation,
-            force_is_the_same_as_in_the_simulation;
+            an_abort_is_the_same_as_in_the_simulation;
     }
 }
 
