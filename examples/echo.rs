@@ -41,6 +41,7 @@ enum Choice {
 }
 
 async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
+    info!("{} connected", session.peer_addr());
     let mut buffer = [0; 4096];
     // The one place where the stop may end this connection.
     while let Some(n) = session.read_or_drain(&mut buffer).await? {
