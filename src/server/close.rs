@@ -37,21 +37,25 @@ pub(super) async fn close<C: Connection, R: Runtime>(
                 let next = |cx: &mut Context<'_>| {
                     poll_input(connection, &clock, &mut timer, &mut closing, cx)
                 };
-                poll_fn(next).await?
+                match poll_fn(next).await? {
+                    Some(input) => input,
+                    None => continue,
+                }
             }
         };
         handle(&mut closing, &clock, input);
     }
 }
 
-/// Polls for the peer's end, or for the deadline.
+/// Polls for the peer's end, or for the deadline; `None` where there is an
+/// output first.
 fn poll_input<C: Connection, R: Runtime>(
     connection: &mut C,
     clock: &Clock<R>,
     timer: &mut Timer<R>,
     closing: &mut LingeringClose,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Input>> {
+) -> Poll<io::Result<Option<Input>>> {
     if closing.is_reading() {
         let mut has_received = false;
         let discarded = poll_discard(connection, cx, &mut has_received);
@@ -60,13 +64,16 @@ fn poll_input<C: Connection, R: Runtime>(
         }
         match discarded {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(Discarded::End)) => return Poll::Ready(Ok(Input::End)),
+            Poll::Ready(Ok(Discarded::End)) => return Poll::Ready(Ok(Some(Input::End))),
             Poll::Ready(Ok(Discarded::All)) => handle(closing, clock, Input::NoInput),
             Poll::Pending => {}
         }
     }
+    if closing.has_output() {
+        return Poll::Ready(Ok(None));
+    }
     let timer = timer.poll(clock, closing.deadline(), cx);
-    timer.map(|()| Ok(Input::Tick))
+    timer.map(|()| Ok(Some(Input::Tick)))
 }
 
 fn handle<R: Runtime>(closing: &mut LingeringClose, clock: &Clock<R>, input: Input) {

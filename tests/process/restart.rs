@@ -294,7 +294,7 @@ pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {
     fs::remove_dir_all(folder).expect("clean up");
 }
 
-pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
+pub(crate) fn f42_the_successor_serves_when_its_predecessor_dies(runtime: &str) {
     // A predecessor that dies between the start and its word.
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
@@ -320,7 +320,7 @@ pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
     chain.log();
 }
 
-pub(crate) fn f42_a_successor_that_is_to_stay_back_serves_nobody(runtime: &str) {
+pub(crate) fn f42_a_successor_that_is_cancelled_serves_nobody(runtime: &str) {
     // A predecessor that is asked to stop just when the successor is ready.
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
@@ -396,7 +396,7 @@ pub(crate) fn f4_a_supervisors_socket_outlives_the_server(runtime: &str) {
         let before = thread::spawn(move || rest(client));
         let log = chain.stop();
         assert_eq!(before.join().expect("an orderly end"), b"");
-        assert!(log.contains("closed with Sweep"), "{round}: {log}");
+        assert!(log.contains("close guarantee: swept"), "{round}: {log}");
         // Nobody serves, and nobody is turned away.
         let mut queued = connect(address);
         queued.write_all(b"queued").expect("send");
