@@ -1,9 +1,12 @@
 //! The session that a handler is given: reads, writes, the idle point.
 
+#[cfg(feature = "tokio")]
+mod tokio_io;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
@@ -224,6 +227,95 @@ impl<C: Connection> Session<C> {
             session: self,
             buffer,
         }
+    }
+}
+
+impl<C> Session<C> {
+    /// Waits for what `poll` gives, or for the stop: an idle point of a
+    /// connection that waits for something else than its peer, such as for the
+    /// next message of a channel.
+    ///
+    /// `None`: the server drains, and nothing is ready. See
+    /// [`Guard::wait_or_drain`]; to wait for the peer as well, take a guard with
+    /// [`try_guard`](Session::try_guard) and use its methods.
+    ///
+    /// # Cancel safety
+    /// That of `poll`.
+    ///
+    /// ```
+    /// use futures::channel::mpsc::UnboundedReceiver;
+    /// use futures::io::AsyncWriteExt;
+    /// use futures::stream::StreamExt;
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// /// Sends news to the peer, all that there are at the stop included.
+    /// async fn publish<C: Connection>(
+    ///     mut session: Session<C>,
+    ///     mut news: UnboundedReceiver<String>,
+    /// ) -> io::Result<()> {
+    ///     while let Some(Some(line)) = session.wait_or_drain(|cx| news.poll_next_unpin(cx)).await {
+    ///         session.write_all(line.as_bytes()).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn wait_or_drain<T, F>(&mut self, poll: F) -> SessionWait<'_, C, F>
+    where
+        F: FnMut(&mut Context<'_>) -> Poll<T>,
+    {
+        let session = self;
+        SessionWait { session, poll }
+    }
+
+    /// Runs a future until it completes, or until the server drains and the
+    /// future is pending; see [`Guard::run_until_drained`].
+    pub async fn run_until_drained<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        self.wait_or_drain(|cx| future.as_mut().poll(cx)).await
+    }
+}
+
+/// A wait at an idle point of a session; see [`Session::wait_or_drain`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct SessionWait<'a, C, F> {
+    session: &'a mut Session<C>,
+    poll: F,
+}
+
+// The function is called, and never pinned.
+impl<C, F> Unpin for SessionWait<'_, C, F> {}
+
+impl<T, C, F> Future for SessionWait<'_, C, F>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<T>,
+{
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let SessionWait { session, poll } = self.get_mut();
+        let guard = &mut session.inner_mut().guard;
+        let waited = guard.poll_wait_or_drain(cx, poll);
+        session.record.set_activity(match waited {
+            Poll::Pending => Activity::Idle,
+            Poll::Ready(_) => Activity::Busy,
+        });
+        waited
+    }
+}
+
+impl<C, F> Drop for SessionWait<'_, C, F> {
+    fn drop(&mut self) {
+        // A wait that is cancelled is no idle point any more.
+        self.session.record.set_activity(Activity::Busy);
+    }
+}
+
+impl<C, F> fmt::Debug for SessionWait<'_, C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut wait = f.debug_struct("SessionWait");
+        wait.field("session", &self.session);
+        wait.finish_non_exhaustive()
     }
 }
 

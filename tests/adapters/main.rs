@@ -26,6 +26,14 @@ macro_rules! suite {
             use lameduck::runtimes::async_std::AsyncStd;
             $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
         }
+        mod tokio_multi_thread {
+            use crate::support::tokio_multi_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_multi_thread()); })+)+
+        }
+        mod tokio_current_thread {
+            use crate::support::tokio_current_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_current_thread()); })+)+
+        }
     };
 }
 
