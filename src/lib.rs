@@ -110,7 +110,7 @@ pub use phase::Phase;
 pub use report::Report;
 pub use rt::{Connection, Listener, Runtime, SignalSource};
 pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server};
-pub use session::{Session, SessionRead};
+pub use session::{BufferedSession, Session, SessionHandle, SessionRead};
 pub use signal::Signal;
 
 /// The README, whose code is a test.

@@ -9,9 +9,11 @@ use super::timer::{Clock, Timer};
 use crate::machine::closing::{Input, LingeringClose, Output};
 use crate::rt::{Connection, Runtime};
 
-/// Closes a connection as `closing` says.
+/// Closes a connection as `closing` says; its outgoing side may have ended
+/// before.
 pub(super) async fn close<C: Connection, R: Runtime>(
     connection: &mut C,
+    is_half_closed: bool,
     runtime: &R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
@@ -20,8 +22,10 @@ pub(super) async fn close<C: Connection, R: Runtime>(
     loop {
         let input = match closing.poll_output() {
             Some(Output::HalfClose) => {
-                poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
-                poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                if !is_half_closed {
+                    poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
+                    poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                }
                 Input::HalfClosed
             }
             Some(Output::Yield) => {
