@@ -65,6 +65,8 @@
 //! | `smol` | yes | the adapter for smol |
 //! | `async-std` | no | the adapter for async-std, which is discontinued upstream (RUSTSEC-2025-0052): prefer smol for something new |
 //! | `handover` | no | sockets from a supervisor, and restart without a gap: the module `handover` |
+//! | `http` | no | HTTP/1.1 and HTTP/2 through hyper: the module `http` |
+//! | `tls` | no | TLS through rustls: the module `tls`; `tls-ring` and `tls-aws-lc-rs` bring a provider along |
 //! | `sim` | no | a simulated world, to test how a service stops: the module `sim` |
 //! | `loom` | no | nothing for a dependent: the crate's own tests are model-checked |
 //!
@@ -85,6 +87,9 @@ pub mod gate;
 #[cfg(feature = "handover")]
 #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
 pub mod handover;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod idle;
 pub mod machine;
 mod phase;
@@ -101,6 +106,9 @@ mod signal;
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
 mod sync;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub mod tls;
 
 pub use address::{Address, AddressError};
 pub use cause::Cause;

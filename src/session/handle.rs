@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use crate::address::Address;
+#[cfg(feature = "http")]
+use crate::connection::ConnectionFacts;
 use crate::connection::Describe;
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::Found;
@@ -112,6 +114,32 @@ impl SessionHandle {
     /// Waits until the server drains; the future does not borrow the handle.
     pub fn draining(&self) -> PhaseReached {
         self.shutdown().draining()
+    }
+
+    /// Takes another handle on the same session.
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    pub fn try_clone(&self) -> Result<SessionHandle, GuardError> {
+        let connection = self.connection.clone();
+        Ok(SessionHandle::new(self.guard.try_clone()?, connection))
+    }
+
+    /// Notes that the read that has just found nothing is in the middle of a
+    /// message, of which the transport does not know.
+    #[cfg(feature = "http")]
+    pub(crate) fn set_mid_message(&self) {
+        self.connection.facts().set_found_nothing(false);
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn facts(&self) -> &ConnectionFacts {
+        self.connection.facts()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn guard_mut(&mut self) -> &mut Guard {
+        &mut self.guard
     }
 
     /// Names the connection in the report, should it not end in time: by its
