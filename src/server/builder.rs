@@ -253,20 +253,12 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Sets the times of the lingering close.
-    ///
-    /// ```
-    /// use lameduck::machine::closing;
-    /// use lameduck::{Server, runtimes::smol::Smol};
-    /// use std::time::Duration;
-    ///
-    /// let mut patient = closing::Config::default();
-    /// patient.idle = Duration::from_secs(1);
-    /// let builder = Server::builder(Smol).lingering_close(patient);
-    /// # drop(builder);
-    /// ```
-    pub fn lingering_close(mut self, config: closing::Config) -> Self {
-        self.lingering_close = config;
+    /// Sets the times of the [lingering close](closing): the longest time
+    /// without a byte from the peer, and the longest time in all. Default:
+    /// 100 ms and 5 s.
+    pub fn lingering_close(mut self, idle: Duration, total: Duration) -> Self {
+        self.lingering_close.idle = idle;
+        self.lingering_close.total = total;
         self
     }
 

@@ -123,6 +123,7 @@ impl<R: Runtime> ListenerTask<R> {
                     return Accepted::Connection(connection, peer);
                 }
                 Poll::Ready(None) => {}
+                Poll::Pending if self.sweep.has_output() => {}
                 Poll::Pending => return Accepted::Nothing,
             }
         }
@@ -157,8 +158,7 @@ impl<R: Runtime> ListenerTask<R> {
             Poll::Pending => (Input::QueueEmpty, None),
         };
         self.handle(clock, input);
-        let is_waiting = input == Input::QueueEmpty && self.sweep.guarantee().is_none();
-        if is_waiting {
+        if input == Input::QueueEmpty {
             Poll::Pending
         } else {
             Poll::Ready(accepted)

@@ -232,7 +232,7 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         let is_half_closed = inner.is_half_closed;
         let connection = &mut self.inner.insert(inner).connection;
         let closing = LingeringClose::new(self.shared.lingering_close, facts);
-        let closing = pin!(close::close(
+        let closing = pin!(close::close_rest(
             connection,
             is_half_closed,
             &self.shared.runtime,

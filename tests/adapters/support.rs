@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures::io::AsyncWriteExt;
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::rt::ConnectionOf;
 use lameduck::{Address, Builder, Connection, Report, Runtime, Server, Session, Shutdown};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::rt::CloseGuarantee;
 use lameduck::server::Linger;
 use lameduck::sim::{Check, Client, Connection, Event, Sim, SimRuntime, Verdict};
@@ -89,9 +89,9 @@ fn f22_who_stays_is_lingered_for_the_quiet_time() {
             quiet: ms(quiet),
             ..Linger::default()
         };
-        serve(&mut sim, 10, |builder| builder.lingering_close(linger));
+        serve(&mut sim, 10, |builder| builder.lingering_close(idle, total));
         sim.client(stays);
-        assert_between(stop(&mut sim).took, quiet, quiet + 3);
+        assert_between(stop(&mut sim).duration, quiet, quiet + 3);
     }
 }
 
@@ -131,7 +131,7 @@ fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
         }
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 400, 405);
+    assert_between(stop(&mut sim).duration, 400, 405);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn f24_who_takes_nothing_costs_the_cap() {
         client.request(b"?", &[1; 1900]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 5000, 5105);
+    assert_between(stop(&mut sim).duration, 5000, 5105);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn f24_who_takes_some_has_the_cap_anew() {
         client.read_exact(&mut [0; 300]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 9000, 9205);
+    assert_between(stop(&mut sim).duration, 9000, 9205);
 }
 
 /// A client that says that it will say no more, and reads later.
@@ -179,7 +179,7 @@ fn f24_output_is_looked_after_when_the_input_has_ended() {
     sim.socket_buffer(10_000);
     serve(&mut sim, 19_000, |builder| builder);
     reads_after(&mut sim, 19_000, ms(1000));
-    assert_between(stop(&mut sim).took, 1100, 1205);
+    assert_between(stop(&mut sim).duration, 1100, 1205);
     assert!(sim.history().clients[0].ended);
 }
 
@@ -209,7 +209,7 @@ fn f24_an_answer_to_our_end_says_that_all_has_arrived() {
     serve(&mut sim, 10, |builder| builder);
     sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     // There and back, and no look after that.
-    assert_between(stop(&mut sim).took, 1, 103);
+    assert_between(stop(&mut sim).duration, 1, 103);
 }
 
 /// What is sent to the client is two seconds under way.
@@ -250,7 +250,7 @@ fn f24_output_is_waited_for_when_the_process_will_end() {
         client.request(b"?", &[1; 10]).await?;
         client.half_close().await
     });
-    assert_between(stop(&mut sim).took, 2000, 2205);
+    assert_between(stop(&mut sim).duration, 2000, 2205);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn f24_who_resets_is_not_waited_for() {
         client.reset();
         Ok(())
     });
-    assert_between(stop(&mut sim).took, 500, 700);
+    assert_between(stop(&mut sim).duration, 500, 700);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn f2_handshakes_that_nobody_can_see_are_waited_for_a_while() {
     sim.guarantee(CloseGuarantee::SynFiltered);
     sim.sees_handshakes(false);
     serve(&mut sim, 10, |builder| builder);
-    assert_between(stop(&mut sim).took, 20, 21);
+    assert_between(stop(&mut sim).duration, 20, 21);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::rt::CloseGuarantee;
 use lameduck::sim::{self, Client, Connection, Event, Sim, SimRuntime, verify};
 use lameduck::{Report, Runtime, Session, Signal};
@@ -252,7 +252,7 @@ fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String>
         .settle(setup.settle)
         .grace_period(GRACE)
         .abort_timeout(MARGIN)
-        .after_drain("hook", async move {
+        .after_drain("hook", |_| async move {
             at.sleep_until(at.now() + hook).await;
             Ok(())
         });
