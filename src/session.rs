@@ -1,5 +1,8 @@
 //! The session that a handler is given: reads, writes, the idle point.
 
+#[cfg(feature = "tokio")]
+mod tokio_io;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
