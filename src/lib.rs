@@ -109,7 +109,7 @@ pub use idle::ReadOrDrain;
 pub use phase::Phase;
 pub use report::Report;
 pub use rt::{Connection, Listener, Runtime, SignalSource};
-pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server};
+pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server, close};
 pub use session::{Session, SessionRead};
 pub use signal::Signal;
 
