@@ -558,6 +558,8 @@ impl<R: Runtime> Builder<R> {
         let timeout = default.abort_timeout.min(grace_period / 4);
         let config = Config {
             abort_timeout: self.abort_timeout.unwrap_or(timeout),
+            #[cfg(feature = "handover")]
+            restart_grace_period: self.restart.as_ref().and_then(|r| r.grace_period),
             hook_reserve: match self.hook_reserve {
                 Some(reserve) => reserve,
                 None if self.hooks.is_empty() => Duration::ZERO,

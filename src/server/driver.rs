@@ -11,7 +11,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, trace, warn};
 
@@ -45,6 +45,8 @@ pub struct Serve<R: Runtime, H> {
     signals: Option<R::Signals>,
     /// Signals that came before the server served.
     early_signals: VecDeque<Signal>,
+    /// When the first of them came that waits for a predecessor.
+    signal_waits_since: Option<Duration>,
     listeners: Vec<ListenerTask<R>>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
@@ -91,6 +93,7 @@ impl<R: Runtime, H> Serve<R, H> {
             timer: Timer::new(),
             signals,
             early_signals: early.into(),
+            signal_waits_since: None,
             listeners,
             connection_limit,
             hooks,
@@ -116,9 +119,11 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(signal) = self.early_signals.pop_front() {
-            self.signal(signal);
-            return true;
+        if !self.handover.is_waiting() {
+            if let Some(signal) = self.early_signals.pop_front() {
+                self.signal(signal);
+                return true;
+            }
         }
         let Some(signals) = &mut self.signals else {
             return false;
@@ -139,15 +144,27 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn signal(&mut self, signal: Signal) {
-        if !self.is_restart(signal) {
-            self.feed(Input::Signal(signal));
+        if self.is_restart(signal) {
+            return;
+        }
+        if !self.handover.is_waiting() {
+            return self.feed(Input::Signal(signal));
+        }
+        let now = self.clock.now();
+        let waiting_since = *self.signal_waits_since.get_or_insert(now);
+        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+            // Somebody is in a hurry: nobody is served here that could be lost.
+            self.feed(Input::Abort);
+        } else {
+            info!("{signal} waits for the predecessor's word");
+            self.early_signals.push_back(signal);
         }
     }
 
     /// Polls for what was asked for through a handle on the gate.
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
-        if is_ready(&mut self.stop_requested, cx) {
+        if !self.handover.is_waiting() && is_ready(&mut self.stop_requested, cx) {
             self.feed(Input::Stop);
             progress = true;
         }
