@@ -111,7 +111,7 @@ pub use idle::{ReadOrDrain, WaitOrDrain};
 pub use phase::Phase;
 pub use report::Report;
 pub use rt::{Connection, Listener, Runtime, SignalSource};
-pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server};
+pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server, close};
 pub use session::{Session, SessionRead, SessionWait};
 pub use signal::Signal;
 

@@ -18,6 +18,7 @@ use std::fmt;
 use std::future::Future;
 
 pub use self::builder::Builder;
+pub use self::close::close;
 pub use self::driver::Serve;
 pub use self::error::BindError;
 pub use self::hooks::HookContext;

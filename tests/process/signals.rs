@@ -25,7 +25,7 @@ pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
         for line in [
             format!("{peer} connected"),
             format!("received {name}"),
-            format!("stopping ({name}): draining, 1 guards held"),
+            format!("stopping ({name}): draining, guard count 1"),
             format!("stopped listening on {address}"),
             format!("disconnecting {peer}"),
             "stopped clean".to_owned(),
