@@ -99,10 +99,12 @@ fn serve_on_one_thread(args: Args) -> Result<Report, Box<dyn Error>> {
 fn main() -> Result<Report, Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let args = Args::parse();
-    match args.runtime {
+    let report = match args.runtime {
         Choice::Smol => smol::block_on(serve(Smol, args)),
         Choice::AsyncStd => async_std::task::block_on(serve(AsyncStd, args)),
         Choice::Tokio => serve_on_tokio(args),
         Choice::TokioCurrentThread => serve_on_one_thread(args),
-    }
+    }?;
+    log::info!("{report}");
+    Ok(report)
 }
