@@ -23,6 +23,8 @@ pub(crate) mod plain {
     #[cfg(feature = "handover")]
     pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    #[cfg(feature = "conformance")]
+    pub(crate) use std::sync::mpsc;
     pub(crate) use std::sync::{Arc, Mutex};
 
     /// Locks, and goes on after a panic of another holder.
