@@ -77,10 +77,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         let read = self.poll_or_drain(cx, |cx, decides| {
             if decides {
                 let read = ready!(connection.poll_read_now(cx, buffer));
-                return Poll::Ready(match read.transpose() {
-                    None => Found::Nothing,
-                    Some(read) => Found::Item(read),
-                });
+                return match read.transpose() {
+                    // The rest of a message that has begun is awaited.
+                    None if connection.is_mid_message() => Poll::Pending,
+                    None => Poll::Ready(Found::Nothing),
+                    Some(read) => Poll::Ready(Found::Item(read)),
+                };
             }
             Pin::new(&mut *connection)
                 .poll_read(cx, buffer)
