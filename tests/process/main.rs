@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod doubled;
 mod example;
 mod held;
 mod refused;
@@ -52,6 +53,11 @@ suite! {
         f36_a_stop_whose_signals_merged_is_aborted_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
+    doubled:
+        f45_two_signals_at_once_are_one_stop,
+        f45_a_stop_by_gnu_timeout_is_one_stop,
+        f47_a_log_that_nobody_reads_does_not_hold_the_process,
+        f55_a_signal_that_the_parent_had_blocked_stops;
     held:
         l1_the_second_signal_ends_a_process_whose_threads_are_held,
         l1_the_budget_ends_a_process_whose_threads_are_held,
