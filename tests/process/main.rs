@@ -7,6 +7,7 @@
 
 mod doubled;
 mod example;
+mod held;
 mod refused;
 mod restart;
 mod scale;
@@ -18,6 +19,10 @@ macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
         mod smol { $($(#[test] fn $test() { crate::$theme::$test("smol"); })+)+ }
         mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
+        mod tokio_multi_thread { $($(#[test] fn $test() { crate::$theme::$test("tokio"); })+)+ }
+        mod tokio_current_thread {
+            $($(#[test] fn $test() { crate::$theme::$test("tokio-current-thread"); })+)+
+        }
     };
 }
 
@@ -57,6 +62,10 @@ suite! {
         f45_a_stop_by_gnu_timeout_is_one_stop,
         f47_a_log_that_nobody_reads_does_not_hold_the_process,
         f55_a_signal_that_the_parent_had_blocked_stops;
+    held:
+        l1_the_second_signal_ends_a_process_whose_threads_are_held,
+        l1_the_budget_ends_a_process_whose_threads_are_held,
+        l1_the_exit_does_not_wait_for_blocking_work;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,
