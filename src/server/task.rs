@@ -125,6 +125,11 @@ where
         if let Some(closed) = closed {
             task.finish(closed, &mut aborting).await;
         }
+        if task.inner.is_none() {
+            // Aborted, and in another task, whose reads and writes fail: it is
+            // open until that one drops it (F69).
+            task.inner = Some(poll_fn(|cx| task.record.poll_returned(cx)).await);
+        }
     }
 }
 
@@ -263,9 +268,13 @@ fn until_abort<T>(
     aborting: &mut PhaseReached,
     mut work: impl Future<Output = T> + Unpin,
 ) -> impl Future<Output = Option<T>> {
-    poll_fn(move |cx| match Pin::new(&mut work).poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Pin::new(&mut *aborting).poll(cx).map(|()| None),
+    poll_fn(move |cx| {
+        // First: the work would see reads and writes fail, and call that its
+        // own end.
+        if Pin::new(&mut *aborting).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut work).poll(cx).map(Some)
     })
 }
 
