@@ -21,6 +21,15 @@ use crate::machine::lifecycle::{Config, Recording};
 use crate::machine::{closing, sweep};
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
+#[cfg(feature = "tls")]
+use crate::tls::{Tls, TlsConfig};
+
+/// A listener to be: what it is made of, and the runtime that opens it, where
+/// that is not the builder's own.
+struct Listening<R> {
+    source: Source,
+    runtime: Option<R>,
+}
 
 /// What a listener is made of.
 enum Source {
@@ -48,7 +57,7 @@ enum Source {
 #[must_use = "a builder does nothing until `bind`"]
 pub struct Builder<R: Runtime> {
     runtime: R,
-    sources: Vec<Source>,
+    sources: Vec<Listening<R>>,
     signals: Vec<Signal>,
     config: Config,
     abort_timeout: Option<Duration>,
@@ -119,8 +128,12 @@ impl<R: Runtime> Builder<R> {
         AddressError: From<A::Error>,
     {
         let address = address.try_into().map_err(AddressError::from);
-        self.sources.push(Source::Address(address));
+        self.add(Source::Address(address), None);
         self
+    }
+
+    fn add(&mut self, source: Source, runtime: Option<R>) {
+        self.sources.push(Listening { source, runtime });
     }
 
     /// Adds a listening socket that is bound already, by this program or by the
@@ -138,7 +151,7 @@ impl<R: Runtime> Builder<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen_on(mut self, socket: impl Into<Socket>) -> Self {
-        self.sources.push(Source::Socket(socket.into()));
+        self.add(Source::Socket(socket.into()), None);
         self
     }
 
@@ -471,27 +484,28 @@ impl<R: Runtime> Builder<R> {
         let mut opened = Vec::new();
         #[cfg(feature = "handover")]
         let mut inherited = self.inherited()?;
-        for source in std::mem::take(&mut self.sources) {
+        for Listening { source, runtime } in std::mem::take(&mut self.sources) {
+            let runtime = runtime.as_ref().unwrap_or(&self.runtime);
             let address = match source {
                 Source::Address(address) => address.map_err(BindError::Address)?,
                 Source::Socket(socket) => {
-                    opened.push((self.adopt(socket)?, Origin::Adopted));
+                    opened.push((adopt(runtime, socket)?, Origin::Adopted));
                     continue;
                 }
             };
             #[cfg(feature = "handover")]
             if let Some(socket) = inherited.take(&address) {
-                opened.push((self.adopt(socket)?, Origin::Inherited));
+                opened.push((adopt(runtime, socket)?, Origin::Inherited));
                 continue;
             }
-            let listener = self.runtime.bind(&address, self.backlog);
+            let listener = runtime.bind(&address, self.backlog);
             let listener = listener.map_err(|error| BindError::Listen(address, error))?;
             opened.push((listener, Origin::Bound));
         }
         #[cfg(feature = "handover")]
         if opened.is_empty() {
             for socket in inherited.take_all() {
-                opened.push((self.adopt(socket)?, Origin::Inherited));
+                opened.push((adopt(&self.runtime, socket)?, Origin::Inherited));
             }
         }
         #[cfg(feature = "handover")]
@@ -510,12 +524,6 @@ impl<R: Runtime> Builder<R> {
         let listeners = opened.into_iter();
         let listeners = listeners.map(|(l, origin)| ListenerTask::new(l, origin, config));
         Ok((listeners.collect(), handover))
-    }
-
-    fn adopt(&self, socket: Socket) -> Result<R::Listener, BindError> {
-        let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
-        let adopted = self.runtime.adopt(socket);
-        adopted.map_err(|error| BindError::Listen(local_addr, error))
     }
 
     #[cfg(feature = "handover")]
@@ -569,6 +577,41 @@ impl<R: Runtime> Builder<R> {
         };
         config.check().map_err(BindError::Config)?;
         Ok(config)
+    }
+}
+
+fn adopt<R: Runtime>(runtime: &R, socket: Socket) -> Result<R::Listener, BindError> {
+    let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
+    let adopted = runtime.adopt(socket);
+    adopted.map_err(|error| BindError::Listen(local_addr, error))
+}
+
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+impl<R: Runtime> Builder<Tls<R>> {
+    /// Adds an address whose connections speak no TLS, such as one for health
+    /// checks.
+    pub fn listen_plain<A>(mut self, address: A) -> Self
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(AddressError::from);
+        let runtime = self.runtime.plain();
+        self.add(Source::Address(address), Some(runtime));
+        self
+    }
+
+    /// Adds an address with certificates of its own.
+    pub fn listen_tls<A>(mut self, address: A, config: TlsConfig) -> Self
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(AddressError::from);
+        let runtime = self.runtime.with_config(config);
+        self.add(Source::Address(address), Some(runtime));
+        self
     }
 }
 
