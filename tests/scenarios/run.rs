@@ -279,7 +279,7 @@ fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String>
         true => Duration::from_millis(500),
         false => Duration::from_millis(100),
     };
-    verify::it_ends_in_time(&history, GRACE + MARGIN + late)
+    verify::within_budget(&history, GRACE + late)
         .and_then(|()| verify::all(&history, &report))
         .map_err(|violation| violation.to_string())?;
     Expected::of(&setup, steps).check(&report)?;
