@@ -83,10 +83,10 @@ impl OwnLoop {
                 lifecycle::Output::StopAccepting(_) => {
                     if let Some(listener) = &mut self.listener {
                         let guarantee = listener.stop_accepting(SocketSharing::Exclusive);
-                        self.accept(sweep::Input::StopAccepting(guarantee));
+                        let _ = self.accept(sweep::Input::StopAccepting(guarantee));
                     }
                 }
-                lifecycle::Output::CloseListener(_) => self.accept(sweep::Input::Close),
+                lifecycle::Output::CloseListener(_) => _ = self.accept(sweep::Input::Close),
                 lifecycle::Output::Enter(Phase::Aborting) => _ = self.shutdown.abort("abort"),
                 lifecycle::Output::Enter(_) => _ = self.shutdown.stop("a signal"),
                 lifecycle::Output::Complete(outcome) => self.outcome = Some(outcome),
@@ -95,9 +95,11 @@ impl OwnLoop {
         }
     }
 
-    /// Gives an input to the sweep, and does what it says.
-    fn accept(&mut self, input: sweep::Input) {
+    /// Gives an input to the sweep, and does what it says; returns whether that
+    /// was anything.
+    fn accept(&mut self, input: sweep::Input) -> bool {
         let _ = self.sweep.handle(self.now(), input);
+        let has_output = self.sweep.has_output();
         while let Some(output) = self.sweep.poll_output() {
             match output {
                 sweep::Output::AskHandshakes => {
@@ -115,6 +117,7 @@ impl OwnLoop {
                 _ => {}
             }
         }
+        has_output
     }
 
     /// Polls everything that can happen, until nothing does.
@@ -161,9 +164,8 @@ impl OwnLoop {
                 Poll::Ready(())
             }
             Poll::Pending => {
-                self.accept(sweep::Input::QueueEmpty);
-                // Closed by that, it is polled no more.
-                if self.listener.is_none() {
+                // What it asked for may call for one more look at the queue.
+                if self.accept(sweep::Input::QueueEmpty) {
                     Poll::Ready(())
                 } else {
                     Poll::Pending

@@ -8,8 +8,7 @@ use std::future::Future;
 use std::io;
 use std::time::Instant;
 
-use super::Signals;
-pub use super::async_io::{Connection, Listener, Sleep};
+pub use super::parts::{Connection, Listener, Signals, Sleep};
 use crate::address::Address;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;

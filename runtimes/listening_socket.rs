@@ -1,4 +1,4 @@
-//! What the adapters have in common: sockets before they belong to a runtime.
+//! Listening sockets, whatever runtime waits for them.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,6 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-
-/// Binds and listens.
-pub(in crate::runtimes) fn open(
-    address: &Address,
-    backlog: i32,
-) -> io::Result<ListeningSocket> {
-    match address {
-        Address::Tcp(address) => tcp(*address, backlog),
-        Address::Unix(path) => unix(path.as_deref(), backlog),
-    }
-}
 
 fn tcp(address: SocketAddr, backlog: i32) -> io::Result<ListeningSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -51,25 +40,60 @@ fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
     socket.listen(backlog)
 }
 
-/// Takes over what somebody else has bound.
-pub(in crate::runtimes) fn adopt(socket: rt::Socket) -> io::Result<ListeningSocket> {
-    SockRef::from(&socket).set_nonblocking(true)?;
-    Ok(match socket {
-        rt::Socket::Tcp(socket) => ListeningSocket::Tcp(socket),
-        rt::Socket::Unix(socket) => ListeningSocket::Unix(socket, None),
-    })
-}
-
-/// A listening socket, as a runtime has it.
+/// A listening socket, of the standard library or of a runtime, and all that a
+/// [`Listener`](rt::Listener) has to do with it apart from waiting.
+///
+/// ```
+/// use lameduck::Address;
+/// use lameduck::rt::{CloseGuarantee, SocketSharing};
+/// use lameduck::runtimes::parts::ListeningSocket;
+///
+/// let mut socket = ListeningSocket::bind(&Address::from(([127, 0, 0, 1], 0)), 128)?;
+/// let local = socket.local_addr()?;
+/// // The socket is another process's as well: nothing is set on it.
+/// let guarantee = socket.stop_accepting(SocketSharing::Shared, &local);
+/// assert_eq!(guarantee, CloseGuarantee::Swept);
+/// socket.close()?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
-pub(in crate::runtimes) enum ListeningSocket<T = TcpListener, U = UnixListener> {
+pub enum ListeningSocket<T = TcpListener, U = UnixListener> {
+    /// A TCP socket.
     Tcp(T),
-    /// With its path, while that is ours to remove.
+    /// A Unix socket, with its path while that is ours to remove.
     Unix(U, Option<UnlinkOnDrop>),
 }
 
 impl ListeningSocket {
-    pub(in crate::runtimes) fn local_addr(&self) -> io::Result<Address> {
+    /// Binds and listens; the socket is nonblocking.
+    ///
+    /// # Errors
+    /// Those of the operating system, and `InvalidInput` for a Unix socket
+    /// without a path.
+    pub fn bind(address: &Address, backlog: i32) -> io::Result<ListeningSocket> {
+        match address {
+            Address::Tcp(address) => tcp(*address, backlog),
+            Address::Unix(path) => unix(path.as_deref(), backlog),
+        }
+    }
+
+    /// Takes over a socket that was bound elsewhere, and makes it nonblocking.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn adopt(socket: rt::Socket) -> io::Result<ListeningSocket> {
+        SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match socket {
+            rt::Socket::Tcp(socket) => ListeningSocket::Tcp(socket),
+            rt::Socket::Unix(socket) => ListeningSocket::Unix(socket, None),
+        })
+    }
+
+    /// Returns the address that it is bound to.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<Address> {
         Ok(match self {
             ListeningSocket::Tcp(socket) => socket.local_addr()?.into(),
             ListeningSocket::Unix(socket, _) => (&socket.local_addr()?).into(),
@@ -77,9 +101,29 @@ impl ListeningSocket {
     }
 }
 
+impl<T, U> ListeningSocket<T, U> {
+    /// Hands the socket to a runtime.
+    ///
+    /// # Errors
+    /// Those of the function that was called.
+    pub fn try_map<V, W>(
+        self,
+        tcp: impl FnOnce(T) -> io::Result<V>,
+        unix: impl FnOnce(U) -> io::Result<W>,
+    ) -> io::Result<ListeningSocket<V, W>> {
+        Ok(match self {
+            ListeningSocket::Tcp(socket) => ListeningSocket::Tcp(tcp(socket)?),
+            ListeningSocket::Unix(socket, path) => ListeningSocket::Unix(unix(socket)?, path),
+        })
+    }
+}
+
 impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
-    /// See [`Listener::stop_accepting`](crate::rt::Listener::stop_accepting).
-    pub(in crate::runtimes) fn stop_accepting(
+    /// Stops accepting, as [`Listener`](rt::Listener::stop_accepting) asks for
+    /// each kind of sharing: with a filter for new handshakes on a TCP socket
+    /// of ours alone where the system allows it, and without the path of a
+    /// Unix socket.
+    pub fn stop_accepting(
         &mut self,
         sharing: SocketSharing,
         local: &Address,
@@ -110,30 +154,34 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
         }
     }
 
-    /// See [`Listener::handshakes`](crate::rt::Listener::handshakes).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(in crate::runtimes) fn handshakes(&self, local: &Address) -> Option<usize> {
+    /// Returns the number of handshakes under way: what
+    /// [`Listener::handshakes`](rt::Listener::handshakes) asks for.
+    pub fn handshakes(&self, local: &Address) -> Option<usize> {
         match local {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
             Address::Tcp(local) => crate::runtimes::sock_diag::handshakes(*local),
-            Address::Unix(_) => None,
+            _ => None,
         }
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(in crate::runtimes) fn handshakes(&self, _: &Address) -> Option<usize> {
-        None
-    }
-
-    /// See [`Listener::share`](crate::rt::Listener::share).
-    pub(in crate::runtimes) fn share(&self) -> io::Result<OwnedFd> {
+    /// Duplicates the descriptor: what [`Listener::share`](rt::Listener::share)
+    /// asks for.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn share(&self) -> io::Result<OwnedFd> {
         match self {
             ListeningSocket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
             ListeningSocket::Unix(socket, _) => socket.as_fd().try_clone_to_owned(),
         }
     }
 
-    /// See [`Listener::close`](crate::rt::Listener::close).
-    pub(in crate::runtimes) fn close(self) -> io::Result<()> {
+    /// Closes the descriptor, and removes the path of a Unix socket that is
+    /// ours: what [`Listener::close`](rt::Listener::close) asks for.
+    ///
+    /// # Errors
+    /// When the path cannot be removed.
+    pub fn close(self) -> io::Result<()> {
         match self {
             ListeningSocket::Unix(_, Some(mut path)) => path.remove(),
             ListeningSocket::Tcp(_) | ListeningSocket::Unix(_, None) => Ok(()),
@@ -185,16 +233,20 @@ fn remove(path: &mut UnlinkOnDrop) {
 
 /// The path of a Unix socket that we bound. It is removed when the listener
 /// closes or is dropped, but only while it is still the one that we made: a
-/// successor may have put its own there (F10).
+/// successor may have put its own there ([F10](crate::docs::faults#f10)).
 #[derive(Debug)]
-pub(in crate::runtimes) struct UnlinkOnDrop {
+pub struct UnlinkOnDrop {
     path: PathBuf,
     inode: (u64, u64),
     removed: bool,
 }
 
 impl UnlinkOnDrop {
-    fn new(path: &Path) -> io::Result<UnlinkOnDrop> {
+    /// Remembers which socket the path leads to now.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn new(path: &Path) -> io::Result<UnlinkOnDrop> {
         Ok(UnlinkOnDrop {
             path: path.to_owned(),
             inode: inode(path)?,
@@ -203,12 +255,15 @@ impl UnlinkOnDrop {
     }
 
     /// Leaves the path to others.
-    fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.removed = true;
     }
 
-    /// Removes the path: from now on nobody can connect. Once.
-    fn remove(&mut self) -> io::Result<()> {
+    /// Removes the path, once: from now on nobody can connect.
+    ///
+    /// # Errors
+    /// Those of the operating system. A path that is gone is none.
+    pub fn remove(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.removed, true) {
             return Ok(());
         }

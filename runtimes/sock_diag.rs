@@ -1,12 +1,14 @@
 //! What only the kernel knows, by sock_diag(7): what a peer has acknowledged,
-//! and which handshakes are under way.
+//! how far away it is, and which handshakes are under way.
 //!
-//! `SIOCOUTQ` and `TCP_INFO` tell the first, too, but have no safe wrapper. A
+//! `SIOCOUTQ` and `TCP_INFO` tell the first two as well, but have no safe
+//! wrapper. A
 //! netlink request for one socket costs four system calls; one for all in a
 //! state walks the kernel's table. Neither needs a privilege.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -32,6 +34,15 @@ const REQUEST: usize = HEADER + 56;
 const RETRANSMITS: usize = HEADER + 3;
 const LOCAL: usize = HEADER + 8;
 const WRITE_QUEUE: usize = HEADER + 60;
+/// Where its attributes begin, after `struct inet_diag_msg`.
+const ATTRIBUTES: usize = HEADER + 72;
+/// `struct nlattr`: a length that counts this header, and a kind.
+const ATTRIBUTE_HEADER: usize = 4;
+/// The attribute that is `struct tcp_info`, and the bit that asks for it.
+const INET_DIAG_INFO: u16 = 2;
+const WANT_INFO: u8 = 1 << (INET_DIAG_INFO - 1);
+/// Where `struct tcp_info` (linux/tcp.h) has `tcpi_rtt`, in microseconds.
+const ROUND_TRIP: usize = 68;
 
 /// In `idiag_states`, the state `TCP_SYN_RECV` (net/tcp_states.h).
 const SYN_RECEIVED: u32 = 1 << 3;
@@ -43,9 +54,33 @@ const ATTEMPTS: u8 = 16;
 const ANSWERS: u8 = u8::MAX;
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
-/// Bytes of a TCP connection that its peer has not acknowledged, a FIN counting
-/// as one. `None`: the system does not say, or does not know the connection.
+/// Returns the number of bytes of a TCP connection that its peer has not
+/// acknowledged, a FIN counting as one. `None`: the system does not say, or does
+/// not know the connection.
 pub(in crate::runtimes) fn unacknowledged(connection: &impl AsFd) -> Option<u64> {
+    ask_about(connection, 0, |answer| {
+        let queue = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?;
+        Some(u32::from_ne_bytes(queue.try_into().ok()?).into())
+    })
+}
+
+/// Returns the smoothed round trip time of a TCP connection. `None`: the system
+/// does not say, or has measured none.
+pub(in crate::runtimes) fn round_trip(connection: &impl AsFd) -> Option<Duration> {
+    ask_about(connection, WANT_INFO, |answer| {
+        let info = attribute(answer, INET_DIAG_INFO)?;
+        let microseconds = info.get(ROUND_TRIP..ROUND_TRIP + 4)?;
+        let microseconds = u32::from_ne_bytes(microseconds.try_into().ok()?);
+        (microseconds > 0).then_some(Duration::from_micros(microseconds.into()))
+    })
+}
+
+/// Asks for one connection, with the extensions of `want`.
+fn ask_about<T>(
+    connection: &impl AsFd,
+    want: u8,
+    parse: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<T> {
     // Relaxed, here and below: it guards nothing, and may miscount.
     let asked = ASKED.load(Ordering::Relaxed);
     if (ATTEMPTS..ANSWERS).contains(&asked) {
@@ -54,7 +89,8 @@ pub(in crate::runtimes) fn unacknowledged(connection: &impl AsFd) -> Option<u64>
     let socket = SockRef::from(connection);
     let local = socket.local_addr().ok()?.as_socket()?;
     let peer = socket.peer_addr().ok()?.as_socket()?;
-    let answer = match ask(local, peer) {
+    let mut buffer = [0; 1024];
+    let answer = match ask(local, peer, want, &mut buffer) {
         Ok(answer) => answer,
         // A lack of these passes.
         Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return None,
@@ -65,20 +101,37 @@ pub(in crate::runtimes) fn unacknowledged(connection: &impl AsFd) -> Option<u64>
         None if asked != ANSWERS => ASKED.store(asked + 1, Ordering::Relaxed),
         _ => {}
     }
-    answer
+    parse(answer?)
 }
 
-fn ask(local: SocketAddr, peer: SocketAddr) -> Result<Option<u64>, Errno> {
+fn ask(
+    local: SocketAddr,
+    peer: SocketAddr,
+    want: u8,
+    buffer: &mut [u8],
+) -> Result<Option<&[u8]>, Errno> {
     let netlink = open()?;
-    send(
-        &netlink,
-        &request(NLM_F_REQUEST, ANY, local, peer),
-        SendFlags::empty(),
-    )?;
-    let mut answer = [0; 512];
+    let request = request(NLM_F_REQUEST, ANY, want, local, peer);
+    send(&netlink, &request, SendFlags::empty())?;
     // It is there when the request returns: the kernel answers in place.
-    let (length, _) = recv(&netlink, &mut answer, RecvFlags::DONTWAIT)?;
-    Ok(parse(&answer[..length]))
+    let (length, _) = recv(&netlink, &mut *buffer, RecvFlags::DONTWAIT)?;
+    let answer = &buffer[..length];
+    Ok((kind(answer) == Some(SOCK_DIAG_BY_FAMILY)).then_some(answer))
+}
+
+/// Returns the payload of an attribute of the answer for one connection.
+fn attribute(answer: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = answer.get(ATTRIBUTES..)?;
+    loop {
+        let length = u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?).into();
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        let payload = rest.get(ATTRIBUTE_HEADER..length)?;
+        if kind == wanted {
+            return Some(payload);
+        }
+        // Attributes are aligned to four bytes.
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 /// How many handshakes with a listener are under way: a SYN was answered, and
@@ -87,7 +140,7 @@ fn ask(local: SocketAddr, peer: SocketAddr) -> Result<Option<u64>, Errno> {
 pub(in crate::runtimes) fn handshakes(local: SocketAddr) -> Option<usize> {
     let anyone = SocketAddr::new(local.ip(), 0);
     let netlink = open().ok()?;
-    let request = request(NLM_F_REQUEST | NLM_F_DUMP, SYN_RECEIVED, local, anyone);
+    let request = request(NLM_F_REQUEST | NLM_F_DUMP, SYN_RECEIVED, 0, local, anyone);
     send(&netlink, &request, SendFlags::empty()).ok()?;
     let mut under_way = 0;
     let mut answers = [0; 16 * 1024];
@@ -127,7 +180,13 @@ fn open() -> Result<OwnedFd, Errno> {
 /// For the one socket between these two, or those of all peers in `states`;
 /// netlink has the machine's byte order, addresses and ports have the
 /// network's.
-fn request(flags: u16, states: u32, local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
+fn request(
+    flags: u16,
+    states: u32,
+    want: u8,
+    local: SocketAddr,
+    peer: SocketAddr,
+) -> [u8; REQUEST] {
     let family = match local {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -143,7 +202,7 @@ fn request(flags: u16, states: u32, local: SocketAddr, peer: SocketAddr) -> [u8;
     put(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     put(&flags.to_ne_bytes());
     put(&[0; 8]); // no sequence, to the kernel
-    put(&[family.as_raw() as u8, IPPROTO_TCP, 0, 0]);
+    put(&[family.as_raw() as u8, IPPROTO_TCP, want, 0]);
     put(&states.to_ne_bytes());
     put(&local.port().to_be_bytes());
     put(&peer.port().to_be_bytes());
@@ -169,17 +228,11 @@ fn kind(message: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?))
 }
 
-fn parse(answer: &[u8]) -> Option<u64> {
-    let queue = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?;
-    let queue = u32::from_ne_bytes(queue.try_into().ok()?);
-    (kind(answer)? == SOCK_DIAG_BY_FAMILY).then_some(queue.into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -230,6 +283,44 @@ mod tests {
         f24_output_is_seen_until_it_is_acknowledged("::1", "::1");
         // A listener for both kinds, and a client of the older one.
         f24_output_is_seen_until_it_is_acknowledged("::", "127.0.0.1");
+    }
+
+    fn f67_the_round_trip_is_known(listen: &str) {
+        let listener = TcpListener::bind((listen, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        // Its acknowledgement is one more measurement.
+        server.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+        if unacknowledged(&server).is_none() {
+            return println!("skipped: this system does not answer sock_diag requests");
+        }
+        // Both ends measure the same way: over loopback it is short.
+        for end in [&server, &client] {
+            let time = round_trip(end).expect("a round trip was measured");
+            assert!(time < Duration::from_secs(1), "{time:?}");
+        }
+    }
+
+    #[test]
+    fn f67_the_round_trip_is_known_over_ipv4() {
+        f67_the_round_trip_is_known("127.0.0.1");
+    }
+
+    #[test]
+    fn f67_the_round_trip_is_known_over_ipv6() {
+        match TcpListener::bind("[::1]:0") {
+            Ok(_) => f67_the_round_trip_is_known("::1"),
+            Err(_) => println!("skipped: this machine has no IPv6"),
+        }
+    }
+
+    #[test]
+    fn f67_a_listener_and_a_unix_socket_have_no_round_trip() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(round_trip(&listener), None);
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!((round_trip(&unix), unacknowledged(&unix)), (None, None));
     }
 
     /// A client that never sees the answer to its SYN.

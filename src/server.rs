@@ -12,7 +12,7 @@ mod hooks;
 mod listener;
 mod table;
 mod task;
-mod timer;
+pub(crate) mod timer;
 
 use std::fmt;
 use std::future::Future;
@@ -24,7 +24,8 @@ pub use self::error::BindError;
 pub use self::hooks::HookContext;
 
 use self::driver::Handover;
-use self::hooks::{BoxError, Hook};
+pub(crate) use self::hooks::BoxError;
+use self::hooks::Hook;
 use self::listener::ListenerTask;
 use self::task::ServerShared;
 use crate::address::Address;
@@ -95,6 +96,11 @@ impl<R: Runtime> Server<R> {
     /// builder.
     pub fn local_addrs(&self) -> impl Iterator<Item = &Address> {
         self.listeners.iter().map(ListenerTask::local_addr)
+    }
+
+    /// Returns the runtime that it serves on.
+    pub fn runtime(&self) -> &R {
+        &self.shared.runtime
     }
 
     /// Serves until it is stopped, and completes with the report.

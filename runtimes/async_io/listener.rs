@@ -14,10 +14,9 @@ use std::time::Instant;
 use async_io::{Async, Timer};
 
 use super::socket::AsyncSocket;
-use super::tcp_or_unix::TcpOrUnix;
 use crate::address::Address;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::listening_socket::{self, ListeningSocket};
+use crate::runtimes::parts::{ListeningSocket, TcpOrUnix};
 
 /// What a [`Listener`] accepts.
 pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>;
@@ -30,25 +29,27 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// See [`Runtime::bind`](rt::Runtime::bind).
-    pub(in crate::runtimes) fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::new(listening_socket::open(address, backlog)?)
+    /// Binds and listens: what [`Runtime::bind`](rt::Runtime::bind) asks for.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::bind(address, backlog)?)
     }
 
-    /// See [`Runtime::adopt`](rt::Runtime::adopt).
-    pub(in crate::runtimes) fn adopt(socket: rt::Socket) -> io::Result<Listener> {
-        Listener::new(listening_socket::adopt(socket)?)
+    /// Takes over a socket: what [`Runtime::adopt`](rt::Runtime::adopt) asks
+    /// for.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn adopt(socket: rt::Socket) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::adopt(socket)?)
     }
 
     fn new(socket: ListeningSocket) -> io::Result<Listener> {
         Ok(Listener {
             local: socket.local_addr()?,
-            socket: match socket {
-                ListeningSocket::Tcp(socket) => ListeningSocket::Tcp(Async::new(socket)?),
-                ListeningSocket::Unix(socket, path) => {
-                    ListeningSocket::Unix(Async::new(socket)?, path)
-                }
-            },
+            socket: socket.try_map(Async::new, Async::new)?,
         })
     }
 }
@@ -104,12 +105,14 @@ fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)
     Ok((TcpOrUnix::Unix(AsyncSocket::new(stream)?), (&peer).into()))
 }
 
-/// Completes at a time; see [`Runtime::sleep_until`](rt::Runtime::sleep_until).
+/// A timer on a thread of its own: it comes although every thread of a runtime
+/// is held by a handler. See [`Runtime::sleep_until`](rt::Runtime::sleep_until).
 #[derive(Debug)]
 pub struct Sleep(Timer);
 
 impl Sleep {
-    pub(in crate::runtimes) fn until(at: Instant) -> Sleep {
+    /// Waits until `at`.
+    pub fn until(at: Instant) -> Sleep {
         Sleep(Timer::at(at))
     }
 }

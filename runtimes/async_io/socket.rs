@@ -5,10 +5,14 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_io::Async;
 use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 use socket2::SockRef;
+
+use crate::rt::Connection;
+use crate::runtimes::parts;
 
 /// A socket of the standard library under async-io.
 ///
@@ -30,12 +34,16 @@ enum State<T> {
 }
 
 impl<T: AsFd> AsyncSocket<T> {
-    pub(in crate::runtimes) fn new(socket: T) -> io::Result<AsyncSocket<T>> {
+    /// Hands a socket to the reactor, which makes it nonblocking.
+    ///
+    /// # Errors
+    /// Those of the operating system, such as a lack of memory.
+    pub fn new(socket: T) -> io::Result<AsyncSocket<T>> {
         let state = State::Watched(Async::new(socket)?);
         Ok(AsyncSocket { state: Some(state) })
     }
 
-    /// The socket itself, for its options.
+    /// Returns the socket itself, for its options.
     ///
     /// # Panics
     /// When the reactor could not take it back after its half-close: the read
@@ -66,8 +74,7 @@ impl<T: AsFd> AsyncSocket<T> {
         }
     }
 
-    /// Ends our side: the peer reads what was written, then the end.
-    pub(in crate::runtimes) fn half_close(&mut self) -> io::Result<()> {
+    fn half_close(&mut self) -> io::Result<()> {
         self.state = match self.state.take() {
             Some(State::Watched(watched)) => Some(State::Unwatched(watched.into_inner()?)),
             state => state,
@@ -151,5 +158,23 @@ where
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.watched()?).poll_close(cx)
+    }
+}
+
+impl<T> Connection for AsyncSocket<T>
+where
+    T: AsFd + Unpin + Send + 'static,
+    AsyncSocket<T>: AsyncRead + AsyncWrite,
+{
+    fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.half_close())
+    }
+
+    fn unacknowledged(&self) -> Option<u64> {
+        parts::unacknowledged(self.socket().ok()?)
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        parts::round_trip(self.socket().ok()?)
     }
 }

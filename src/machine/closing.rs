@@ -44,11 +44,13 @@ pub struct Config {
     /// round trips of the connection, where the system tells them
     /// ([F67](crate::docs::faults#f67)). Default: 100 ms.
     pub idle: Duration,
-    /// The longest time in all. It begins again while the peer takes output.
-    /// Default: 5 s.
+    /// The longest time in all. It begins again while the peer takes output;
+    /// two looks tell whether it does, and the second one can be as late as
+    /// `idle` after the end of this time. Default: 5 s.
     pub total: Duration,
     /// After the peer's end nothing tells of its acknowledgements: they are
-    /// asked for after this time, which doubles from time to time. Default: 1 ms.
+    /// asked for after this time, which doubles from time to time. It is never
+    /// below 1 ms, or the close would keep its thread busy. Default: 1 ms.
     pub ack_poll_min: Duration,
 }
 
@@ -74,6 +76,9 @@ pub struct Facts {
     /// the process may soon be gone.
     pub is_draining: bool,
 }
+
+/// The shortest time between two looks.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The most output that any peer has room for: ten segments, the first window
 /// of a connection (RFC 6928).
@@ -175,13 +180,15 @@ enum State {
 pub struct LingeringClose {
     config: Config,
     fin_proves: FinProves,
-    yields: bool,
+    is_draining: bool,
     now: Duration,
     state: State,
     give_up_at: Duration,
-    /// The least output that was ever unacknowledged.
-    unacknowledged: u64,
-    asked: bool,
+    /// The least output that was ever unacknowledged; `None` before the first
+    /// look.
+    unacknowledged: Option<u64>,
+    is_asked: bool,
+    must_yield: bool,
     output: Option<Output>,
 }
 
@@ -201,12 +208,13 @@ impl LingeringClose {
         LingeringClose {
             config,
             fin_proves,
-            yields: facts.is_draining,
+            is_draining: facts.is_draining,
             now: Duration::ZERO,
             state: State::HalfClosing,
             give_up_at: Duration::MAX,
-            unacknowledged: u64::MAX,
-            asked: false,
+            unacknowledged: None,
+            is_asked: false,
+            must_yield: false,
             output: Some(Output::HalfClose),
         }
     }
@@ -229,7 +237,8 @@ impl LingeringClose {
                     is_after_ours: false,
                 };
                 self.give_up_at = self.now.saturating_add(self.config.total);
-                self.output = self.yields.then_some(Output::Yield);
+                self.output = None;
+                self.must_yield = self.is_draining;
                 true
             }
             (
@@ -256,7 +265,7 @@ impl LingeringClose {
                     round_trip,
                 },
                 _,
-            ) if self.asked => {
+            ) if self.is_asked => {
                 self.progress(unacknowledged, round_trip.unwrap_or_default());
                 true
             }
@@ -274,6 +283,9 @@ impl LingeringClose {
 
     /// Returns the next thing to do; `None` when there is nothing more.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if std::mem::take(&mut self.must_yield) {
+            return Some(Output::Yield);
+        }
         self.output.take()
     }
 
@@ -285,7 +297,7 @@ impl LingeringClose {
     /// Returns the time at which a tick is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
         let at = match self.state {
-            _ if self.asked => return None,
+            _ if self.is_asked => return None,
             State::HalfClosing | State::Closed => return None,
             State::Reading { since, .. } => since.saturating_add(self.config.idle),
             State::AwaitingAcks { since, pause } => since.saturating_add(pause),
@@ -309,32 +321,44 @@ impl LingeringClose {
         } else {
             self.state = State::AwaitingAcks {
                 since: self.now,
-                pause: self.config.ack_poll_min,
+                pause: self.config.ack_poll_min.max(SHORTEST_PAUSE),
             };
             self.ask();
         }
     }
 
     fn ask(&mut self) {
-        self.asked = true;
-        self.output = Some(Output::AskProgress);
+        if !self.is_asked {
+            self.is_asked = true;
+            self.output = Some(Output::AskProgress);
+        }
     }
 
     fn progress(&mut self, left: Option<u64>, round_trip: Duration) {
         let now = self.now;
-        self.asked = false;
-        let idle = self.config.idle.max(self.config.ack_poll_min);
+        self.is_asked = false;
+        let pause = self.config.ack_poll_min.max(SHORTEST_PAUSE);
+        let idle = self.config.idle.max(pause);
         let idle = idle.max(round_trip.saturating_mul(2));
         self.config.idle = idle;
-        match left {
-            None | Some(0) => return self.has_acknowledged_all(),
+        let is_over = now >= self.give_up_at;
+        match (left, self.unacknowledged) {
+            (None | Some(0), _) => return self.has_acknowledged_all(),
             // The peer takes what it is sent: it is not stuck.
-            Some(left) if left < self.unacknowledged => {
-                self.unacknowledged = left;
+            (Some(left), Some(before)) if left < before => {
+                self.unacknowledged = Some(left);
                 self.give_up_at = now.saturating_add(self.config.total);
             }
-            Some(_) if now >= self.give_up_at => return self.close(),
-            Some(_) => {}
+            (Some(_), Some(_)) if is_over => return self.close(),
+            (Some(_), Some(_)) => {}
+            // Only one more look tells whether it takes output.
+            (Some(left), None) => {
+                self.unacknowledged = Some(left);
+                if is_over {
+                    let more = idle.min(self.config.total);
+                    self.give_up_at = now.saturating_add(more);
+                }
+            }
         }
         match &mut self.state {
             State::Reading { since, .. } => *since = now,
@@ -360,6 +384,7 @@ impl LingeringClose {
 
     fn close(&mut self) {
         self.state = State::Closed;
+        self.must_yield = false;
         self.output = Some(Output::Close);
     }
 }

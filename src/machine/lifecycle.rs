@@ -45,7 +45,7 @@ use self::config::SignalsSeen;
 pub use self::config::{Config, ConfigError};
 pub use self::messages::{Failed, Input, Outcome, Output, UnexpectedInput};
 pub use self::recording::{Recording, Step};
-use self::table::{Effect, Event};
+use self::table::{Effect, Event, Transition};
 use crate::phase::Phase;
 use crate::signal::Signal;
 
@@ -54,7 +54,6 @@ use crate::signal::Signal;
 struct Plan {
     /// The end of the lame duck time.
     drain_at: Duration,
-    settle_until: Duration,
     abort_at: Duration,
     /// What is left then is abandoned.
     abandon_at: Duration,
@@ -75,7 +74,11 @@ enum ListenerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum HookState {
     Waiting,
-    Running { until: Duration },
+    Running {
+        until: Duration,
+        /// Whether a freeze was made up for.
+        is_prolonged: bool,
+    },
     Done,
     Failed,
 }
@@ -107,8 +110,11 @@ pub struct Lifecycle {
     /// until somebody asks for the stop.
     handed_over: bool,
     abort_requested: bool,
-    /// Whether idle connections were told to end.
-    idle_ended: bool,
+    /// The end of the time to settle, while there is such a time.
+    settling_until: Option<Duration>,
+    /// The last phase in which a freeze was made up for: once in each, so that
+    /// a clock that goes wrong cannot put off the end for ever.
+    prolonged_in: Option<Phase>,
     emptied: bool,
     abandoned: bool,
     listeners: Vec<ListenerState>,
@@ -128,7 +134,8 @@ impl Lifecycle {
             signals: SignalsSeen::default(),
             handed_over: false,
             abort_requested: false,
-            idle_ended: false,
+            settling_until: None,
+            prolonged_in: None,
             emptied: false,
             abandoned: false,
             listeners: vec![ListenerState::Open; listeners],
@@ -150,15 +157,7 @@ impl Lifecycle {
         self.now = self.now.max(now);
         self.make_up_for_a_freeze();
         let is_expected = self.phase != Phase::Stopped && self.apply(input);
-        while let Some(row) = self
-            .event()
-            .and_then(|event| table::transition(self.phase, event))
-        {
-            self.phase = row.to;
-            for effect in row.effects {
-                self.perform(*effect, row.from);
-            }
-        }
+        while self.advance().is_some() {}
         if is_expected {
             Ok(())
         } else {
@@ -185,7 +184,8 @@ impl Lifecycle {
         self.outputs.pop_front()
     }
 
-    /// Returns the time at which a tick is due, if nothing happens before.
+    /// Returns the time at which a tick is due, if nothing happens before; `None`
+    /// where nothing is due, as in a restart without end.
     ///
     /// ```
     /// use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
@@ -201,17 +201,21 @@ impl Lifecycle {
     pub fn deadline(&self) -> Option<Duration> {
         let plan = self.plan?;
         let running = self.hooks.iter().find_map(|hook| match hook {
-            HookState::Running { until } => Some(*until),
+            HookState::Running { until, .. } => Some(*until),
             _ => None,
         });
-        match self.phase {
+        let at = match self.phase {
             Phase::Running | Phase::Stopped => None,
             _ if running.is_some() => running,
             Phase::LameDuck => Some(plan.drain_at.min(plan.abort_at)),
-            Phase::Draining if self.is_settling() => Some(plan.settle_until.min(plan.abort_at)),
-            Phase::Draining => Some(plan.abort_at),
+            Phase::Draining => Some(
+                self.settling_until
+                    .unwrap_or(Duration::MAX)
+                    .min(plan.abort_at),
+            ),
             Phase::Aborting => Some(plan.abandon_at),
-        }
+        };
+        at.filter(|at| *at < Duration::MAX)
     }
 
     /// Returns the phase.
@@ -220,7 +224,7 @@ impl Lifecycle {
     }
 
     /// Returns the time by which the stop is over, whatever happens; `None`
-    /// while running.
+    /// while running, and in a restart without end.
     ///
     /// ```
     /// use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
@@ -232,7 +236,8 @@ impl Lifecycle {
     /// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
     /// ```
     pub fn ends_by(&self) -> Option<Duration> {
-        self.plan.map(|plan| plan.end_at)
+        let end_at = self.plan.map(|plan| plan.end_at);
+        end_at.filter(|at| *at < Duration::MAX)
     }
 
     /// Returns whether [`Input::Emptied`] is what it waits for.
@@ -245,7 +250,7 @@ impl Lifecycle {
     /// Returns whether idle connections are still read, although the server
     /// drains ([F17](crate::docs::faults#f17)).
     pub fn is_settling(&self) -> bool {
-        self.phase == Phase::Draining && !self.idle_ended
+        self.settling_until.is_some()
     }
 
     /// Applies an input; returns false, and changes nothing, where it does not
@@ -333,7 +338,6 @@ impl Lifecycle {
         let abandon_at = before(end_at, self.hook_reserve());
         Plan {
             drain_at,
-            settle_until: drain_at.saturating_add(self.config.settle),
             abort_at: before(abandon_at, self.config.abort_timeout),
             abandon_at,
             end_at,
@@ -346,7 +350,6 @@ impl Lifecycle {
             None => new,
             Some(old) => Plan {
                 drain_at: old.drain_at.min(new.drain_at),
-                settle_until: old.settle_until.min(new.settle_until),
                 abort_at: old.abort_at.min(new.abort_at),
                 abandon_at: old.abandon_at.min(new.abandon_at),
                 end_at: old.end_at.min(new.end_at),
@@ -355,27 +358,56 @@ impl Lifecycle {
         self.limit_running_hook();
     }
 
-    /// A process that was frozen beyond its deadline has had no time: its
-    /// connections get the abort timeout for what they have, before the abort
-    /// gives it once more; a running hook gets it, too
+    /// A process that was frozen beyond a deadline has had no time: what runs
+    /// gets the abort timeout, before it is aborted, abandoned or cancelled
     /// ([F61](crate::docs::faults#f61)).
+    ///
+    /// Any tick is a little late. One that is late by more than half of the
+    /// timeout leaves too little of it.
     fn make_up_for_a_freeze(&mut self) {
         let (now, timeout) = (self.now, self.config.abort_timeout);
-        let is_late = |at: Duration| !timeout.is_zero() && now > at.saturating_add(timeout);
-        let reserve = self.hook_reserve();
-        let is_draining = matches!(self.phase, Phase::LameDuck | Phase::Draining);
-        let Some(plan) = &mut self.plan else { return };
-        if is_draining && !self.emptied && is_late(plan.abort_at) {
-            plan.abort_at = now.saturating_add(timeout);
-            plan.abandon_at = plan.abort_at.saturating_add(timeout);
-            plan.end_at = plan.end_at.max(plan.abandon_at.saturating_add(reserve));
+        let is_late = |at: Duration| now.saturating_sub(at) > timeout / 2;
+        if timeout.is_zero() {
+            return;
         }
-        for hook in &mut self.hooks {
-            if let HookState::Running { until } = hook {
-                if is_late(*until) {
-                    *until = now.saturating_add(timeout);
-                    plan.end_at = plan.end_at.max(until.saturating_add(reserve));
-                }
+        self.prolong_connections(now.saturating_add(timeout), is_late);
+        for id in 0..self.hooks.len() {
+            self.prolong_hook(id, now.saturating_add(timeout), is_late);
+        }
+    }
+
+    fn prolong_connections(&mut self, to: Duration, is_late: impl Fn(Duration) -> bool) {
+        let reserve = self.hook_reserve();
+        let Some(plan) = &mut self.plan else { return };
+        let phase = self.phase.max(Phase::Draining);
+        if self.emptied || self.abandoned || self.prolonged_in >= Some(phase) {
+            return;
+        }
+        if phase == Phase::Draining && is_late(plan.abort_at) {
+            plan.abort_at = to;
+            plan.abandon_at = to.saturating_add(self.config.abort_timeout);
+        } else if phase == Phase::Aborting && is_late(plan.abandon_at) {
+            plan.abandon_at = to;
+        } else {
+            return;
+        }
+        plan.end_at = plan.end_at.max(plan.abandon_at.saturating_add(reserve));
+        self.prolonged_in = Some(phase);
+    }
+
+    fn prolong_hook(&mut self, id: usize, to: Duration, is_late: impl Fn(Duration) -> bool) {
+        let behind = self.reserved_behind(id);
+        let HookState::Running {
+            until,
+            is_prolonged,
+        } = &mut self.hooks[id]
+        else {
+            return;
+        };
+        if !*is_prolonged && is_late(*until) {
+            (*until, *is_prolonged) = (to, true);
+            if let Some(plan) = &mut self.plan {
+                plan.end_at = plan.end_at.max(to.saturating_add(behind));
             }
         }
     }
@@ -402,7 +434,9 @@ impl Lifecycle {
         } else {
             ListenerState::Failed
         };
-        self.ask_for_stop();
+        if self.plan.is_none() {
+            self.ask_for_stop();
+        }
         true
     }
 
@@ -418,6 +452,19 @@ impl Lifecycle {
         true
     }
 
+    /// Takes one row of the table, if the state and the time call for it.
+    fn advance(&mut self) -> Option<&'static Transition> {
+        let event = self.event()?;
+        let row = table::transition(self.phase, event);
+        debug_assert!(row.is_some(), "no row for {event:?} while {}", self.phase);
+        let row = row?;
+        self.phase = row.to;
+        for effect in row.effects {
+            self.perform(*effect, row.from);
+        }
+        Some(row)
+    }
+
     /// Returns what the state and the time call for, if anything.
     fn event(&self) -> Option<Event> {
         let plan = self.plan?;
@@ -431,8 +478,11 @@ impl Lifecycle {
             Phase::LameDuck | Phase::Draining if !emptied && now >= plan.abort_at => {
                 Some(Event::Abort)
             }
-            Phase::LameDuck => (now >= plan.drain_at).then_some(Event::LameDuckOver),
-            Phase::Draining if self.is_settling() && (emptied || now >= plan.settle_until) => {
+            Phase::LameDuck if now >= plan.drain_at || self.have_all_failed() => {
+                Some(Event::LameDuckOver)
+            }
+            Phase::LameDuck => None,
+            Phase::Draining if self.settling_until.is_some_and(|at| emptied || now >= at) => {
                 Some(Event::Settled)
             }
             Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
@@ -446,7 +496,7 @@ impl Lifecycle {
         let is_over = |hook: &&HookState| matches!(hook, HookState::Done | HookState::Failed);
         match self.hooks.iter().find(|hook| !is_over(hook)) {
             None => Some(Event::AllDone),
-            Some(HookState::Running { until }) => {
+            Some(HookState::Running { until, .. }) => {
                 (self.now >= *until).then_some(Event::HookTimeOver)
             }
             Some(_) => Some(Event::HookDue),
@@ -457,9 +507,9 @@ impl Lifecycle {
         match effect {
             Effect::NotReady => self.emit(Output::NotReady),
             Effect::Enter => {
-                let settles = self.plan.is_some_and(|plan| plan.settle_until > self.now);
-                self.idle_ended |= self.phase > Phase::Draining;
-                self.idle_ended |= self.phase == Phase::Draining && !settles;
+                let (phase, settle) = (self.phase, self.config.settle);
+                self.settling_until = (phase == Phase::Draining && !settle.is_zero())
+                    .then(|| self.now.saturating_add(settle));
                 self.emit(Output::Enter(self.phase));
             }
             Effect::StopAccepting => {
@@ -471,7 +521,7 @@ impl Lifecycle {
                 }
             }
             Effect::EndIdle => {
-                self.idle_ended = true;
+                self.settling_until = None;
                 if !self.emptied {
                     self.emit(Output::EndIdle);
                 }
@@ -497,28 +547,34 @@ impl Lifecycle {
             return;
         };
         let until = self.hook_deadline(id);
-        self.hooks[id] = HookState::Running { until };
+        self.hooks[id] = HookState::Running {
+            until,
+            is_prolonged: false,
+        };
         self.emit(Output::RunHook(id, until.saturating_sub(self.now)));
     }
 
     fn hook_deadline(&self, id: usize) -> Duration {
         let end_at = self.plan.map_or(self.now, |plan| plan.end_at);
-        let (count, behind) = (self.hooks.len(), self.hooks.len() - 1 - id);
-        let reserved = u32::try_from(behind).unwrap_or(u32::MAX);
-        let share = self.config.hook_reserve / u32::try_from(count).unwrap_or(u32::MAX);
         match end_at {
             Duration::MAX => end_at,
-            at => at
-                .saturating_sub(share.saturating_mul(reserved))
-                .max(self.now),
+            at => at.saturating_sub(self.reserved_behind(id)).max(self.now),
         }
+    }
+
+    /// Returns the time that is reserved for the hooks behind this one: each
+    /// has an equal share.
+    fn reserved_behind(&self, id: usize) -> Duration {
+        let count = |hooks: usize| u32::try_from(hooks).unwrap_or(u32::MAX);
+        let share = self.config.hook_reserve / count(self.hooks.len());
+        share.saturating_mul(count(self.hooks.len() - 1 - id))
     }
 
     /// A budget that became shorter holds for the hook that runs, too.
     fn limit_running_hook(&mut self) {
         if let Some(id) = self.position(|hook| matches!(hook, HookState::Running { .. })) {
             let limit = self.hook_deadline(id);
-            if let HookState::Running { until } = &mut self.hooks[id] {
+            if let HookState::Running { until, .. } = &mut self.hooks[id] {
                 *until = limit.min(*until);
             }
         }
@@ -548,6 +604,12 @@ impl Lifecycle {
         } else {
             Outcome::Clean
         }
+    }
+
+    /// Returns whether no listener is left that could accept: a lame duck time
+    /// has no use then.
+    fn have_all_failed(&self) -> bool {
+        !self.listeners.is_empty() && self.listeners_closed()
     }
 
     fn listeners_closed(&self) -> bool {

@@ -50,12 +50,14 @@ pub struct Config {
     /// taken as many has taken everybody who was in the queue when it began:
     /// a queue is first in, first out. Default: 4,097.
     pub queue: u64,
-    /// The most connections that a sweep takes. Default: `queue`.
+    /// The most connections that a sweep takes. With 0 the listener closes at
+    /// once. Default: `queue`.
     pub limit: Option<u64>,
     /// The number of accepts before other tasks get their turn. Default: 64.
     pub batch: u32,
     /// The first pause after an error that passes. It doubles from error to
-    /// error. Default: 5 ms.
+    /// error. This one and all others below are never shorter than 1 ms, or the
+    /// listener would keep its thread busy. Default: 5 ms.
     pub back_off_min: Duration,
     /// The longest such pause. Default: 1 s.
     pub back_off_max: Duration,
@@ -88,6 +90,10 @@ impl Default for Config {
         }
     }
 }
+
+/// The shortest pause: what is tried again has to leave time for something to
+/// change.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The kinds of errors of `accept(2)`. None but the last ends acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,11 +227,12 @@ enum State {
     Closed(CloseGuarantee),
 }
 
-/// A pause of accepting, while the system lacks something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The pauses of accepting, while the system lacks something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct BackOff {
     until: Option<Duration>,
-    next: Duration,
+    /// The pause that was the last one in a row.
+    last: Option<Duration>,
 }
 
 /// One listener, as a value. See the [module](self).
@@ -249,10 +256,7 @@ impl Sweep {
             config,
             now: Duration::ZERO,
             state: State::Accepting,
-            back_off: BackOff {
-                until: None,
-                next: config.back_off_min,
-            },
+            back_off: BackOff::default(),
             in_batch: 0,
             accepted: 0,
             swept: 0,
@@ -399,10 +403,7 @@ impl Sweep {
     fn accept(&mut self) -> bool {
         let now = self.now;
         self.accepted += 1;
-        self.back_off = BackOff {
-            until: None,
-            next: self.config.back_off_min,
-        };
+        self.back_off = BackOff::default();
         if let State::Sweeping {
             guarantee,
             handshakes,
@@ -415,14 +416,18 @@ impl Sweep {
                 *since = now;
             }
             let Config { queue, limit, .. } = self.config;
-            if self.swept >= limit.unwrap_or(queue) {
-                // Everybody who was there when it began, or a smaller limit.
-                let guarantee = if self.swept >= queue {
-                    *guarantee
-                } else {
-                    CloseGuarantee::Unswept
-                };
-                self.close(guarantee);
+            let (guarantee, limit) = (*guarantee, limit.unwrap_or(queue));
+            if self.swept >= queue {
+                // Everybody who was there when it began has been taken, but
+                // maybe not everybody who came out of a handshake since.
+                self.close(match guarantee {
+                    CloseGuarantee::SynFiltered => CloseGuarantee::Swept,
+                    other => other,
+                });
+                return true;
+            }
+            if self.swept >= limit {
+                self.close(CloseGuarantee::Unswept);
                 return true;
             }
         }
@@ -443,12 +448,17 @@ impl Sweep {
             AcceptError::Connection => self.count_in_batch(),
             AcceptError::Listener => self.close(CloseGuarantee::Unswept),
             AcceptError::Resources => {
-                let pause = self.back_off.next;
+                let (last, config) = (self.back_off.last, self.config);
+                let pause = match last {
+                    None => config.back_off_min,
+                    Some(last) => last.saturating_mul(2).min(config.back_off_max),
+                };
+                let pause = pause.max(SHORTEST_PAUSE);
                 self.back_off = BackOff {
                     until: Some(self.now.saturating_add(pause)),
-                    next: pause.saturating_mul(2).min(self.config.back_off_max),
+                    last: Some(pause),
                 };
-                let is_first = pause == self.config.back_off_min;
+                let is_first = last.is_none();
                 self.in_batch = 0;
                 self.outputs.push_back(Output::BackOff { pause, is_first });
             }
@@ -458,15 +468,16 @@ impl Sweep {
 
     /// Begins the sweep, at once also while backing off.
     fn stop(&mut self, guarantee: CloseGuarantee) -> bool {
-        self.back_off = BackOff {
-            until: None,
-            next: self.config.back_off_min,
-        };
-        let pause = self.config.handshake_poll_min;
+        self.back_off = BackOff::default();
+        let pause = self.config.handshake_poll_min.max(SHORTEST_PAUSE);
         let handshakes = match guarantee {
             // The queue is the successor's.
             CloseGuarantee::HandedOver => {
                 self.close(guarantee);
+                return true;
+            }
+            _ if self.config.limit == Some(0) => {
+                self.close(CloseGuarantee::Unswept);
                 return true;
             }
             CloseGuarantee::SynFiltered => Handshakes::Waiting {
@@ -500,23 +511,35 @@ impl Sweep {
             Some(_) => (waited < handshake_timeout).then(|| self.now.saturating_add(pause)),
             None => (waited < blind_wait).then(|| since.saturating_add(blind_wait)),
         };
-        let pause = pause.saturating_mul(2).min(handshake_poll_max);
-        let after = match look_at {
-            Some(look_at) => Handshakes::Waiting {
-                since,
-                look_at,
-                pause,
-            },
-            None => Handshakes::Done,
-        };
-        if let State::Sweeping { handshakes, .. } = &mut self.state {
-            *handshakes = after;
+        let pause = pause
+            .saturating_mul(2)
+            .min(handshake_poll_max)
+            .max(SHORTEST_PAUSE);
+        if let State::Sweeping {
+            guarantee,
+            handshakes,
+        } = &mut self.state
+        {
+            *handshakes = match look_at {
+                Some(look_at) => Handshakes::Waiting {
+                    since,
+                    look_at,
+                    pause,
+                },
+                None => Handshakes::Done,
+            };
+            // What was not seen to its end is not promised (F56).
+            if look_at.is_none() && count != Some(0) {
+                *guarantee = CloseGuarantee::Swept;
+            }
         }
         true
     }
 
     fn close(&mut self, guarantee: CloseGuarantee) {
         self.state = State::Closed(guarantee);
+        // What was still to be done has become useless.
+        self.outputs.clear();
         self.outputs.push_back(Output::Close);
     }
 }

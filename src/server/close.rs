@@ -32,6 +32,16 @@ use crate::rt::{Connection, Runtime};
 pub async fn close<C: Connection, R: Runtime>(
     connection: &mut C,
     runtime: &R,
+    closing: LingeringClose,
+) -> io::Result<()> {
+    close_rest(connection, false, runtime, closing).await
+}
+
+/// Closes a connection whose outgoing side may have ended before.
+pub(super) async fn close_rest<C: Connection, R: Runtime>(
+    connection: &mut C,
+    is_half_closed: bool,
+    runtime: &R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
     let clock = Clock::new(runtime.clone());
@@ -39,8 +49,10 @@ pub async fn close<C: Connection, R: Runtime>(
     loop {
         let input = match closing.poll_output() {
             Some(Output::HalfClose) => {
-                poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
-                poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                if !is_half_closed {
+                    poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
+                    poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                }
                 Input::HalfClosed
             }
             Some(Output::Yield) => {

@@ -26,6 +26,14 @@ macro_rules! suite {
             use lameduck::runtimes::async_std::AsyncStd;
             $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
         }
+        mod tokio_multi_thread {
+            use crate::support::tokio_multi_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_multi_thread()); })+)+
+        }
+        mod tokio_current_thread {
+            use crate::support::tokio_current_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_current_thread()); })+)+
+        }
     };
 }
 
@@ -77,6 +85,12 @@ suite! {
         f25_a_panic_ends_its_connection_only,
         f28_a_connection_that_does_not_end_is_aborted_and_named,
         f32_a_connection_that_ignores_the_abort_is_abandoned,
+        f69_an_abort_reaches_a_session_in_another_task,
+        f69_an_abort_reaches_both_halves_of_a_session,
+        f69_a_session_that_nobody_uses_is_abandoned_and_counted_once,
+        f54_every_hook_starts_also_after_an_abort,
+        f54_a_hook_that_hangs_leaves_the_others_their_time,
+        f71_a_swept_connection_can_take_a_guard,
         f38_a_second_stop_changes_nothing,
         f38_an_abort_does_not_wait,
         a_panic_can_stop_the_server,

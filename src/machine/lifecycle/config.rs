@@ -66,19 +66,22 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] when lame duck, settle, abort timeout and hook reserve
-    /// together are longer than the grace period.
+    /// together are longer than the grace period; or the same without lame duck,
+    /// which a restart does not have, longer than that of a restart.
     pub fn check(&self) -> Result<(), ConfigError> {
         let parts = [self.settle, self.abort_timeout, self.hook_reserve];
-        let sum = parts
+        let restart = parts
             .into_iter()
-            .fold(self.lame_duck, Duration::saturating_add);
-        if sum > self.grace_period {
+            .fold(Duration::ZERO, Duration::saturating_add);
+        let stop = self.lame_duck.saturating_add(restart);
+        if stop > self.grace_period || self.restart_grace_period.is_some_and(|at| restart > at)
+        {
             return Err(ConfigError(*self));
         }
         Ok(())
     }
 
-    /// The time in which `signal` is the same stop as the one before it.
+    /// Returns the time in which one more signal is the same stop.
     pub(super) fn window(&self, is_the_same: bool) -> Duration {
         if is_the_same {
             self.same_signal_window
@@ -110,14 +113,18 @@ impl fmt::Display for ConfigError {
             settle,
             abort_timeout,
             hook_reserve,
+            restart_grace_period,
             ..
         } = self.0;
         write!(
             f,
             "lame duck {lame_duck:?}, settle {settle:?}, abort timeout {abort_timeout:?} and hook \
-             reserve {hook_reserve:?} do not fit into the grace period {grace_period:?}: make them \
-             shorter, or the grace period longer"
-        )
+             reserve {hook_reserve:?} do not fit into the grace period {grace_period:?}"
+        )?;
+        if let Some(restart) = restart_grace_period {
+            write!(f, ", or into that of a restart, {restart:?}")?;
+        }
+        f.write_str(": make them shorter, or the grace period longer")
     }
 }
 
