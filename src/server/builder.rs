@@ -5,6 +5,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::driver::Handover;
+use super::early_signals::EarlySignals;
+#[cfg(feature = "parts")]
+use super::hard_deadline::HardDeadline;
 use super::hooks::{BoxError, Hook, HookContext};
 use super::listener::{ListenerTask, Origin};
 use super::table::ConnectionTable;
@@ -55,6 +58,8 @@ pub struct Builder<R: Runtime> {
     connection_limit: Option<usize>,
     backlog: i32,
     stop_on_panic: bool,
+    #[cfg(feature = "parts")]
+    hard_deadline: Option<HardDeadline>,
     recording_limit: Option<usize>,
     hooks: Vec<Hook>,
     on_readiness_change: Option<OnReadinessChange>,
@@ -78,6 +83,8 @@ impl<R: Runtime> Builder<R> {
             connection_limit: None,
             backlog: 4096,
             stop_on_panic: false,
+            #[cfg(feature = "parts")]
+            hard_deadline: None,
             recording_limit: None,
             hooks: Vec::new(),
             on_readiness_change: None,
@@ -299,6 +306,37 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Ends the process with `exit_status` if it is still there `margin` after the
+    /// end of the budget ([F47](crate::docs::faults#f47)).
+    ///
+    /// The deadline is kept by a thread of its own, which follows the signals
+    /// and the gate by itself: a logger whose pipe is full, a callback, a hook or
+    /// a handler that blocks its thread cannot hold it up. It holds for the
+    /// whole process, also after [`serve`](Server::serve) has returned: do not
+    /// ask for it in a program that goes on when this server has stopped.
+    /// Default: none.
+    ///
+    /// ```no_run
+    /// use lameduck::{Server, runtimes::smol::Smol};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::builder(Smol)
+    ///     .listen("127.0.0.1:48879")
+    ///     .hard_deadline(Duration::from_secs(1), 4)
+    ///     .bind()?;
+    /// # drop(server);
+    /// # Ok::<(), lameduck::BindError>(())
+    /// ```
+    #[cfg(feature = "parts")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "parts")))]
+    pub fn hard_deadline(mut self, margin: Duration, exit_status: u8) -> Self {
+        self.hard_deadline = Some(HardDeadline {
+            margin,
+            exit_status,
+        });
+        self
+    }
+
     /// Adds a hook: work for after the last connection, such as to flush a log.
     ///
     /// Hooks run in order, one after another ([F41](crate::docs::faults#f41)),
@@ -392,6 +430,18 @@ impl<R: Runtime> Builder<R> {
         };
         let (listeners, handover) = self.open()?;
         let (shutdown, hold) = Shutdown::driven();
+        #[cfg(feature = "parts")]
+        if let Some(deadline) = self.hard_deadline {
+            let stops = self.stop_signals();
+            let source = (!stops.is_empty()).then(|| self.runtime.signals(&stops));
+            let source = source.transpose().map_err(BindError::Signals)?;
+            let watched = deadline.watch(config, self.hooks.len(), source, &shutdown);
+            watched.map_err(BindError::HardDeadline)?;
+        }
+        let signals = signals.map(|source| {
+            let stops = self.stop_signals();
+            EarlySignals::watch(&self.runtime, source, stops, shutdown.clone())
+        });
         let recording = self
             .recording_limit
             .map(|limit| Recording::new(config, listeners.len(), self.hooks.len(), limit));
@@ -487,6 +537,17 @@ impl<R: Runtime> Builder<R> {
             }
         }
         wanted
+    }
+
+    /// The signals that stop, and do not restart.
+    fn stop_signals(&self) -> Vec<Signal> {
+        let wanted = self.wanted_signals().into_iter();
+        #[cfg(feature = "handover")]
+        let wanted = {
+            let restart = self.restart.as_ref().map(|restart| restart.signal);
+            wanted.filter(move |signal| Some(*signal) != restart)
+        };
+        wanted.collect()
     }
 
     /// Derives the parts that were not set, so that they fit.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use log::{debug, info, trace, warn};
 
 pub(super) use self::handover::Handover;
+use super::early_signals::EarlySignals;
 use super::hooks::{BoxError, Hook};
 use super::listener::{Accepted, Limit, ListenerTask};
 use super::task::{self, AcceptedConnection, ServerShared};
@@ -29,6 +30,7 @@ use crate::phase::Phase;
 use crate::report::{Chain, Report, ServerError};
 use crate::rt::{ConnectionOf, Runtime, SignalSource};
 use crate::session::Session;
+use crate::signal::Signal;
 use crate::sync::plain::Arc;
 
 /// A running server; completes with the report. See [`Server::serve`].
@@ -41,6 +43,8 @@ pub struct Serve<R: Runtime, H> {
     clock: Clock<R>,
     timer: Timer<R>,
     signals: Option<R::Signals>,
+    /// Signals that came before the server served.
+    early_signals: VecDeque<Signal>,
     listeners: Vec<ListenerTask<R>>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
@@ -74,6 +78,7 @@ impl<R: Runtime, H> Serve<R, H> {
             handover,
         } = server;
         let shutdown = &shared.shutdown;
+        let (signals, early) = signals.map_or((None, Vec::new()), EarlySignals::take);
         Serve {
             clock: Clock::new(shared.runtime.clone()),
             lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
@@ -85,6 +90,7 @@ impl<R: Runtime, H> Serve<R, H> {
             recording,
             timer: Timer::new(),
             signals,
+            early_signals: early.into(),
             listeners,
             connection_limit,
             hooks,
@@ -110,6 +116,10 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(signal) = self.early_signals.pop_front() {
+            self.signal(signal);
+            return true;
+        }
         let Some(signals) = &mut self.signals else {
             return false;
         };
@@ -122,11 +132,15 @@ impl<R: Runtime, H> Serve<R, H> {
             }
             Poll::Ready(Some(signal)) => {
                 info!("received {signal}");
-                if !self.is_restart(signal) {
-                    self.feed(Input::Signal(signal));
-                }
+                self.signal(signal);
                 true
             }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        if !self.is_restart(signal) {
+            self.feed(Input::Signal(signal));
         }
     }
 
@@ -414,6 +428,8 @@ where
             this.start_serving();
             if let Some(outcome) = this.outcome {
                 let report = this.report(outcome);
+                // From here on signals act by themselves again (F60).
+                this.signals = None;
                 this.shared.shutdown.advance(Phase::Stopped);
                 return Poll::Ready(report);
             }

@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod doubled;
 mod example;
 mod refused;
 mod restart;
@@ -47,6 +48,11 @@ suite! {
         f36_a_stop_whose_signals_merged_is_aborted_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
+    doubled:
+        f45_two_signals_at_once_are_one_stop,
+        f45_a_stop_by_gnu_timeout_is_one_stop,
+        f47_a_log_that_nobody_reads_does_not_hold_the_process,
+        f55_a_signal_that_the_parent_had_blocked_stops;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,
