@@ -10,6 +10,8 @@ mod driver;
 mod error;
 mod hooks;
 mod listener;
+mod listeners;
+mod open;
 mod table;
 mod task;
 mod timer;
@@ -28,6 +30,8 @@ use self::listener::ListenerTask;
 use self::task::ServerShared;
 use crate::address::Address;
 use crate::gate::{Hold, Shutdown};
+#[cfg(feature = "handover")]
+use crate::handover::PassedFd;
 use crate::machine::lifecycle::{Config, Recording};
 use crate::rt::{ConnectionOf, Runtime};
 use crate::session::Session;
@@ -66,6 +70,8 @@ pub struct Server<R: Runtime> {
     on_readiness_change: Option<OnReadinessChange>,
     hold: Hold,
     handover: Handover,
+    #[cfg(feature = "handover")]
+    passed: Vec<PassedFd>,
 }
 
 impl<R: Runtime> Server<R> {
@@ -94,6 +100,18 @@ impl<R: Runtime> Server<R> {
     /// builder.
     pub fn local_addrs(&self) -> impl Iterator<Item = &Address> {
         self.listeners.iter().map(ListenerTask::local_addr)
+    }
+
+    /// Takes the descriptors that this process was started with
+    /// ([`Builder::socket_activation`]) and that no listener is made of: sockets
+    /// of other kinds, FIFOs, what a supervisor keeps for its service, and
+    /// listening sockets that were not asked for.
+    ///
+    /// Sockets that are not taken are closed when the server begins to serve.
+    #[cfg(feature = "handover")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
+    pub fn take_passed_fds(&mut self) -> Vec<PassedFd> {
+        std::mem::take(&mut self.passed)
     }
 
     /// Serves until it is stopped, and completes with the report.
