@@ -132,6 +132,9 @@ pub struct Straggler {
     pub id: u64,
     /// The address of the peer.
     pub peer: Address,
+    /// The handler's own name for it: see
+    /// [`SessionHandle::set_label`](crate::SessionHandle::set_label).
+    pub label: Option<String>,
     /// The time since it was accepted.
     pub age: Duration,
     /// Its activity when it was cut off.
@@ -147,12 +150,17 @@ impl fmt::Display for Straggler {
         let Straggler {
             id,
             peer,
+            label,
             age,
             activity,
             read,
             written,
         } = self;
-        write!(f, "#{id} {peer}: {activity}, {age:.1?} old, ")?;
+        write!(f, "#{id} {peer}: ")?;
+        if let Some(label) = label {
+            write!(f, "{label}, ")?;
+        }
+        write!(f, "{activity}, {age:.1?} old, ")?;
         write!(f, "{read} B read, {written} B written")
     }
 }

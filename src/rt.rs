@@ -18,6 +18,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::signal::Signal;
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
 /// A stream of bytes in both directions.
 ///
@@ -92,6 +94,14 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// messages, such as those of TLS. Default: false.
     fn is_mid_message(&self) -> bool {
         false
+    }
+
+    /// Returns what was agreed on by TLS; `None`, as by default, without TLS, and
+    /// before the handshake has ended.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    fn tls(&self) -> Option<&TlsInfo> {
+        None
     }
 }
 

@@ -14,18 +14,20 @@ mod listeners;
 mod open;
 mod table;
 mod task;
-mod timer;
+pub(crate) mod timer;
 
 use std::fmt;
 use std::future::Future;
 
 pub use self::builder::Builder;
+pub use self::close::close;
 pub use self::driver::Serve;
 pub use self::error::BindError;
 pub use self::hooks::HookContext;
 
 use self::driver::Handover;
-use self::hooks::{BoxError, Hook};
+pub(crate) use self::hooks::BoxError;
+use self::hooks::Hook;
 use self::listener::ListenerTask;
 use self::task::ServerShared;
 use crate::address::Address;
@@ -112,6 +114,11 @@ impl<R: Runtime> Server<R> {
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn take_passed_fds(&mut self) -> Vec<PassedFd> {
         std::mem::take(&mut self.passed)
+    }
+
+    /// Returns the runtime that it serves on.
+    pub fn runtime(&self) -> &R {
+        &self.shared.runtime
     }
 
     /// Serves until it is stopped, and completes with the report.

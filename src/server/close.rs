@@ -9,9 +9,38 @@ use super::timer::{Clock, Timer};
 use crate::machine::closing::{Input, LingeringClose, Output};
 use crate::rt::{Connection, Runtime};
 
-/// Closes a connection as `closing` says.
-pub(super) async fn close<C: Connection, R: Runtime>(
+/// Closes a connection in order, as `closing` says: for programs with an accept
+/// loop of their own. A [`Server`](crate::Server) does it by itself.
+///
+/// # Errors
+/// Those of the connection, which then is of no use any more.
+///
+/// # Cancel safety
+/// Dropped before it completes, the close is where it was: the connection can
+/// only be dropped.
+///
+/// ```
+/// use lameduck::machine::closing::{Config, Facts, LingeringClose};
+/// use lameduck::runtimes::smol::Smol;
+/// use lameduck::{Connection, close};
+///
+/// async fn finish(mut connection: impl Connection) -> std::io::Result<()> {
+///     let closing = LingeringClose::new(Config::default(), Facts::default());
+///     close(&mut connection, &Smol, closing).await
+/// }
+/// ```
+pub async fn close<C: Connection, R: Runtime>(
     connection: &mut C,
+    runtime: &R,
+    closing: LingeringClose,
+) -> io::Result<()> {
+    close_rest(connection, false, runtime, closing).await
+}
+
+/// Closes a connection whose outgoing side may have ended before.
+pub(super) async fn close_rest<C: Connection, R: Runtime>(
+    connection: &mut C,
+    is_half_closed: bool,
     runtime: &R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
@@ -20,8 +49,10 @@ pub(super) async fn close<C: Connection, R: Runtime>(
     loop {
         let input = match closing.poll_output() {
             Some(Output::HalfClose) => {
-                poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
-                poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                if !is_half_closed {
+                    poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
+                    poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                }
                 Input::HalfClosed
             }
             Some(Output::Yield) => {

@@ -271,16 +271,17 @@ impl<R: Runtime, H> Serve<R, H> {
 
     fn enter(&mut self, phase: Phase) {
         let shutdown = &self.shared.shutdown;
+        // Counted before the phase is entered, which ends idle connections.
+        let guards = shutdown.guard_count();
         if self.lifecycle.is_settling() && phase == Phase::Draining {
             shutdown.settle();
         } else {
             shutdown.advance(phase);
         }
-        let connections = shutdown.guard_count();
         if phase == Phase::Aborting {
-            warn!("stopping: {phase}, {connections} guards held");
+            warn!("stopping: {phase}, guard count {guards}");
         } else if let Some(cause) = shutdown.cause() {
-            info!("stopping ({cause}): {phase}, {connections} guards held");
+            info!("stopping ({cause}): {phase}, guard count {guards}");
         }
     }
 

@@ -61,7 +61,7 @@ impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
         let guard = inner.map(|inner| inner.close());
         let now = self.shared.runtime.now();
         self.shared.table.remove(self.key, self.closed, now);
-        let (id, peer) = (self.record.id(), self.record.peer_addr());
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         debug!("#{id} {peer}: {}", self.closed);
         // The guard last: whoever sees an empty gate sees a complete table.
         drop(guard);
@@ -108,7 +108,7 @@ where
         closed: CloseReason::Aborted,
     };
     async move {
-        task.record.set_activity(Activity::Busy);
+        task.record.facts().set_activity(Activity::Busy);
         let mut aborting = task.shared.shutdown.reached(Phase::Aborting);
         // No `async fn`s of their own: what those borrow is in the task, too.
         let closed = {
@@ -190,7 +190,7 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         &self,
         ended: Result<Option<Result<(), E>>, Panicked>,
     ) -> Option<CloseReason> {
-        let (id, peer) = (self.record.id(), self.record.peer_addr());
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         match ended {
             Ok(None) => None,
             Ok(Some(Ok(()))) => Some(CloseReason::Finished),
@@ -216,21 +216,33 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         let Some(inner) = until_abort(aborting, returned).await else {
             return;
         };
-        let last_read = inner.last_read;
-        self.record.set_activity(Activity::Closing);
+        let facts = self.record.facts();
+        // Drained at an idle point, whatever the handler read after that: the
+        // peer's answer to a good-bye, for one.
+        let last_read = match inner.last_read {
+            _ if facts.was_drained() => LastRead::Drained,
+            last_read => last_read,
+        };
+        facts.set_activity(Activity::Closing);
         let facts = Facts {
-            written: self.record.bytes_written(),
+            written: facts.bytes_written(),
             was_idle: last_read == LastRead::Drained,
             is_draining: inner.guard.is_draining(),
         };
+        let is_half_closed = inner.is_half_closed;
         let connection = &mut self.inner.insert(inner).connection;
         let closing = LingeringClose::new(self.shared.lingering_close, facts);
-        let closing = pin!(close::close(connection, &self.shared.runtime, closing));
+        let closing = pin!(close::close_rest(
+            connection,
+            is_half_closed,
+            &self.shared.runtime,
+            closing
+        ));
         match until_abort(aborting, closing).await {
             None => return,
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                let (id, peer) = (self.record.id(), self.record.peer_addr());
+                let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
                 debug!("#{id} {peer}: closing: {error}");
             }
         }

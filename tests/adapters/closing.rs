@@ -44,7 +44,7 @@ pub(crate) fn f16_unread_input_does_not_reset_a_draining_server(runtime: impl Ru
     assert_eq!(server.report().outcome, Outcome::Clean);
 }
 
-pub(crate) fn f22_a_peer_that_never_ends_is_capped(runtime: impl Runtime) {
+pub(crate) fn f22_a_peer_that_never_ends_is_closed_after_the_total_time(runtime: impl Runtime) {
     let (idle, total) = (Duration::from_secs(60), Duration::from_millis(300));
     let server = start(
         builder(runtime)
@@ -64,7 +64,7 @@ pub(crate) fn f22_a_peer_that_never_ends_is_capped(runtime: impl Runtime) {
     assert_eq!(client.rest(), b"");
 }
 
-pub(crate) fn f22_a_peer_that_is_quiet_is_let_go(runtime: impl Runtime) {
+pub(crate) fn f22_a_silent_peer_is_closed_after_the_idle_time(runtime: impl Runtime) {
     let (idle, total) = (Duration::from_millis(50), Duration::from_secs(60));
     let server = start(
         builder(runtime)
@@ -83,7 +83,9 @@ pub(crate) fn f22_a_peer_that_is_quiet_is_let_go(runtime: impl Runtime) {
     assert_eq!(client.rest(), b"");
 }
 
-pub(crate) fn f22_a_thousand_lingering_cost_no_more_than_one(runtime: impl Runtime) {
+pub(crate) fn f22_three_hundred_lingering_closes_cost_no_more_time_than_one(
+    runtime: impl Runtime,
+) {
     let (idle, total) = (Duration::from_millis(300), Duration::from_millis(300));
     let server = start(
         builder(runtime)
@@ -167,11 +169,11 @@ pub(crate) fn f24_the_stop_waits_for_a_slow_reader(runtime: impl Runtime) {
     f24_the_stop_waits_for_acknowledgements(runtime, false);
 }
 
-pub(crate) fn f24_the_stop_waits_for_one_that_has_half_closed(runtime: impl Runtime) {
+pub(crate) fn f24_the_stop_waits_for_a_slow_reader_that_has_half_closed(runtime: impl Runtime) {
     f24_the_stop_waits_for_acknowledgements(runtime, true);
 }
 
-pub(crate) fn f24_the_stop_does_not_wait_for_one_that_resets(runtime: impl Runtime) {
+pub(crate) fn f24_the_stop_does_not_wait_for_a_peer_that_resets(runtime: impl Runtime) {
     let (idle, total) = (Duration::from_millis(20), Duration::from_secs(60));
     let server = builder(runtime)
         .grace_period(LONG * 6)
@@ -192,7 +194,9 @@ pub(crate) fn f24_the_stop_does_not_wait_for_one_that_resets(runtime: impl Runti
     assert!(report.duration < LONG, "{report}");
 }
 
-pub(crate) fn f22_a_peer_that_takes_nothing_is_let_go(runtime: impl Runtime) {
+pub(crate) fn f22_a_peer_that_takes_no_output_is_closed_after_the_total_time(
+    runtime: impl Runtime,
+) {
     let (idle, total) = (Duration::from_millis(20), Duration::from_millis(400));
     let server = builder(runtime)
         .lingering_close(idle, total)

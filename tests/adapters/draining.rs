@@ -27,7 +27,7 @@ pub(crate) fn answers_exactly_what_it_read(runtime: impl Runtime) {
     assert_eq!(report.exit_status(), 0);
 }
 
-pub(crate) fn readable_bytes_win_over_the_stop(runtime: impl Runtime) {
+pub(crate) fn f17_readable_bytes_win_over_the_stop(runtime: impl Runtime) {
     for _ in 0..50 {
         let server = echo_server(runtime.clone());
         let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
@@ -89,7 +89,7 @@ pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime)
     assert_eq!(report.listeners[0].swept, 100);
 }
 
-pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
+pub(crate) fn f13_a_lame_duck_accepts_and_serves(runtime: impl Runtime) {
     let (told, ready) = mpsc::channel();
     let notice = Duration::from_millis(400);
     let server = builder(runtime)
@@ -114,7 +114,7 @@ pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
     assert!(report.duration >= notice);
 }
 
-pub(crate) fn f17_what_is_on_its_way_is_read_while_it_settles(runtime: impl Runtime) {
+pub(crate) fn f17_idle_connections_are_read_while_they_settle(runtime: impl Runtime) {
     let settle = Duration::from_secs(2);
     let server = builder(runtime).settle(settle).bind().unwrap();
     let server = start(server, echo);
@@ -132,7 +132,7 @@ pub(crate) fn f17_what_is_on_its_way_is_read_while_it_settles(runtime: impl Runt
     assert!(report.duration >= settle);
 }
 
-pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
+pub(crate) fn s20_a_sweep_that_is_cut_by_its_limit_is_unswept(runtime: impl Runtime) {
     let bound = builder(runtime).sweep_limit(10).bind().unwrap();
     let shutdown = bound.shutdown();
     let address = first_address(&bound);
@@ -147,7 +147,7 @@ pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
     assert_eq!(report.outcome, Outcome::Clean);
 }
 
-pub(crate) fn a_sweep_of_a_full_queue_is_a_whole_one(runtime: impl Runtime) {
+pub(crate) fn f1_a_sweep_of_a_full_queue_keeps_its_guarantee(runtime: impl Runtime) {
     // A queue holds one more than its backlog.
     let bound = builder(runtime).backlog(9).bind().unwrap();
     let shutdown = bound.shutdown();

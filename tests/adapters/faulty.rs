@@ -173,9 +173,7 @@ pub(crate) fn f40_a_close_that_fails_is_reported(runtime: impl Runtime) {
 
 /// The driver has looked at the gate in this turn already, and sees the empty
 /// server before it sees what emptied it.
-pub(crate) fn s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop(
-    runtime: impl Runtime,
-) {
+pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: impl Runtime) {
     let met = Arc::new(Barrier::new(2));
     let script = Script {
         meet_at_close: Some(met.clone()),

@@ -124,7 +124,7 @@ pub(crate) fn a_busy_port_is_refused(runtime: impl Runtime) {
     assert!(!text.contains('\n'));
 }
 
-pub(crate) fn what_could_serve_nobody_is_refused(runtime: impl Runtime) {
+pub(crate) fn a_server_without_an_address_or_room_is_refused(runtime: impl Runtime) {
     let error = Server::builder(runtime.clone()).bind().unwrap_err();
     assert!(matches!(error, BindError::NoAddress), "{error}");
     let error = builder(runtime).connection_limit(0).bind().unwrap_err();

@@ -80,7 +80,7 @@ pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
     );
 }
 
-pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
+pub(crate) fn f28_a_connection_that_does_not_end_is_aborted_and_named(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
     let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
     let mut stubborn = server.connect();
@@ -100,7 +100,7 @@ pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
     );
 }
 
-pub(crate) fn f32_what_ignores_force_is_abandoned(runtime: impl Runtime) {
+pub(crate) fn f32_a_connection_that_ignores_the_abort_is_abandoned(runtime: impl Runtime) {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let (begun, has_begun) = mpsc::channel();
@@ -138,7 +138,7 @@ pub(crate) fn f38_a_second_stop_changes_nothing(runtime: impl Runtime) {
     assert_eq!(report.cause, Cause::from("the first"));
 }
 
-pub(crate) fn f38_escalation_does_not_wait(runtime: impl Runtime) {
+pub(crate) fn f38_an_abort_does_not_wait(runtime: impl Runtime) {
     let server = start(
         builder(runtime).grace_period(LONG * 5).bind().unwrap(),
         echo,
@@ -193,7 +193,7 @@ pub(crate) fn a_failed_hook_is_an_error(runtime: impl Runtime) {
         .expect("F40: the others run all the same");
 }
 
-pub(crate) fn f25_a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
+pub(crate) fn f25_connections_of_a_dropped_server_end_by_themselves(runtime: impl Runtime) {
     let server = builder(runtime).bind().unwrap();
     let shutdown = server.shutdown();
     let address = first_address(&server);

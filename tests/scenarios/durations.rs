@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::report::Outcome;
 use lameduck::rt::CloseGuarantee;
-use lameduck::server::Linger;
 use lameduck::sim::{Check, Client, Connection, Event, Sim, SimRuntime, Verdict};
 use lameduck::{Builder, Report, Session, Signal};
 
@@ -61,13 +60,20 @@ async fn stays(client: &mut Client) -> io::Result<()> {
 }
 
 #[test]
-fn a_log_is_kept_only_when_it_is_asked_for() {
-    for limit in [0, 1, 100] {
+fn inputs_are_recorded_only_when_asked_for() {
+    for (limit, is_cut) in [
+        (None, None),
+        (Some(1), Some(true)),
+        (Some(100), Some(false)),
+    ] {
         let mut sim = Sim::new(1);
-        serve(&mut sim, 10, |builder| builder.record(limit));
-        let log = stop(&mut sim).log;
-        assert_eq!(log.is_some(), limit > 0);
-        assert_eq!(log.is_some_and(|log| log.left_out() > 0), limit == 1);
+        serve(&mut sim, 10, |builder| match limit {
+            None => builder,
+            Some(limit) => builder.record(limit),
+        });
+        let recording = stop(&mut sim).recording;
+        let found = recording.map(|recording| recording.left_out() > 0);
+        assert_eq!(found, is_cut, "{limit:?}");
     }
 }
 
@@ -85,11 +91,9 @@ fn who_closes_at_the_end_is_not_waited_for() {
 fn f22_who_stays_is_lingered_for_the_quiet_time() {
     for quiet in [100, 250] {
         let mut sim = Sim::new(1);
-        let linger = Linger {
-            quiet: ms(quiet),
-            ..Linger::default()
-        };
-        serve(&mut sim, 10, |builder| builder.lingering_close(idle, total));
+        serve(&mut sim, 10, |builder| {
+            builder.lingering_close(ms(quiet), Duration::from_secs(5))
+        });
         sim.client(stays);
         assert_between(stop(&mut sim).duration, quiet, quiet + 3);
     }
@@ -193,10 +197,11 @@ fn f24_the_looks_become_rare() {
     let seen = timers.clone();
     sim.rule(move |event, _| {
         seen.fetch_add(usize::from(*event == Event::Timer), Ordering::Relaxed);
-        Act::Pass
+        Verdict::Pass
     });
     reads_after(&mut sim, 19_000, ms(1000));
-    stop(&mut sim);
+    let report = stop(&mut sim);
+    assert_eq!(report.outcome, Outcome::Clean);
     // 1, 2, 4, … 64, and then each 100 ms.
     let timers = timers.load(Ordering::Relaxed);
     assert!((14..=22).contains(&timers), "{timers} looks");
@@ -218,9 +223,9 @@ fn late_answer(sim: &mut Sim) {
     sim.rule(move |event, _| match event {
         Event::ToClient(_) if !is_late => {
             is_late = true;
-            Act::Delay(ms(2000))
+            Verdict::Delay(ms(2000))
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
 }
 
@@ -280,9 +285,9 @@ fn f7_failing_accepts_are_tried_ever_more_rarely() {
         // EMFILE
         Event::Accept => {
             seen.fetch_add(1, Ordering::Relaxed);
-            Act::Fail(24)
+            Verdict::Fail(24)
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
     sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     sim.advance(Duration::from_secs(10), MAX_STEPS);
@@ -299,13 +304,13 @@ fn f7_after_a_success_the_pause_is_short_again() {
     sim.rule(move |event, _| match event {
         Event::Accept if left > 0 => {
             left -= 1;
-            Act::Fail(24)
+            Verdict::Fail(24)
         }
         Event::Accept => {
             left = 1;
-            Act::Pass
+            Verdict::Pass
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
     for _ in 0..2 {
         sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
@@ -326,8 +331,8 @@ fn others_have_their_turn_after_64_accepts() {
     let mut sim = Sim::new(1);
     // All are in the queue before the server looks.
     sim.rule(|event, _| match event {
-        Event::Wake => Act::Delay(ms(50)),
-        _ => Act::Pass,
+        Event::Wake => Verdict::Delay(ms(50)),
+        _ => Verdict::Pass,
     });
     serve(&mut sim, 10, |builder| builder.backlog(500));
     for _ in 0..200 {

@@ -252,9 +252,9 @@ fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String>
         .settle(setup.settle)
         .grace_period(GRACE)
         .abort_timeout(MARGIN)
-        .after_drain("hook", |_| async move {
+        .after_drain("hook", move |_| async move {
             at.sleep_until(at.now() + hook).await;
-            Ok(())
+            io::Result::Ok(())
         });
     sim.serve_with(builder, move |session| handler(runtime.clone(), session));
     let mut clients: Vec<UnboundedSender<Act>> = Vec::new();
