@@ -141,6 +141,11 @@ impl Tokio {
         Tokio { handle, clock }
     }
 
+    /// Returns the handle of the runtime.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Takes the time from tokio, for tests that pause its clock. Time has to
     /// be enabled on the runtime.
     ///

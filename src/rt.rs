@@ -3,6 +3,10 @@
 //! An adapter decides nothing. It reports what the operating system said, and
 //! leaves retries, back-off, order and time to the server.
 
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
+
 use std::fmt;
 use std::future::Future;
 use std::io;

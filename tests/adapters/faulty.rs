@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use lameduck::report::Outcome;
 use lameduck::rt::{CloseGuarantee, SocketSharing};
-use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
+use lameduck::{Address, Cause, ListenOptions, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
 use crate::support::{Client, builder, echo, eventually, start, tcp};
@@ -54,8 +54,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
         self.inner.sleep_until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener> {
-        let inner = self.inner.bind(address, backlog)?;
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Self::Listener> {
+        let inner = self.inner.bind(address, options)?;
         let script = self.scripts.lock().unwrap().pop_front();
         let script = script.unwrap_or_default();
         Ok(FaultyListener { inner, script })

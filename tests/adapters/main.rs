@@ -6,14 +6,23 @@
 )]
 
 mod closing;
+mod conformance;
 mod draining;
 mod faults;
 mod faulty;
 mod listening;
+mod naive;
 mod outcomes;
 mod parity;
 mod storm;
 mod support;
+
+#[allow(
+    dead_code,
+    reason = "an example, whose main function nobody calls here"
+)]
+#[path = "../../examples/own_runtime.rs"]
+mod own_runtime;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {
@@ -52,6 +61,7 @@ mod with_a_successor {
 }
 
 suite! {
+    conformance: the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,

@@ -6,6 +6,7 @@
 )]
 
 mod example;
+mod held;
 mod refused;
 mod restart;
 mod scale;
@@ -17,6 +18,10 @@ macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
         mod smol { $($(#[test] fn $test() { crate::$theme::$test("smol"); })+)+ }
         mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
+        mod tokio_multi_thread { $($(#[test] fn $test() { crate::$theme::$test("tokio"); })+)+ }
+        mod tokio_current_thread {
+            $($(#[test] fn $test() { crate::$theme::$test("tokio-current-thread"); })+)+
+        }
     };
 }
 
@@ -47,6 +52,10 @@ suite! {
         f36_a_stop_whose_signals_merged_is_aborted_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
+    held:
+        l1_the_second_signal_ends_a_process_whose_threads_are_held,
+        l1_the_budget_ends_a_process_whose_threads_are_held,
+        l1_the_exit_does_not_wait_for_blocking_work;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,
