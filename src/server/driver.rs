@@ -350,7 +350,7 @@ where
     /// Polls the listeners that were woken, and then those that wait at the
     /// connection limit, while it lets them in.
     fn poll_listeners(&mut self, cx: &mut Context<'_>) -> bool {
-        self.listeners.collect(&self.clock, cx);
+        self.listeners.collect(&self.clock);
         let mut progress = false;
         while let Some(id) = self.listeners.next() {
             progress |= self.poll_listener(id);
@@ -359,6 +359,8 @@ where
             progress |= self.poll_listener(id);
         }
         progress |= self.listeners.poll_handshakes(&self.clock);
+        // Last, when all have said how long they wait.
+        progress |= self.listeners.poll_timer(&self.clock, cx);
         progress
     }
 

@@ -179,7 +179,7 @@ impl<R: Runtime> Listeners<R> {
 
     /// Collects the listeners that have something to do, for
     /// [`next`](Listeners::next).
-    pub(super) fn collect(&mut self, clock: &Clock<R>, cx: &mut Context<'_>) {
+    pub(super) fn collect(&mut self, clock: &Clock<R>) {
         // At one time, so that they look at the system's table together.
         if !self.stopping.is_empty() {
             let now = clock.now();
@@ -188,19 +188,26 @@ impl<R: Runtime> Listeners<R> {
                 self.deadlines.set(id, self.tasks[id].deadline());
             }
         }
-        let deadline = self.deadlines.next();
-        if self.timer.poll(clock, deadline, cx).is_ready() {
-            let now = clock.now();
-            while let Some(id) = self.deadlines.pop_due(now) {
-                self.tasks[id].handle(now, Input::Tick);
-                self.queue.push_back(id);
-            }
-        }
         let mut inner = lock(&self.woken.inner);
         for id in std::mem::take(&mut inner.ids) {
             inner.is_woken[id] = false;
             self.queue.push_back(id);
         }
+    }
+
+    /// Waits for the next deadline of a sweep; returns whether one has come.
+    pub(super) fn poll_timer(&mut self, clock: &Clock<R>, cx: &mut Context<'_>) -> bool {
+        let deadline = self.deadlines.next();
+        if self.timer.poll(clock, deadline, cx).is_pending() {
+            return false;
+        }
+        let now = clock.now();
+        while let Some(id) = self.deadlines.pop_due(now) {
+            self.tasks[id].handle(now, Input::Tick);
+            self.deadlines.set(id, self.tasks[id].deadline());
+            self.queue.push_back(id);
+        }
+        true
     }
 
     /// Returns the next listener that has something to do.
