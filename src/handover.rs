@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 pub(crate) use self::inherited::Inherited;
+pub use self::inherited::PassedFd;
 pub(crate) use self::predecessor::Predecessor;
 pub(crate) use self::successor::Successor;
 use crate::signal::Signal;

@@ -31,8 +31,11 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Starts it, with these sockets.
-    pub(crate) fn start(restart: &Restart, sockets: Vec<OwnedFd>) -> io::Result<Successor> {
+    /// Starts it, with these sockets and their names.
+    pub(crate) fn start(
+        restart: &Restart,
+        sockets: Vec<(String, OwnedFd)>,
+    ) -> io::Result<Successor> {
         let (channel, theirs) = UnixStream::pair()?;
         let reader = channel.try_clone()?;
         let (count, within) = (sockets.len(), restart.ready_within);
@@ -91,13 +94,13 @@ impl Drop for Successor {
 
 fn command(
     restart: &Restart,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<(String, OwnedFd)>,
     channel: UnixStream,
 ) -> io::Result<Command> {
     let mut words = restart.command.iter();
     let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut names = vec!["lameduck"; sockets.len()];
-    names.push(CHANNEL);
+    let (mut names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+    names.push(CHANNEL.to_owned());
     let passed = sockets.into_iter().chain([channel.into()]);
     // sd_listen_fds(3): they begin behind the standard streams.
     let mappings = passed.zip(3..).map(|(parent_fd, child_fd)| FdMapping {

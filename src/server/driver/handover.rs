@@ -75,7 +75,7 @@ impl Handover {
     }
 
     /// Returns whether other processes hold the socket of a listener.
-    pub(super) fn sharing(&self, id: usize, origin: Origin) -> SocketSharing {
+    pub(super) fn sharing(&self, id: usize, origin: &Origin) -> SocketSharing {
         let handed = self.handed.as_ref().and_then(|handed| handed.get(id));
         if !self.is_serving() || handed == Some(&true) {
             SocketSharing::HandedOver
@@ -94,10 +94,10 @@ impl Handover {
     }
 
     /// Returns whether no other process can hold a socket of this origin.
-    fn is_sole_owner(&self, origin: Origin) -> bool {
+    fn is_sole_owner(&self, origin: &Origin) -> bool {
         match (origin, &self.role) {
             (Origin::Bound, _) => true,
-            (Origin::Inherited, Role::ServingAfter(predecessor)) => predecessor.has_left(),
+            (Origin::Inherited(_), Role::ServingAfter(predecessor)) => predecessor.has_left(),
             _ => false,
         }
     }
@@ -111,7 +111,10 @@ impl Handover {
 
     /// Tells a successor that it is the sole owner of the sockets, if it is:
     /// all listeners are closed.
-    pub(super) fn notify_sole_owner(&mut self, mut origins: impl Iterator<Item = Origin>) {
+    pub(super) fn notify_sole_owner<'a>(
+        &mut self,
+        mut origins: impl Iterator<Item = &'a Origin>,
+    ) {
         if let Some(successor) = self.successor.take() {
             if origins.all(|origin| self.is_sole_owner(origin)) {
                 successor.notify_sole_owner();
@@ -189,7 +192,10 @@ impl<R: Runtime, H> Serve<R, H> {
         let Some(restart) = handover.restart.as_ref() else {
             return;
         };
-        let shared = self.listeners.iter().map(|listener| listener.share());
+        let shared = self.listeners.iter().map(|listener| {
+            let socket = listener.share()?;
+            Ok((listener.name().to_owned(), socket))
+        });
         let started = shared
             .collect::<std::io::Result<Vec<_>>>()
             .and_then(|sockets| Successor::start(restart, sockets));
