@@ -82,7 +82,7 @@ fn stop_once(
         *stopped_at = Some(Instant::now());
         shutdown.stop("enough");
     }
-    serving.join().map_err(|_| "the server panicked")?;
+    let _ = serving.join().map_err(|_| "the server panicked")?;
     for client in clients {
         // It ends with the connection.
         let _ = client.join();

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::address::Address;
-use crate::gate::Guard;
+use crate::gate::{Guard, PhaseReached};
 use crate::report::{Activity, Straggler};
-use crate::sync::plain::{AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
 /// A connection and its guard, which end together.
 pub(crate) struct GuardedConnection<C> {
@@ -15,6 +15,19 @@ pub(crate) struct GuardedConnection<C> {
     pub(crate) connection: C,
     pub(crate) guard: Guard,
     pub(crate) last_read: LastRead,
+    /// The handler has ended the outgoing side itself.
+    pub(crate) is_half_closed: bool,
+    /// The reads and writes that wait in another task than the handler's, where
+    /// the abort has to reach them (F69).
+    pub(crate) aborts: Option<Box<Aborts>>,
+}
+
+/// What the pending read and the pending write of a session wait for besides
+/// the connection.
+#[derive(Default)]
+pub(crate) struct Aborts {
+    pub(crate) read: Option<PhaseReached>,
+    pub(crate) write: Option<PhaseReached>,
 }
 
 impl<C> GuardedConnection<C> {
@@ -23,6 +36,8 @@ impl<C> GuardedConnection<C> {
             connection,
             guard,
             last_read: LastRead::Bytes,
+            is_half_closed: false,
+            aborts: None,
         })
     }
 
@@ -44,15 +59,29 @@ pub(crate) enum LastRead {
 /// The facts about a connection that are known outside of its handler. Only
 /// the holder of the connection writes the counters: they need no atomic
 /// addition.
-pub(crate) struct ConnectionRecord<C> {
+///
+/// All orderings are relaxed: a report reads each value by itself, and the task
+/// that reads the connection and the one that looks at what it found are one.
+pub(crate) struct ConnectionFacts {
     /// Never used again (F26).
     id: u64,
     peer: Address,
     listener_index: usize,
     accepted_at: Instant,
     activity: AtomicU8,
+    /// The last read found nothing, between two messages.
+    found_nothing: AtomicBool,
+    /// The stop has ended the wait at an idle point of the handler.
+    was_drained: AtomicBool,
     read: AtomicU64,
     written: AtomicU64,
+    label: Mutex<Option<Box<str>>>,
+}
+
+/// The part of a connection that its task, its session and the connection table
+/// share.
+pub(crate) struct ConnectionRecord<C> {
+    facts: ConnectionFacts,
     return_slot: Mutex<ReturnSlot<C>>,
 }
 
@@ -66,25 +95,7 @@ enum ReturnSlot<C> {
     Returned(Box<GuardedConnection<C>>),
 }
 
-impl<C> ConnectionRecord<C> {
-    pub(crate) fn new(
-        id: u64,
-        peer: Address,
-        listener_index: usize,
-        accepted_at: Instant,
-    ) -> ConnectionRecord<C> {
-        ConnectionRecord {
-            id,
-            peer,
-            listener_index,
-            accepted_at,
-            activity: AtomicU8::new(Activity::New as u8),
-            read: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            return_slot: Mutex::new(ReturnSlot::InUse),
-        }
-    }
-
+impl ConnectionFacts {
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -105,8 +116,15 @@ impl<C> ConnectionRecord<C> {
         self.written.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn count_read(&self, bytes: usize) {
+        add(&self.read, bytes);
+    }
+
+    pub(crate) fn count_written(&self, bytes: usize) {
+        add(&self.written, bytes);
+    }
+
     pub(crate) fn set_activity(&self, activity: Activity) {
-        // Relaxed, like all of the record: a report reads each value by itself.
         if self.activity.load(Ordering::Relaxed) != activity as u8 {
             self.activity.store(activity as u8, Ordering::Relaxed);
         }
@@ -117,6 +135,72 @@ impl<C> ConnectionRecord<C> {
         let all = [Activity::New, Activity::Busy, Activity::Idle];
         let known = all.into_iter().find(|known| *known as u8 == activity);
         known.unwrap_or(Activity::Closing)
+    }
+
+    /// Notes whether a read has just found nothing, between two messages.
+    pub(crate) fn set_found_nothing(&self, found_nothing: bool) {
+        if self.found_nothing.load(Ordering::Relaxed) != found_nothing {
+            self.found_nothing.store(found_nothing, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.found_nothing.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the stop has ended the handler's wait.
+    pub(crate) fn set_drained(&self) {
+        self.was_drained.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_drained(&self) -> bool {
+        self.was_drained.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_label(&self, label: String) {
+        let before = lock(&self.label).replace(label.into());
+        drop(before);
+    }
+
+    pub(crate) fn describe(&self, now: Instant) -> Straggler {
+        Straggler {
+            id: self.id,
+            peer: self.peer.clone(),
+            label: lock(&self.label).as_deref().map(str::to_owned),
+            age: now.saturating_duration_since(self.accepted_at),
+            activity: self.activity(),
+            read: self.bytes_read(),
+            written: self.bytes_written(),
+        }
+    }
+}
+
+impl<C> ConnectionRecord<C> {
+    pub(crate) fn new(
+        id: u64,
+        peer: Address,
+        listener_index: usize,
+        accepted_at: Instant,
+    ) -> ConnectionRecord<C> {
+        ConnectionRecord {
+            facts: ConnectionFacts {
+                id,
+                peer,
+                listener_index,
+                accepted_at,
+                activity: AtomicU8::new(Activity::New as u8),
+                found_nothing: AtomicBool::new(false),
+                was_drained: AtomicBool::new(false),
+                read: AtomicU64::new(0),
+                written: AtomicU64::new(0),
+                label: Mutex::new(None),
+            },
+            return_slot: Mutex::new(ReturnSlot::InUse),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &ConnectionFacts {
+        &self.facts
     }
 
     /// Takes the connection, if no handler has it.
@@ -153,31 +237,16 @@ impl<C> ConnectionRecord<C> {
             waker.wake();
         }
     }
-
-    pub(crate) fn count_read(&self, bytes: usize) {
-        add(&self.read, bytes);
-    }
-
-    pub(crate) fn count_written(&self, bytes: usize) {
-        add(&self.written, bytes);
-    }
 }
 
-/// A connection that a report can describe.
+/// A connection whose facts can be asked for, of whatever type it is.
 pub(crate) trait Describe: Send + Sync {
-    fn describe(&self, now: Instant) -> Straggler;
+    fn facts(&self) -> &ConnectionFacts;
 }
 
 impl<C: Send> Describe for ConnectionRecord<C> {
-    fn describe(&self, now: Instant) -> Straggler {
-        Straggler {
-            id: self.id,
-            peer: self.peer.clone(),
-            age: now.saturating_duration_since(self.accepted_at),
-            activity: self.activity(),
-            read: self.bytes_read(),
-            written: self.bytes_written(),
-        }
+    fn facts(&self) -> &ConnectionFacts {
+        &self.facts
     }
 }
 

@@ -6,9 +6,10 @@
 //! stop that was seen before end the wait.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use crate::gate::{Guard, Shutdown};
@@ -76,10 +77,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         let read = self.poll_or_drain(cx, |cx, decides| {
             if decides {
                 let read = ready!(connection.poll_read_now(cx, buffer));
-                return Poll::Ready(match read.transpose() {
-                    None => Found::Nothing,
-                    Some(read) => Found::Item(read),
-                });
+                return match read.transpose() {
+                    // The rest of a message that has begun is awaited.
+                    None if connection.is_mid_message() => Poll::Pending,
+                    None => Poll::Ready(Found::Nothing),
+                    Some(read) => Poll::Ready(Found::Item(read)),
+                };
             }
             Pin::new(&mut *connection)
                 .poll_read(cx, buffer)
@@ -88,6 +91,11 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         read.map(|read| match read {
             None => Ok(Read::Drained),
             Some(Ok(0)) => Ok(Read::EndOfInput),
+            // The end without the farewell of a protocol that has one, such as
+            // TLS: between two messages nothing is lost by it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Read::EndOfInput)
+            }
             Some(read) => read.map(Read::Bytes),
         })
     }
@@ -120,6 +128,123 @@ impl<S: Borrow<Shutdown>> Guard<S> {
             connection,
             buffer,
         }
+    }
+
+    /// Waits for what `poll` gives, or for the stop: the idle point of a channel,
+    /// a stream, an accept loop, or anything else that is no [`Connection`].
+    ///
+    /// `Some(item)`: `poll` was ready. `None`: the gate drains, and `poll` was
+    /// pending after that was seen. What is ready wins over the stop: jobs that
+    /// were queued before it are handed out first.
+    ///
+    /// A pending `poll` has to mean that nothing is there. What remembers the
+    /// readiness of a socket, such as tokio's listeners, has to ask the system
+    /// in `poll` as well. A task of tokio whose budget is used up gets a new one
+    /// before that is decided (with the feature `tokio`).
+    ///
+    /// # Cancel safety
+    /// That of `poll`: nothing is kept between two polls.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use futures::channel::mpsc;
+    /// use futures::stream::StreamExt;
+    ///
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let mut guard = shutdown.try_guard()?;
+    /// let (sender, mut jobs) = mpsc::unbounded();
+    /// sender.unbounded_send("a job").unwrap();
+    /// shutdown.stop("done");
+    ///
+    /// let job = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await;
+    /// assert_eq!(job, Some(Some("a job")));
+    /// let none = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await;
+    /// assert_eq!(none, None);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
+    /// ```
+    pub fn wait_or_drain<T, F>(&mut self, poll: F) -> WaitOrDrain<'_, F, S>
+    where
+        F: FnMut(&mut Context<'_>) -> Poll<T>,
+    {
+        WaitOrDrain { guard: self, poll }
+    }
+
+    /// Runs a future until it completes, or until the gate drains and the future
+    /// is pending; returns `None` in that case, and the future is dropped.
+    ///
+    /// It is polled before the stop is looked at: one that can complete at once
+    /// does. What it has begun and not ended is lost with it; give it only what
+    /// may be cancelled anywhere, such as a timer, and no request that was read.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let mut guard = shutdown.try_guard()?;
+    /// shutdown.stop("done");
+    /// assert_eq!(guard.run_until_drained(async { 7 }).await, Some(7));
+    /// assert_eq!(guard.run_until_drained(std::future::pending::<()>()).await, None);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
+    /// ```
+    pub async fn run_until_drained<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        self.wait_or_drain(|cx| future.as_mut().poll(cx)).await
+    }
+
+    #[inline]
+    pub(crate) fn poll_wait_or_drain<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Option<T>> {
+        self.poll_or_drain(cx, |cx, decides| match poll(cx) {
+            Poll::Ready(item) => Poll::Ready(Found::Item(item)),
+            Poll::Pending if decides && !has_budget() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending if decides => Poll::Ready(Found::Nothing),
+            Poll::Pending => Poll::Pending,
+        })
+    }
+}
+
+/// Returns whether a pending answer says something about its source: tokio's
+/// channels and sockets are pending as well once their task has had its share of
+/// the thread.
+#[inline]
+fn has_budget() -> bool {
+    #[cfg(feature = "tokio")]
+    return tokio::task::coop::has_budget_remaining();
+    #[cfg(not(feature = "tokio"))]
+    return true;
+}
+
+/// A wait that the stop can end; see [`Guard::wait_or_drain`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct WaitOrDrain<'a, F, S: Borrow<Shutdown> = Shutdown> {
+    guard: &'a mut Guard<S>,
+    poll: F,
+}
+
+// The function is called, and never pinned.
+impl<F, S: Borrow<Shutdown>> Unpin for WaitOrDrain<'_, F, S> {}
+
+impl<T, F, S> Future for WaitOrDrain<'_, F, S>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<T>,
+    S: Borrow<Shutdown>,
+{
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.guard.poll_wait_or_drain(cx, &mut this.poll)
+    }
+}
+
+impl<F, S: Borrow<Shutdown>> fmt::Debug for WaitOrDrain<'_, F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitOrDrain").finish_non_exhaustive()
     }
 }
 

@@ -64,7 +64,11 @@
 //! | --- | --- | --- |
 //! | `smol` | yes | the adapter for smol |
 //! | `async-std` | no | the adapter for async-std, which is discontinued upstream (RUSTSEC-2025-0052): prefer smol for something new |
+//! | `tokio` | no | the adapter for tokio, and tokio's I/O traits on a [`Session`] |
+//! | `parts` | with an adapter | what adapters share, for one of your own: the module `runtimes::parts` |
 //! | `handover` | no | sockets from a supervisor, and restart without a gap: the module `handover` |
+//! | `http` | no | HTTP/1.1 and HTTP/2 through hyper: the module `http` |
+//! | `tls` | no | TLS through rustls: the module `tls`; `tls-ring` and `tls-aws-lc-rs` bring a provider along |
 //! | `sim` | no | a simulated world, to test how a service stops: the module `sim` |
 //! | `loom` | no | nothing for a dependent: the crate's own tests are model-checked |
 //!
@@ -85,8 +89,12 @@ pub mod gate;
 #[cfg(feature = "handover")]
 #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
 pub mod handover;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod idle;
 pub mod machine;
+mod options;
 mod phase;
 pub mod report;
 pub mod rt;
@@ -101,16 +109,20 @@ mod signal;
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
 mod sync;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub mod tls;
 
 pub use address::{Address, AddressError};
 pub use cause::Cause;
 pub use gate::{Guard, GuardError, PhaseReached, Shutdown};
-pub use idle::ReadOrDrain;
+pub use idle::{ReadOrDrain, WaitOrDrain};
+pub use options::ListenOptions;
 pub use phase::Phase;
 pub use report::Report;
 pub use rt::{Connection, Listener, Runtime, SignalSource};
-pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server};
-pub use session::{Session, SessionRead};
+pub use server::{BindError, Builder, HookContext, Readiness, Serve, Server, close};
+pub use session::{BufferedSession, Session, SessionHandle, SessionRead, SessionWait};
 pub use signal::Signal;
 
 /// The README, whose code is a test.

@@ -132,6 +132,9 @@ pub struct Straggler {
     pub id: u64,
     /// The address of the peer.
     pub peer: Address,
+    /// The handler's own name for it: see
+    /// [`SessionHandle::set_label`](crate::SessionHandle::set_label).
+    pub label: Option<String>,
     /// The time since it was accepted.
     pub age: Duration,
     /// Its activity when it was cut off.
@@ -147,12 +150,17 @@ impl fmt::Display for Straggler {
         let Straggler {
             id,
             peer,
+            label,
             age,
             activity,
             read,
             written,
         } = self;
-        write!(f, "#{id} {peer}: {activity}, {age:.1?} old, ")?;
+        write!(f, "#{id} {peer}: ")?;
+        if let Some(label) = label {
+            write!(f, "{label}, ")?;
+        }
+        write!(f, "{activity}, {age:.1?} old, ")?;
         write!(f, "{read} B read, {written} B written")
     }
 }
@@ -221,6 +229,12 @@ pub enum ServerError {
         /// The error of the system.
         source: Arc<io::Error>,
     },
+    /// A listener was closed before its accept queue was empty: clients that
+    /// waited in it were reset ([F46](crate::docs::faults#f46)).
+    Unswept {
+        /// The listener's address.
+        listener: Address,
+    },
     /// Something could not be cleaned up when a listener closed.
     Close {
         /// The listener's address.
@@ -255,6 +269,10 @@ impl fmt::Display for ServerError {
             ServerError::Accept { listener, .. } => {
                 write!(f, "accepting on {listener} failed for good")
             }
+            ServerError::Unswept { listener } => write!(
+                f,
+                "{listener} was closed before its accept queue was empty: clients in it were reset"
+            ),
             ServerError::Close { listener, .. } => write!(f, "closing {listener} failed"),
             ServerError::Hook { name, .. } => write!(f, "hook {name} failed"),
             ServerError::HookPanicked { name } => write!(f, "hook {name} panicked"),
@@ -272,7 +290,9 @@ impl Error for ServerError {
                 Some(source)
             }
             ServerError::Hook { source, .. } => Some(&**source),
-            ServerError::HookPanicked { .. } | ServerError::HookTimedOut { .. } => None,
+            ServerError::Unswept { .. }
+            | ServerError::HookPanicked { .. }
+            | ServerError::HookTimedOut { .. } => None,
         }
     }
 }

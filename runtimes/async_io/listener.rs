@@ -14,10 +14,10 @@ use std::time::Instant;
 use async_io::{Async, Timer};
 
 use super::socket::AsyncSocket;
-use super::tcp_or_unix::TcpOrUnix;
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::listening_socket::{self, ListeningSocket};
+use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// What a [`Listener`] accepts.
 pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>;
@@ -27,28 +27,32 @@ pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>
 pub struct Listener {
     socket: ListeningSocket<Async<TcpListener>, Async<UnixListener>>,
     local: Address,
+    accepted: Accepted,
 }
 
 impl Listener {
-    /// See [`Runtime::bind`](rt::Runtime::bind).
-    pub(in crate::runtimes) fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::new(listening_socket::open(address, backlog)?)
+    /// Binds and listens: what [`Runtime::bind`](rt::Runtime::bind) asks for.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn bind(address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::bind(address, options)?, options)
     }
 
-    /// See [`Runtime::adopt`](rt::Runtime::adopt).
-    pub(in crate::runtimes) fn adopt(socket: rt::Socket) -> io::Result<Listener> {
-        Listener::new(listening_socket::adopt(socket)?)
+    /// Takes over a socket: what [`Runtime::adopt`](rt::Runtime::adopt) asks
+    /// for.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn adopt(socket: rt::Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::adopt(socket)?, options)
     }
 
-    fn new(socket: ListeningSocket) -> io::Result<Listener> {
+    fn new(socket: ListeningSocket, options: &ListenOptions) -> io::Result<Listener> {
         Ok(Listener {
+            accepted: socket.accepted(options),
             local: socket.local_addr()?,
-            socket: match socket {
-                ListeningSocket::Tcp(socket) => ListeningSocket::Tcp(Async::new(socket)?),
-                ListeningSocket::Unix(socket, path) => {
-                    ListeningSocket::Unix(Async::new(socket)?, path)
-                }
-            },
+            socket: socket.try_map(Async::new, Async::new)?,
         })
     }
 }
@@ -63,7 +67,7 @@ impl rt::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         loop {
             let accepted = match &self.socket {
-                ListeningSocket::Tcp(socket) => accept_tcp(socket),
+                ListeningSocket::Tcp(socket) => accept_tcp(socket, self.accepted),
                 ListeningSocket::Unix(socket, _) => accept_unix(socket),
             };
             match accepted {
@@ -81,8 +85,13 @@ impl rt::Listener for Listener {
         self.socket.stop_accepting(sharing, &self.local)
     }
 
-    fn handshakes(&self) -> Option<usize> {
-        self.socket.handshakes(&self.local)
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
+        let sockets = listeners.iter().map(|this| (&this.socket, &this.local));
+        ListeningSocket::handshakes(&sockets.collect::<Vec<_>>())
+    }
+
+    fn queue_limit(&self) -> Option<u64> {
+        self.socket.queue_limit()
     }
 
     fn share(&self) -> io::Result<OwnedFd> {
@@ -94,8 +103,12 @@ impl rt::Listener for Listener {
     }
 }
 
-fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> {
+fn accept_tcp(
+    socket: &Async<TcpListener>,
+    accepted: Accepted,
+) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
+    accepted.set_on(&stream);
     Ok((TcpOrUnix::Tcp(AsyncSocket::new(stream)?), peer.into()))
 }
 
@@ -104,12 +117,14 @@ fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)
     Ok((TcpOrUnix::Unix(AsyncSocket::new(stream)?), (&peer).into()))
 }
 
-/// Completes at a time; see [`Runtime::sleep_until`](rt::Runtime::sleep_until).
+/// A timer on a thread of its own: it comes although every thread of a runtime
+/// is held by a handler. See [`Runtime::sleep_until`](rt::Runtime::sleep_until).
 #[derive(Debug)]
 pub struct Sleep(Timer);
 
 impl Sleep {
-    pub(in crate::runtimes) fn until(at: Instant) -> Sleep {
+    /// Waits until `at`.
+    pub fn until(at: Instant) -> Sleep {
         Sleep(Timer::at(at))
     }
 }

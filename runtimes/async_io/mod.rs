@@ -2,8 +2,6 @@
 
 mod listener;
 mod socket;
-mod tcp_or_unix;
 
 pub use self::listener::{Connection, Listener, Sleep};
 pub use self::socket::AsyncSocket;
-pub use self::tcp_or_unix::TcpOrUnix;

@@ -290,6 +290,11 @@ impl LingeringClose {
         self.output.take()
     }
 
+    /// Returns whether there is something to do.
+    pub fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
+
     /// Returns the time at which a tick is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
         let at = match self.state {

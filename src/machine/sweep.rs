@@ -311,6 +311,11 @@ impl Sweep {
         self.outputs.pop_front()
     }
 
+    /// Returns whether there is something to do.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// Returns the time at which a tick is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {

@@ -9,9 +9,38 @@ use super::timer::{Clock, Timer};
 use crate::machine::closing::{Input, LingeringClose, Output};
 use crate::rt::{Connection, Runtime};
 
-/// Closes a connection as `closing` says.
-pub(super) async fn close<C: Connection, R: Runtime>(
+/// Closes a connection in order, as `closing` says: for programs with an accept
+/// loop of their own. A [`Server`](crate::Server) does it by itself.
+///
+/// # Errors
+/// Those of the connection, which then is of no use any more.
+///
+/// # Cancel safety
+/// Dropped before it completes, the close is where it was: the connection can
+/// only be dropped.
+///
+/// ```
+/// use lameduck::machine::closing::{Config, Facts, LingeringClose};
+/// use lameduck::runtimes::smol::Smol;
+/// use lameduck::{Connection, close};
+///
+/// async fn finish(mut connection: impl Connection) -> std::io::Result<()> {
+///     let closing = LingeringClose::new(Config::default(), Facts::default());
+///     close(&mut connection, &Smol, closing).await
+/// }
+/// ```
+pub async fn close<C: Connection, R: Runtime>(
     connection: &mut C,
+    runtime: &R,
+    closing: LingeringClose,
+) -> io::Result<()> {
+    close_rest(connection, false, runtime, closing).await
+}
+
+/// Closes a connection whose outgoing side may have ended before.
+pub(super) async fn close_rest<C: Connection, R: Runtime>(
+    connection: &mut C,
+    is_half_closed: bool,
     runtime: &R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
@@ -20,8 +49,10 @@ pub(super) async fn close<C: Connection, R: Runtime>(
     loop {
         let input = match closing.poll_output() {
             Some(Output::HalfClose) => {
-                poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
-                poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                if !is_half_closed {
+                    poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
+                    poll_fn(|cx| connection.poll_half_close(cx)).await?;
+                }
                 Input::HalfClosed
             }
             Some(Output::Yield) => {
@@ -37,21 +68,25 @@ pub(super) async fn close<C: Connection, R: Runtime>(
                 let next = |cx: &mut Context<'_>| {
                     poll_input(connection, &clock, &mut timer, &mut closing, cx)
                 };
-                poll_fn(next).await?
+                match poll_fn(next).await? {
+                    Some(input) => input,
+                    None => continue,
+                }
             }
         };
         handle(&mut closing, &clock, input);
     }
 }
 
-/// Polls for the peer's end, or for the deadline.
+/// Polls for the peer's end, or for the deadline; `None` where there is an
+/// output first.
 fn poll_input<C: Connection, R: Runtime>(
     connection: &mut C,
     clock: &Clock<R>,
     timer: &mut Timer<R>,
     closing: &mut LingeringClose,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Input>> {
+) -> Poll<io::Result<Option<Input>>> {
     if closing.is_reading() {
         let mut has_received = false;
         let discarded = poll_discard(connection, cx, &mut has_received);
@@ -60,13 +95,16 @@ fn poll_input<C: Connection, R: Runtime>(
         }
         match discarded {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(Discarded::End)) => return Poll::Ready(Ok(Input::End)),
+            Poll::Ready(Ok(Discarded::End)) => return Poll::Ready(Ok(Some(Input::End))),
             Poll::Ready(Ok(Discarded::All)) => handle(closing, clock, Input::NoInput),
             Poll::Pending => {}
         }
     }
+    if closing.has_output() {
+        return Poll::Ready(Ok(None));
+    }
     let timer = timer.poll(clock, closing.deadline(), cx);
-    timer.map(|()| Ok(Input::Tick))
+    timer.map(|()| Ok(Some(Input::Tick)))
 }
 
 fn handle<R: Runtime>(closing: &mut LingeringClose, clock: &Clock<R>, input: Input) {

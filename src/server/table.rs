@@ -97,7 +97,7 @@ impl ConnectionTable {
         };
         inner.closed.count(closed);
         if closed == CloseReason::Aborted {
-            inner.aborted.push(record.describe(now));
+            inner.aborted.push(record.facts().describe(now));
         }
         inner.assert_consistent();
         let at_limit = inner.at_limit.take();
@@ -105,6 +105,11 @@ impl ConnectionTable {
         if let Some(driver) = at_limit {
             driver.wake();
         }
+    }
+
+    /// Returns the number of open connections.
+    pub(crate) fn open_count(&self) -> usize {
+        lock(&self.inner).open.len()
     }
 
     /// Returns the number of open connections. If they have come to `limit`,
@@ -125,7 +130,9 @@ impl ConnectionTable {
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         let inner = lock(&self.inner);
         let open = inner.open.iter();
-        let mut open: Vec<_> = open.map(|(_, (_, record))| record.describe(now)).collect();
+        let mut open: Vec<_> = open
+            .map(|(_, (_, record))| record.facts().describe(now))
+            .collect();
         let mut aborted = inner.aborted.clone();
         open.sort_by_key(|straggler| straggler.id);
         aborted.sort_by_key(|straggler| straggler.id);
@@ -141,11 +148,12 @@ impl ConnectionTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::ConnectionFacts;
 
     struct Nobody;
 
     impl Describe for Nobody {
-        fn describe(&self, _: Instant) -> Straggler {
+        fn facts(&self) -> &ConnectionFacts {
             unreachable!("no report is made")
         }
     }

@@ -17,7 +17,7 @@ use crate::gate::{Guard, PhaseReached, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
 use crate::phase::Phase;
 use crate::report::{Activity, Chain, CloseReason};
-use crate::rt::{ConnectionOf, Runtime};
+use crate::rt::{Connection, ConnectionOf, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
 
@@ -61,7 +61,7 @@ impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
         let guard = inner.map(|inner| inner.close());
         let now = self.shared.runtime.now();
         self.shared.table.remove(self.key, self.closed, now);
-        let (id, peer) = (self.record.id(), self.record.peer_addr());
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         debug!("#{id} {peer}: {}", self.closed);
         // The guard last: whoever sees an empty gate sees a complete table.
         drop(guard);
@@ -108,7 +108,7 @@ where
         closed: CloseReason::Aborted,
     };
     async move {
-        task.record.set_activity(Activity::Busy);
+        task.record.facts().set_activity(Activity::Busy);
         let mut aborting = task.shared.shutdown.reached(Phase::Aborting);
         // No `async fn`s of their own: what those borrow is in the task, too.
         let closed = {
@@ -124,6 +124,11 @@ where
         };
         if let Some(closed) = closed {
             task.finish(closed, &mut aborting).await;
+        }
+        if task.inner.is_none() {
+            // Aborted, and in another task, whose reads and writes fail: it is
+            // open until that one drops it (F69).
+            task.await_return().await;
         }
     }
 }
@@ -190,7 +195,7 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         &self,
         ended: Result<Option<Result<(), E>>, Panicked>,
     ) -> Option<CloseReason> {
-        let (id, peer) = (self.record.id(), self.record.peer_addr());
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         match ended {
             Ok(None) => None,
             Ok(Some(Ok(()))) => Some(CloseReason::Finished),
@@ -209,6 +214,12 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         }
     }
 
+    /// Waits until an aborted session is dropped by the task that has it.
+    async fn await_return(&mut self) {
+        let returned = poll_fn(|cx| self.record.poll_returned(cx));
+        self.inner = Some(returned.await);
+    }
+
     /// Closes in order, once the session was returned, unless the abort comes
     /// first.
     async fn finish(&mut self, closed: CloseReason, aborting: &mut PhaseReached) {
@@ -216,21 +227,36 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         let Some(inner) = until_abort(aborting, returned).await else {
             return;
         };
-        let last_read = inner.last_read;
-        self.record.set_activity(Activity::Closing);
+        let facts = self.record.facts();
+        // Drained at an idle point, whatever the handler read after that: the
+        // peer's answer to a good-bye, for one.
+        let last_read = match inner.last_read {
+            _ if facts.was_drained() => LastRead::Drained,
+            last_read => last_read,
+        };
+        facts.set_activity(Activity::Closing);
         let facts = Facts {
-            written: self.record.bytes_written(),
+            written: facts.bytes_written(),
             was_idle: last_read == LastRead::Drained,
             is_draining: inner.guard.is_draining(),
         };
+        let is_half_closed = inner.is_half_closed;
         let connection = &mut self.inner.insert(inner).connection;
+        if matches!(closed, CloseReason::Failed | CloseReason::Panicked) {
+            connection.set_failed();
+        }
         let closing = LingeringClose::new(self.shared.lingering_close, facts);
-        let closing = pin!(close::close(connection, &self.shared.runtime, closing));
+        let closing = pin!(close::close_rest(
+            connection,
+            is_half_closed,
+            &self.shared.runtime,
+            closing
+        ));
         match until_abort(aborting, closing).await {
             None => return,
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                let (id, peer) = (self.record.id(), self.record.peer_addr());
+                let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
                 debug!("#{id} {peer}: closing: {error}");
             }
         }
@@ -248,9 +274,13 @@ fn until_abort<T>(
     aborting: &mut PhaseReached,
     mut work: impl Future<Output = T> + Unpin,
 ) -> impl Future<Output = Option<T>> {
-    poll_fn(move |cx| match Pin::new(&mut work).poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Pin::new(&mut *aborting).poll(cx).map(|()| None),
+    poll_fn(move |cx| {
+        // First: the work would see reads and writes fail, and call that its
+        // own end.
+        if Pin::new(&mut *aborting).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut work).poll(cx).map(Some)
     })
 }
 

@@ -9,7 +9,7 @@ use crate::rt::Runtime;
 
 /// The clock of the pure values: the time since a fixed moment.
 #[derive(Debug)]
-pub(super) struct Clock<R> {
+pub(crate) struct Clock<R> {
     runtime: R,
     origin: Instant,
 }
@@ -19,29 +19,29 @@ pub(super) struct Clock<R> {
 const LONGEST: Duration = Duration::from_secs(3_000_000_000);
 
 impl<R: Runtime> Clock<R> {
-    pub(super) fn new(runtime: R) -> Clock<R> {
+    pub(crate) fn new(runtime: R) -> Clock<R> {
         let origin = runtime.now();
         Clock { runtime, origin }
     }
 
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         let now = self.runtime.now();
         now.saturating_duration_since(self.origin)
     }
 }
 
 /// A timer that follows a deadline.
-pub(super) struct Timer<R: Runtime> {
+pub(crate) struct Timer<R: Runtime> {
     set: Option<(Duration, Pin<Box<R::Sleep>>)>,
 }
 
 impl<R: Runtime> Timer<R> {
-    pub(super) fn new() -> Timer<R> {
+    pub(crate) fn new() -> Timer<R> {
         Timer { set: None }
     }
 
     /// Waits until `deadline`, which may differ from poll to poll.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         clock: &Clock<R>,
         deadline: Option<Duration>,

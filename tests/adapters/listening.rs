@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::{Address, BindError, Runtime, Server};
 
 use crate::support::{Client, LONG, builder, echo, eventually, start};
 
 /// A path that no other test has.
-fn socket_path() -> PathBuf {
+pub(crate) fn socket_path() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("lameduck-{}-{number}.sock", std::process::id()))
@@ -124,11 +124,11 @@ pub(crate) fn a_busy_port_is_refused(runtime: impl Runtime) {
     assert!(!text.contains('\n'));
 }
 
-pub(crate) fn what_could_serve_nobody_is_refused(runtime: impl Runtime) {
+pub(crate) fn a_server_without_an_address_or_room_is_refused(runtime: impl Runtime) {
     let error = Server::builder(runtime.clone()).bind().unwrap_err();
     assert!(matches!(error, BindError::NoAddress), "{error}");
     let error = builder(runtime).connection_limit(0).bind().unwrap_err();
-    assert!(matches!(error, BindError::NoRoom), "{error}");
+    assert!(matches!(error, BindError::ZeroConnectionLimit), "{error}");
 }
 
 pub(crate) fn a_path_that_exists_is_refused(runtime: impl Runtime) {

@@ -1,4 +1,4 @@
-//! One script on real sockets and on the simulated machine: the same stages,
+//! One script on real sockets and on the simulated machine: the same phases,
 //! the same outcomes.
 
 use std::io;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::{Outcome, Output, Stage};
-use lameduck::report::CloseCounts;
+use lameduck::machine::lifecycle::Output;
+use lameduck::report::{CloseCounts, Outcome};
 use lameduck::sim::Sim;
-use lameduck::{Builder, Cause, Connection, Report, Runtime, Session};
+use lameduck::{Builder, Cause, Connection, Phase, Report, Runtime, Session};
 
 use crate::support::{Running, builder, start};
 
 /// What has to be the same.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
-    stages: Vec<Stage>,
+    phases: Vec<Phase>,
     outcome: Outcome,
     cause: Cause,
     accepted: u64,
@@ -27,17 +27,17 @@ struct Facts {
 
 impl Facts {
     fn of(report: Report) -> Facts {
-        let log = report.log.as_ref().expect("it was recorded");
+        let log = report.recording.as_ref().expect("it was recorded");
         assert_eq!(log.left_out(), 0);
-        let said = log.replay().flat_map(|step| step.said);
-        let stages = said.filter_map(|output| match output {
-            Output::Notify(stage) => Some(stage),
+        let said = log.replay().flat_map(|step| step.outputs);
+        let phases = said.filter_map(|output| match output {
+            Output::Enter(phase) => Some(phase),
             _ => None,
         });
         Facts {
-            stages: stages.collect(),
+            phases: phases.collect(),
             outcome: report.outcome,
-            cause: report.cause,
+            cause: report.cause.clone(),
             accepted: report.accepted,
             closed: report.closed,
             status: report.exit_status(),
@@ -135,7 +135,7 @@ fn drain_in_the_simulation() -> Facts {
 }
 
 /// One hangs in its handler, and is cut off when the grace is over.
-pub(crate) fn force_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
+pub(crate) fn an_abort_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
     let server = real(runtime);
     let (mut hanging, mut idle) = (server.connect(), server.connect());
     hanging.exchange(b"ab");
@@ -156,5 +156,5 @@ pub(crate) fn force_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
     sim.stop("parity");
     let simulated = Facts::of(sim.run(STEPS).expect("it ends"));
     assert_eq!(for_real, simulated);
-    assert_eq!(for_real.stages.last(), Some(&Stage::Force));
+    assert_eq!(for_real.phases.last(), Some(&Phase::Aborting));
 }

@@ -8,12 +8,33 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures::io::AsyncWriteExt;
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::rt::ConnectionOf;
+use lameduck::runtimes::tokio::Tokio;
 use lameduck::{Address, Builder, Connection, Report, Runtime, Server, Session, Shutdown};
 
 /// Longer than anything here takes; what is over it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// Starts a runtime of tokio with two workers. It stays: a test may leave a
+/// handler behind that never ends.
+pub(crate) fn tokio_multi_thread() -> Tokio {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_io().build();
+    let runtime = runtime.expect("a runtime");
+    let tokio = Tokio::new(runtime.handle().clone());
+    std::mem::forget(runtime);
+    tokio
+}
+
+/// Starts a runtime of tokio that has one thread.
+pub(crate) fn tokio_current_thread() -> Tokio {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().build().expect("a runtime");
+    let tokio = Tokio::new(runtime.handle().clone());
+    thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    tokio
+}
 
 /// A server that runs in a thread of its own.
 pub(crate) struct Running {

@@ -1,4 +1,4 @@
-//! Who waits is woken, and nobody else is.
+//! Waiters are woken when they have what they wait for, and not otherwise.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -33,26 +33,29 @@ fn poll<F: Future>(future: Pin<&mut F>, task: &Arc<Task>) -> Poll<F::Output> {
 }
 
 #[test]
-fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
+fn l4_the_last_holder_that_brings_in_another_is_told_again_when_that_one_leaves() {
     let shutdown = Shutdown::new();
     let accept_guard = shutdown.try_guard().unwrap();
     let guard = accept_guard.try_clone().unwrap();
     shutdown.stop("now");
     let task = Task::new();
-    let mut alone = pin!(accept_guard.others_dropped());
-    assert!(poll(alone.as_mut(), &task).is_pending());
+    let mut last = pin!(accept_guard.others_dropped());
+    assert!(poll(last.as_mut(), &task).is_pending());
     drop(guard);
     assert_eq!(task.wakes(), 1);
     let another = accept_guard.try_clone().unwrap();
-    assert!(poll(alone.as_mut(), &task).is_pending(), "not alone");
+    assert!(
+        poll(last.as_mut(), &task).is_pending(),
+        "another guard is held"
+    );
     drop(another);
     assert_eq!(task.wakes(), 2, "the task that waits sleeps on");
-    assert!(poll(alone.as_mut(), &task).is_ready());
+    assert!(poll(last.as_mut(), &task).is_ready());
     assert_eq!(shutdown.phase(), Phase::Draining);
 }
 
 #[test]
-fn l4_all_of_many_are_woken() {
+fn l4_all_of_many_waiters_are_woken_once() {
     let shutdown = Shutdown::new();
     let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();
@@ -62,13 +65,13 @@ fn l4_all_of_many_are_woken() {
     }
     shutdown.stop("now");
     assert_eq!(task.wakes(), 200);
-    // Once each: who is not polled again has nothing to be woken for.
+    // Once each: a waiter that is not polled again needs no second wake.
     drop(accept_guard);
     assert_eq!(task.wakes(), 200);
 }
 
 #[test]
-fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
+fn l4_a_waiter_for_the_end_is_woken_then_and_not_before() {
     let shutdown = Shutdown::new();
     let accept_guard = shutdown.try_guard().unwrap();
     let (draining, stopped) = (Task::new(), Task::new());
@@ -84,7 +87,7 @@ fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
 }
 
 #[test]
-fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
+fn a_dropped_waiter_is_not_woken_and_leaves_no_waker() {
     let shutdown = Shutdown::new();
     let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();

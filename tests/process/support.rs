@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub(crate) struct Echo {
     child: Child,
     pub(crate) address: SocketAddr,
     log: Option<JoinHandle<String>>,
+    lines: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 impl Echo {
@@ -33,6 +34,8 @@ impl Echo {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("spawn");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (told, listening) = mpsc::channel();
+        let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let seen = lines.clone();
         // Read to the end: a full pipe would hold up the server.
         let log = thread::spawn(move || {
             let mut log = String::new();
@@ -42,6 +45,8 @@ impl Echo {
                 }
                 log.push_str(&line);
                 log.push('\n');
+                seen.0.lock().expect("lines").push(line);
+                seen.1.notify_all();
             }
             log
         });
@@ -50,6 +55,7 @@ impl Echo {
             child,
             address: address.expect("an address"),
             log: Some(log),
+            lines,
         }
     }
 
@@ -59,6 +65,19 @@ impl Echo {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("kill");
+    }
+
+    /// Waits until a line of the log has this text.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let (lines, changed) = &*self.lines;
+        let lines = lines.lock().expect("lines");
+        let is_missing =
+            |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(text));
+        let waited = changed.wait_timeout_while(lines, LONG, is_missing);
+        assert!(
+            !waited.expect("lines").1.timed_out(),
+            "never in the log: {text}"
+        );
     }
 
     /// Until all its threads stand still: the signal alone does not wait.

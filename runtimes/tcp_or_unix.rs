@@ -4,17 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 
-use super::socket::AsyncSocket;
 use crate::rt::Connection;
 
 /// A connection over TCP or over a Unix socket.
 ///
 /// ```
 /// use futures_io::{AsyncReadExt, Cursor};
-/// use lameduck::runtimes::TcpOrUnix;
+/// use lameduck::runtimes::parts::TcpOrUnix;
 ///
 /// # futures::executor::block_on(async {
 /// let mut stream: TcpOrUnix<_, Cursor<Vec<u8>>> = TcpOrUnix::Tcp(Cursor::new(b"hello"));
@@ -102,26 +102,44 @@ impl<T: AsFd, U: AsFd> AsFd for TcpOrUnix<T, U> {
     }
 }
 
-impl<T, U> Connection for TcpOrUnix<AsyncSocket<T>, AsyncSocket<U>>
-where
-    T: AsFd + Unpin + Send + 'static,
-    U: AsFd + Unpin + Send + 'static,
-    AsyncSocket<T>: AsyncRead + AsyncWrite,
-    AsyncSocket<U>: AsyncRead + AsyncWrite,
-{
-    fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self {
-            TcpOrUnix::Tcp(socket) => socket.half_close(),
-            TcpOrUnix::Unix(socket) => socket.half_close(),
-        })
+impl<T: Connection, U: Connection> Connection for TcpOrUnix<T, U> {
+    fn poll_read_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Option<usize>>> {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.poll_read_now(cx, buffer),
+            TcpOrUnix::Unix(stream) => stream.poll_read_now(cx, buffer),
+        }
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.poll_half_close(cx),
+            TcpOrUnix::Unix(stream) => stream.poll_half_close(cx),
+        }
+    }
+
     fn unacknowledged(&self) -> Option<u64> {
         match self {
-            TcpOrUnix::Tcp(socket) => crate::runtimes::sock_diag::unacknowledged(socket),
+            TcpOrUnix::Tcp(stream) => stream.unacknowledged(),
             // What is written is in the peer's queue at once.
             TcpOrUnix::Unix(_) => None,
+        }
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.round_trip(),
+            TcpOrUnix::Unix(_) => None,
+        }
+    }
+
+    fn is_mid_message(&self) -> bool {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.is_mid_message(),
+            TcpOrUnix::Unix(stream) => stream.is_mid_message(),
         }
     }
 }
