@@ -17,7 +17,7 @@ use smol::future::FutureExt;
 
 use crate::limits;
 use crate::output::Output;
-use crate::proc;
+use crate::procfs;
 use crate::setup::{Failure, Setup, free_address};
 use crate::signal::StopSignal;
 
@@ -93,7 +93,7 @@ impl Server {
         self.signal_group(Signal::STOP).map_err(freeze)?;
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
-            if proc::is_stopped(self.group()).or_else(|| stopped(self.pid)) == Some(true) {
+            if procfs::is_stopped(self.group()).or_else(|| stopped(self.pid)) == Some(true) {
                 return Ok(());
             }
             Timer::after(Duration::from_micros(200)).await;
@@ -154,11 +154,11 @@ impl Server {
         let deadline = Instant::now() + Duration::from_millis(500);
         // A process group keeps its number reserved as long as it has members.
         while test_kill_process_group(self.pid).is_ok() {
-            let members = proc::members(self.group());
+            let members = procfs::members(self.group());
             if Instant::now() >= deadline && members.as_ref().is_none_or(|m| !m.is_empty()) {
                 let members = members.unwrap_or_default();
                 let names = members.iter().map(|pid| {
-                    let name = proc::name(*pid).unwrap_or_default();
+                    let name = procfs::name(*pid).unwrap_or_default();
                     format!("{name} ({pid})")
                 });
                 return Some(names.collect::<Vec<_>>().join(", "));
@@ -177,7 +177,7 @@ impl Server {
             // Its number is not taken anew while the group has members; without
             // members there is nobody to hit.
             Some(_) => {
-                if proc::members(self.group()).is_none_or(|members| !members.is_empty()) {
+                if procfs::members(self.group()).is_none_or(|members| !members.is_empty()) {
                     let _ = kill_process_group(self.pid, Signal::KILL);
                 }
             }

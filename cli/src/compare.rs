@@ -12,7 +12,7 @@ use crate::check::{bar, dice, print, write};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
 use crate::table;
-use crate::verdict::{Round, Row, Verdict};
+use crate::verdict::{RoundResult, Row, Verdict};
 
 /// The file: the servers, and defaults for all of them.
 #[derive(Debug, Deserialize)]
@@ -97,7 +97,7 @@ impl Contestant {
             Ok(round) => row.add(round),
             Err(failure) => {
                 eprintln!("lameduck: {}, {scenario}: {failure}", self.name);
-                row.add(Round::skip(format!("it could not run: {failure}")));
+                row.add(RoundResult::skip(format!("it could not run: {failure}")));
                 self.has_failed = true;
             }
         }

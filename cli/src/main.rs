@@ -2,18 +2,18 @@
 //! clients lost. It sees the server only from outside.
 
 mod args;
-mod bench;
 mod chart;
 mod check;
 mod child;
 mod client;
 mod compare;
 mod fixture;
+mod latch;
 mod limits;
-mod once;
 mod output;
-mod proc;
+mod procfs;
 mod ready;
+mod round;
 mod scenario;
 mod self_test;
 mod setup;

@@ -6,7 +6,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use crate::child::Server;
-use crate::client::{Connection, End, Record, Target};
+use crate::client::{Connection, End, Journal, Target};
 use crate::setup::{Failure, Protocol, Setup};
 
 /// Waits until the server answers, or until it is clear that it will not.
@@ -50,7 +50,7 @@ enum Attempt {
 }
 
 async fn attempt(target: &Target, server: &mut Server, limit: Duration) -> Attempt {
-    let record = Record::new();
+    let record = Journal::new();
     let address = target.address;
     let exchange = async {
         if let Ok(mut connection) = Connection::open(target, &record).await
@@ -87,7 +87,7 @@ async fn attempt(target: &Target, server: &mut Server, limit: Duration) -> Attem
 
 /// Many servers refuse POST, some with a reset: that is not ours to judge.
 async fn takes_post(target: &Target) -> bool {
-    let record = Record::new();
+    let record = Journal::new();
     let post = async {
         let mut connection = Connection::open(target, &record).await.ok()?;
         let response = connection.exchange(&target.post(0, 1)).await.ok()??;

@@ -12,7 +12,7 @@ use crate::check::{bar, dice, print};
 use crate::fixture::Fault;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// What a bad server must be convicted of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,11 @@ const BAD: [(Scenario, Fault, Sign); 14] = [
     (Scenario::Idle, Fault::KeepsIdle, Sign::Overdue),
     (Scenario::Silent, Fault::KeepsSilent, Sign::Overdue),
     (Scenario::Stubborn, Fault::NoDeadline, Sign::Overdue),
-    (Scenario::SecondSignal, Fault::Deaf, Sign::Overdue),
+    (
+        Scenario::SecondSignal,
+        Fault::IgnoresSecondSignal,
+        Sign::Overdue,
+    ),
     (Scenario::Flood, Fault::EndlessSweep, Sign::Overdue),
     (Scenario::Descriptors, Fault::Spins, Sign::Found("it spins")),
     (Scenario::Descriptors, Fault::AcceptEnds, Sign::Lost),
@@ -183,7 +187,7 @@ impl Case {
         })
     }
 
-    fn is_right(&self, round: &Round) -> bool {
+    fn is_right(&self, round: &RoundResult) -> bool {
         let is_convicted = !round.is_lossless() && round.skipped.is_none();
         match self.sign {
             None => round.is_lossless() && round.skipped.is_none(),

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::client::{Account, End, Timeline};
+use crate::client::{ClientJournal, ConnectionJournal, End};
 
 /// Losses that are told in full, of each scenario.
 const TOLD: usize = 3;
 
 /// One stop of one server.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub(crate) struct RoundResult {
     pub(crate) messages_lost: usize,
     pub(crate) connections_lost: usize,
     pub(crate) resets: usize,
@@ -31,21 +31,27 @@ pub(crate) struct Round {
     pub(crate) skipped: Option<String>,
 }
 
-impl Round {
+impl RoundResult {
     pub(crate) fn is_lossless(&self) -> bool {
         let counts = self.messages_lost + self.connections_lost + self.hung;
         counts == 0 && self.findings.is_empty()
     }
 
-    pub(crate) fn skip(reason: impl Into<String>) -> Round {
-        Round {
+    pub(crate) fn skip(reason: impl Into<String>) -> RoundResult {
+        RoundResult {
             skipped: Some(reason.into()),
-            ..Round::default()
+            ..RoundResult::default()
         }
     }
 
     /// Adds what one client went through; it was told to stop at `signal`.
-    pub(crate) fn judge(&mut self, id: usize, kind: &str, account: &Account, signal: Instant) {
+    pub(crate) fn judge(
+        &mut self,
+        id: usize,
+        kind: &str,
+        account: &ClientJournal,
+        signal: Instant,
+    ) {
         self.exchanges += account.answered + account.current.answered;
         for timeline in account.past.iter().chain([&account.current]) {
             self.judge_connection(id, kind, timeline, signal);
@@ -56,7 +62,7 @@ impl Round {
         &mut self,
         id: usize,
         kind: &str,
-        timeline: &Timeline,
+        timeline: &ConnectionJournal,
         signal: Instant,
     ) {
         let lost = match timeline.end {
@@ -87,7 +93,7 @@ impl Round {
 }
 
 /// The story of one connection.
-fn tell(id: usize, kind: &str, timeline: &Timeline, signal: Instant) -> String {
+fn tell(id: usize, kind: &str, timeline: &ConnectionJournal, signal: Instant) -> String {
     let mut text = format!("client {id} ({kind})");
     if let Some(local) = timeline.local {
         text += &format!(" from {local}");
@@ -185,7 +191,7 @@ impl Row {
         }
     }
 
-    pub(crate) fn add(&mut self, round: Round) {
+    pub(crate) fn add(&mut self, round: RoundResult) {
         for note in round.notes.iter().chain(&round.skipped) {
             push_new(&mut self.notes, note);
         }
@@ -235,14 +241,14 @@ fn seconds<S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Record, timeline::Message};
+    use crate::client::{Journal, journal::Message};
 
     const MS: Duration = Duration::from_millis(1);
 
     /// A connection of before the signal with one message, unanswered.
-    fn judged(end: End, written: Option<i32>) -> Round {
+    fn judged(end: End, written: Option<i32>) -> RoundResult {
         let signal = Instant::now() + Duration::from_secs(1);
-        let record = Record::new();
+        let record = Journal::new();
         let mut account = record.lock();
         account.current.connected = Some(signal - 10 * MS);
         account.current.unanswered.push_back(Message {
@@ -254,7 +260,7 @@ mod tests {
             received: 0,
         });
         account.current.finish(end);
-        let mut round = Round::default();
+        let mut round = RoundResult::default();
         round.judge(0, "test", &account, signal);
         round
     }
@@ -282,12 +288,12 @@ mod tests {
 
     #[test]
     fn a_connection_of_after_the_signal_is_no_loss() {
-        let record = Record::new();
+        let record = Journal::new();
         let mut account = record.lock();
         let signal = Instant::now();
         account.current.connected = Some(signal + MS);
         account.current.finish(End::Reset);
-        let mut round = Round::default();
+        let mut round = RoundResult::default();
         round.judge(0, "test", &account, signal);
         assert_eq!((round.resets, round.connections_lost), (1, 0));
         assert!(round.is_lossless());

@@ -10,23 +10,26 @@ use smol::{Async, Timer};
 use socket2::{Domain, Socket, Type};
 
 use super::http::{Parser, Response};
+use super::journal::{End, Journal, Message};
 use super::request::{Request, Target};
-use super::timeline::{End, Message, Record};
 use crate::setup::Protocol;
 
 /// The connection has ended; the record tells how.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Async<TcpStream>,
-    record: Record,
+    record: Journal,
     protocol: Protocol,
 }
 
 impl Connection {
-    pub(crate) async fn open(target: &Target, record: &Record) -> Result<Connection, Gone> {
+    pub(crate) async fn open(
+        target: &Target,
+        record: &Journal,
+    ) -> Result<Connection, Disconnected> {
         let connected = Async::<TcpStream>::connect(target.address).await;
         Connection::opened(connected, target, record)
     }
@@ -34,9 +37,9 @@ impl Connection {
     /// With small buffers on this side, so that the server has to wait for us.
     pub(crate) async fn open_narrow(
         target: &Target,
-        record: &Record,
+        record: &Journal,
         buffer: usize,
-    ) -> Result<Connection, Gone> {
+    ) -> Result<Connection, Disconnected> {
         let connected = connect_narrow(target.address, buffer).await;
         Connection::opened(connected, target, record)
     }
@@ -44,13 +47,13 @@ impl Connection {
     fn opened(
         connected: io::Result<Async<TcpStream>>,
         target: &Target,
-        record: &Record,
-    ) -> Result<Connection, Gone> {
+        record: &Journal,
+    ) -> Result<Connection, Disconnected> {
         let stream = connected.inspect_err(|error| {
             let refused = End::Refused(error.to_string());
             record.lock().current.finish(refused);
         });
-        let stream = stream.map_err(|_| Gone)?;
+        let stream = stream.map_err(|_| Disconnected)?;
         let mut account = record.lock();
         account.current.connected = Some(Instant::now());
         account.current.local = stream.get_ref().local_addr().ok();
@@ -68,13 +71,17 @@ impl Connection {
     pub(crate) async fn exchange(
         &mut self,
         request: &Request,
-    ) -> Result<Option<Response>, Gone> {
+    ) -> Result<Option<Response>, Disconnected> {
         self.send(request, &request.bytes).await?;
         self.receive(request).await
     }
 
     /// Writes `bytes`; from then on an answer to `request` is owed.
-    pub(crate) async fn send(&mut self, request: &Request, bytes: &[u8]) -> Result<(), Gone> {
+    pub(crate) async fn send(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Result<(), Disconnected> {
         self.begin(request);
         self.write(bytes).await
     }
@@ -88,7 +95,7 @@ impl Connection {
         });
     }
 
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         match self.stream.write_all(bytes).await {
             Ok(()) => {
                 // After the write: what is noted too late is never a loss.
@@ -103,13 +110,13 @@ impl Connection {
     }
 
     /// More of what already counts as written.
-    pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write_all(bytes).await;
         written.map_err(|error| self.broken(&error))
     }
 
     /// Waits for input and leaves it there; 0 at the orderly end.
-    pub(crate) async fn peek(&self) -> Result<usize, Gone> {
+    pub(crate) async fn peek(&self) -> Result<usize, Disconnected> {
         let peeked = self.stream.peek(&mut [0]).await;
         peeked.map_err(|error| self.broken(&error))
     }
@@ -122,7 +129,7 @@ impl Connection {
     pub(crate) async fn receive(
         &mut self,
         request: &Request,
-    ) -> Result<Option<Response>, Gone> {
+    ) -> Result<Option<Response>, Disconnected> {
         match self.protocol {
             Protocol::Echo => self.receive_echo(&request.bytes).await.map(|()| None),
             Protocol::Http => self
@@ -132,7 +139,7 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn receive_echo(&mut self, expected: &[u8]) -> Result<(), Gone> {
+    pub(crate) async fn receive_echo(&mut self, expected: &[u8]) -> Result<(), Disconnected> {
         let mut answer = vec![0; expected.len()];
         let mut filled = 0;
         while filled < expected.len() {
@@ -157,7 +164,7 @@ impl Connection {
         &mut self,
         piece: usize,
         pause: Duration,
-    ) -> Result<Response, Gone> {
+    ) -> Result<Response, Disconnected> {
         let mut parser = Parser::new();
         let mut buffer = vec![0; piece.clamp(1, 16 * 1024)];
         loop {
@@ -182,13 +189,13 @@ impl Connection {
     }
 
     /// Reads; 0 at the orderly end. A reset is noted.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Gone> {
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Disconnected> {
         let read = self.stream.read(buffer).await;
         read.map_err(|error| self.broken(&error))
     }
 
     /// Reads whatever comes until the end, which it notes.
-    pub(crate) async fn until_end(&mut self) -> Gone {
+    pub(crate) async fn until_end(&mut self) -> Disconnected {
         let mut buffer = [0; 4096];
         loop {
             match self.read(&mut buffer).await {
@@ -205,7 +212,7 @@ impl Connection {
         mut next: impl FnMut(u64) -> Vec<u8>,
         quiet: Duration,
         most: u64,
-    ) -> Result<u64, Gone> {
+    ) -> Result<u64, Disconnected> {
         let mut written = 0;
         while written < most {
             let chunk = next(written);
@@ -236,9 +243,9 @@ impl Connection {
     }
 
     /// Notes how it ended.
-    pub(crate) fn ended(&self, end: End) -> Gone {
+    pub(crate) fn ended(&self, end: End) -> Disconnected {
         self.record.lock().current.finish(end);
-        Gone
+        Disconnected
     }
 
     pub(crate) fn answered(&self) {
@@ -253,7 +260,7 @@ impl Connection {
         }
     }
 
-    fn broken(&self, error: &io::Error) -> Gone {
+    fn broken(&self, error: &io::Error) -> Disconnected {
         self.ended(match error.kind() {
             ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted

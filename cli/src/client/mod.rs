@@ -2,9 +2,9 @@
 
 mod connection;
 pub(crate) mod http;
+pub(crate) mod journal;
 pub(crate) mod request;
-pub(crate) mod timeline;
 
-pub(crate) use connection::{Connection, Gone};
+pub(crate) use connection::{Connection, Disconnected};
+pub(crate) use journal::{ClientJournal, ConnectionJournal, End, Journal};
 pub(crate) use request::{Request, Target};
-pub(crate) use timeline::{Account, End, Record, Timeline};

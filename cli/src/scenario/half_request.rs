@@ -5,11 +5,11 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest};
 use crate::client::request::{Target, echo};
-use crate::client::{Connection, End, Gone, Request};
+use crate::client::{Connection, Disconnected, End, Request};
+use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// Long enough for the server to have begun its stop, before the rest comes.
 const LATER: Duration = Duration::from_millis(100);
@@ -17,21 +17,21 @@ const LATER: Duration = Duration::from_millis(100);
 /// The length of an echo message, of which half comes before the signal.
 const LENGTH: usize = 2000;
 
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let mut guests = bench.served("half a request", count).await?;
-    for guest in &mut guests {
-        let request = request(&bench.target, guest.id);
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let mut clients = round.served("half a request", count).await?;
+    for client in &mut clients {
+        let request = request(&round.target, client.id);
         let (first, _) = halves(&request);
-        let _ = guest.connection.send(&request, first).await;
+        let _ = client.connection.send(&request, first).await;
     }
-    for guest in guests {
-        let target = bench.target.clone();
-        let stop = bench.stop.clone();
-        bench.spawn(guest.id, async move {
+    for client in clients {
+        let target = round.target.clone();
+        let stop = round.stop.clone();
+        round.spawn(client.id, async move {
             stop.wait().await;
-            let Guest {
+            let Client {
                 id, mut connection, ..
-            } = guest;
+            } = client;
             let request = request(&target, id);
             // An error is in the record.
             let _ = match target.protocol {
@@ -40,8 +40,8 @@ pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failur
             };
         });
     }
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    let from = round.signal()?;
+    Ok(round.settle(from, round.setup.limit).await)
 }
 
 fn request(target: &Target, client: usize) -> Request {
@@ -57,7 +57,10 @@ fn halves(request: &Request) -> (&[u8], &[u8]) {
 
 /// To an echo server the first half is a message of its own. The rest races the
 /// close, as it does in life: it may stay unanswered, and must not make a reset.
-async fn finish_echo(connection: &mut Connection, request: &Request) -> Result<(), Gone> {
+async fn finish_echo(
+    connection: &mut Connection,
+    request: &Request,
+) -> Result<(), Disconnected> {
     let (first, rest) = halves(request);
     connection.write_late(rest).await?;
     connection.receive_echo(first).await?;
@@ -66,7 +69,10 @@ async fn finish_echo(connection: &mut Connection, request: &Request) -> Result<(
 }
 
 /// An HTTP server knows that the request is not whole: it owes a whole response.
-async fn finish_http(connection: &mut Connection, request: &Request) -> Result<(), Gone> {
+async fn finish_http(
+    connection: &mut Connection,
+    request: &Request,
+) -> Result<(), Disconnected> {
     let (_, rest) = halves(request);
     // An answer before the request is whole is no answer to it.
     let early = async { Some(connection.peek().await) };

@@ -1,7 +1,7 @@
 //! The ways in which stops go wrong, and how each is provoked.
 
 mod descriptors;
-mod end;
+mod exit;
 mod frozen;
 mod half_request;
 mod idle;
@@ -15,9 +15,9 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::bench::Bench;
+use crate::round::Round;
 use crate::setup::{Failure, Setup};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// One way of loading and stopping a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -94,21 +94,21 @@ impl Scenario {
         self,
         setup: &Setup,
         rng: &mut fastrand::Rng,
-    ) -> Result<Round, Failure> {
+    ) -> Result<RoundResult, Failure> {
         let count = setup.connections.unwrap_or(self.connections());
-        let mut bench = Bench::start(setup).await?;
+        let mut round = Round::start(setup).await?;
         match self {
-            Scenario::Frozen => frozen::run(&mut bench, count).await,
-            Scenario::Storm => storm::run(&mut bench, count, rng).await,
-            Scenario::SlowReader => slow_reader::run(&mut bench, count.min(16)).await,
-            Scenario::HalfRequest => half_request::run(&mut bench, count).await,
-            Scenario::Idle => idle::idle(&mut bench, count).await,
-            Scenario::Silent => idle::silent(&mut bench, count).await,
-            Scenario::Stubborn => stubborn::run(&mut bench, count.min(64)).await,
-            Scenario::SecondSignal => stubborn::second_signal(&mut bench, count.min(64)).await,
-            Scenario::Flood => storm::flood(&mut bench, count, rng).await,
-            Scenario::Descriptors => descriptors::run(&mut bench).await,
-            Scenario::Exit => end::run(&mut bench).await,
+            Scenario::Frozen => frozen::run(&mut round, count).await,
+            Scenario::Storm => storm::run(&mut round, count, rng).await,
+            Scenario::SlowReader => slow_reader::run(&mut round, count.min(16)).await,
+            Scenario::HalfRequest => half_request::run(&mut round, count).await,
+            Scenario::Idle => idle::idle(&mut round, count).await,
+            Scenario::Silent => idle::silent(&mut round, count).await,
+            Scenario::Stubborn => stubborn::run(&mut round, count.min(64)).await,
+            Scenario::SecondSignal => stubborn::second_signal(&mut round, count.min(64)).await,
+            Scenario::Flood => storm::flood(&mut round, count, rng).await,
+            Scenario::Descriptors => descriptors::run(&mut round).await,
+            Scenario::Exit => exit::run(&mut round).await,
         }
     }
 }

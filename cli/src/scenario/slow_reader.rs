@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest};
 use crate::client::request::pattern;
-use crate::client::{Connection, End, Gone, Request};
-use crate::once::Once;
-use crate::proc::Queues;
+use crate::client::{Connection, Disconnected, End, Request};
+use crate::latch::Latch;
+use crate::procfs::Queues;
+use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// The buffers of a client: the server is the one who has to keep the bytes.
 const NARROW: usize = 64 * 1024;
@@ -40,12 +40,14 @@ const MOST: u64 = 256 << 20;
 /// Without `/proc`: smaller responses are thought to fit into the buffers.
 const BUFFERS: u64 = 8 << 20;
 
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    match bench.protocol() {
-        Protocol::Echo => echo(bench, count).await,
-        Protocol::Http => match bench.target.large_path.clone() {
-            Some(path) => http(bench, count, &path).await,
-            None => Ok(Round::skip("a large response is needed: --large-path")),
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    match round.protocol() {
+        Protocol::Echo => echo(round, count).await,
+        Protocol::Http => match round.target.large_path.clone() {
+            Some(path) => http(round, count, &path).await,
+            None => Ok(RoundResult::skip(
+                "a large response is needed: --large-path",
+            )),
         },
     }
 }
@@ -54,19 +56,19 @@ pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failur
 ///
 /// What is still in the client's own buffer at the signal had not arrived, and
 /// the server may end without it.
-async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
+async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let mut writers = Vec::new();
-    for guest in open(bench, "slow reader", count).await? {
-        let Guest {
+    for client in open(round, "slow reader", count).await? {
+        let Client {
             id,
             record,
             mut connection,
-        } = guest;
+        } = client;
         writers.push(smol::spawn(async move {
             let next = |from: u64| (from..from + 16 * 1024).map(pattern).collect();
             let filled = connection.fill(next, QUIET, MOST).await;
             (
-                Guest {
+                Client {
                     id,
                     record,
                     connection,
@@ -77,36 +79,36 @@ async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
     }
     let mut filled = Vec::new();
     for writer in writers {
-        let (guest, written) = writer.await;
+        let (client, written) = writer.await;
         let Ok(written) = written else {
             let reason = "it ends a connection whose client does not read, before any signal";
-            return Ok(Round::skip(reason));
+            return Ok(RoundResult::skip(reason));
         };
-        filled.push((guest, written));
+        filled.push((client, written));
     }
-    let queues = bench.queues();
+    let queues = round.queues();
     if queues.is_none() {
-        bench.note("how much had arrived is not known here: only the order is checked");
+        round.note("how much had arrived is not known here: only the order is checked");
     }
-    for (guest, written) in filled {
+    for (client, written) in filled {
         let arrived = queues.as_ref().map_or(0, |queues| {
-            let own = ours(&guest.connection, bench.server.address, queues);
+            let own = ours(&client.connection, round.server.address, queues);
             written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
         });
-        bench.spawn(
-            guest.id,
-            read_echo(guest.connection, bench.stop.clone(), arrived),
+        round.spawn(
+            client.id,
+            read_echo(client.connection, round.stop.clone(), arrived),
         );
     }
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    let from = round.signal()?;
+    Ok(round.settle(from, round.setup.limit).await)
 }
 
 fn piece(buffered: u64) -> usize {
     (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
 }
 
-async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
+async fn read_echo(mut connection: Connection, stop: Latch, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
         bytes: Vec::new(),
@@ -120,7 +122,7 @@ async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
         let n = match connection.read(&mut buffer).await {
             Ok(0) => break End::Fin,
             Ok(n) => n as u64,
-            Err(Gone) => return,
+            Err(Disconnected) => return,
         };
         let is_echo = (offset..offset + n)
             .map(pattern)
@@ -139,33 +141,33 @@ async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
 }
 
 /// The response to one request must come whole.
-async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Failure> {
-    let request = bench.target.get(path);
-    let mut guests = open(bench, "slow reader", count).await?;
-    for guest in &mut guests {
+async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult, Failure> {
+    let request = round.target.get(path);
+    let mut clients = open(round, "slow reader", count).await?;
+    for client in &mut clients {
         let begun = async {
-            guest.connection.send(&request, &request.bytes).await?;
-            guest.connection.peek().await.map(Some)
+            client.connection.send(&request, &request.bytes).await?;
+            client.connection.peek().await.map(Some)
         };
         let late = async {
             Timer::after(Duration::from_secs(5)).await;
-            Ok::<_, Gone>(None)
+            Ok::<_, Disconnected>(None)
         };
         if !matches!(begun.or(late).await, Ok(Some(1..))) {
-            return Err(bench.not_ready("no response to the large request begins"));
+            return Err(round.not_ready("no response to the large request begins"));
         }
     }
-    let addresses: Vec<_> = guests
+    let addresses: Vec<_> = clients
         .iter()
-        .map(|guest| guest.connection.local())
+        .map(|client| client.connection.local())
         .collect();
-    let handed = stalled(bench, &addresses).await;
+    let handed = stalled(round, &addresses).await;
     let piece = piece(handed.unwrap_or(0));
     let (sender, lengths) = smol::channel::unbounded();
-    for guest in guests {
-        let (stop, sender) = (bench.stop.clone(), sender.clone());
-        let mut connection = guest.connection;
-        bench.spawn(guest.id, async move {
+    for client in clients {
+        let (stop, sender) = (round.stop.clone(), sender.clone());
+        let mut connection = client.connection;
+        round.spawn(client.id, async move {
             stop.wait().await;
             Timer::after(LATER).await;
             if let Ok(response) = connection.receive_response(piece, PAUSE).await {
@@ -175,47 +177,47 @@ async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Fail
         });
     }
     drop(sender);
-    let from = bench.signal()?;
-    let mut round = bench.settle(from, bench.setup.limit).await;
+    let from = round.signal()?;
+    let mut result = round.settle(from, round.setup.limit).await;
     let length = std::iter::from_fn(|| lengths.try_recv().ok()).max();
     let in_buffers = handed.unwrap_or(BUFFERS);
     if let Some(length) = length.filter(|length| *length <= in_buffers) {
         let text = format!("a response of {length} bytes fits into the socket buffers");
-        round.notes.push(text.clone());
-        if round.is_lossless() {
-            round.skipped = Some(text);
+        result.notes.push(text.clone());
+        if result.is_lossless() {
+            result.skipped = Some(text);
         }
     }
-    Ok(round)
+    Ok(result)
 }
 
 async fn open(
-    bench: &mut Bench,
+    round: &mut Round,
     kind: &'static str,
     count: usize,
-) -> Result<Vec<Guest>, Failure> {
-    let mut guests = Vec::new();
+) -> Result<Vec<Client>, Failure> {
+    let mut clients = Vec::new();
     for _ in 0..count {
-        let (id, record) = bench.enter(kind);
-        match Connection::open_narrow(&bench.target.clone(), &record, NARROW).await {
-            Ok(connection) => guests.push(Guest {
+        let (id, record) = round.enter(kind);
+        match Connection::open_narrow(&round.target.clone(), &record, NARROW).await {
+            Ok(connection) => clients.push(Client {
                 id,
                 record,
                 connection,
             }),
-            Err(Gone) => return Err(bench.not_ready("it refuses a connection")),
+            Err(Disconnected) => return Err(round.not_ready("it refuses a connection")),
         }
     }
-    Ok(guests)
+    Ok(clients)
 }
 
 /// Waits until the server can write no more; gives the least that it had written.
-async fn stalled(bench: &Bench, clients: &[Option<SocketAddr>]) -> Option<u64> {
-    let server = bench.server.address;
+async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
+    let server = round.server.address;
     let mut last = Vec::new();
     let mut since = Instant::now();
     loop {
-        let queues = bench.queues()?;
+        let queues = round.queues()?;
         let handed = |client: &Option<SocketAddr>| {
             let client = (*client)?;
             let theirs = queues.get(&(server, client))?;

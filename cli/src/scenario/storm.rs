@@ -6,48 +6,51 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::Bench;
-use crate::client::{Connection, Gone, Record, Target};
-use crate::once::Once;
+use crate::client::{Connection, Disconnected, Journal, Target};
+use crate::latch::Latch;
+use crate::round::Round;
 use crate::setup::Failure;
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// After a refusal, so that refusals are not all that this machine does.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) async fn run(
-    bench: &mut Bench,
+    round: &mut Round,
     count: usize,
     rng: &mut fastrand::Rng,
-) -> Result<Round, Failure> {
+) -> Result<RoundResult, Failure> {
     for n in 0..count {
         match n % 2 {
-            0 => enter(bench, "request-response", Way::Keep),
-            _ => enter(bench, "connecting anew", Way::Anew),
+            0 => enter(round, "request-response", Way::Keep),
+            _ => enter(round, "connecting anew", Way::Anew),
         }
     }
-    load_and_stop(bench, rng).await
+    load_and_stop(round, rng).await
 }
 
 /// The clients come back again and again, also while the server drains.
 pub(crate) async fn flood(
-    bench: &mut Bench,
+    round: &mut Round,
     count: usize,
     rng: &mut fastrand::Rng,
-) -> Result<Round, Failure> {
+) -> Result<RoundResult, Failure> {
     for _ in 0..count {
-        enter(bench, "flooding", Way::Flood);
+        enter(round, "flooding", Way::Flood);
     }
-    load_and_stop(bench, rng).await
+    load_and_stop(round, rng).await
 }
 
-async fn load_and_stop(bench: &mut Bench, rng: &mut fastrand::Rng) -> Result<Round, Failure> {
-    bench.all_answered().await?;
+async fn load_and_stop(
+    round: &mut Round,
+    rng: &mut fastrand::Rng,
+) -> Result<RoundResult, Failure> {
+    round.all_answered().await?;
     // The moment is what varies from round to round.
     Timer::after(Duration::from_micros(rng.u64(1_000..60_000))).await;
-    bench.next_answer().await;
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    round.next_answer().await;
+    let from = round.signal()?;
+    Ok(round.settle(from, round.setup.limit).await)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,30 +63,30 @@ enum Way {
     Flood,
 }
 
-fn enter(bench: &mut Bench, kind: &'static str, way: Way) {
-    let (id, record) = bench.enter(kind);
-    let client = Client {
+fn enter(round: &mut Round, kind: &'static str, way: Way) {
+    let (id, record) = round.enter(kind);
+    let client = LoadClient {
         id,
         record,
         way,
-        target: bench.target.clone(),
-        stop: bench.stop.clone(),
-        gone: bench.gone.clone(),
+        target: round.target.clone(),
+        stop: round.stop.clone(),
+        gone: round.gone.clone(),
     };
-    bench.spawn(id, client.run());
+    round.spawn(id, client.run());
 }
 
 #[derive(Debug)]
-struct Client {
+struct LoadClient {
     id: usize,
-    record: Record,
+    record: Journal,
     way: Way,
     target: Arc<Target>,
-    stop: Once,
-    gone: Once,
+    stop: Latch,
+    gone: Latch,
 }
 
-impl Client {
+impl LoadClient {
     async fn run(self) {
         let mut number = 0;
         loop {
@@ -100,7 +103,7 @@ impl Client {
             if !went_well {
                 Timer::after(PAUSE).await;
             }
-            self.record.renew();
+            self.record.reconnect();
         }
     }
 
@@ -122,7 +125,11 @@ impl Client {
         open.or(gone).await
     }
 
-    async fn use_up(&self, mut connection: Connection, number: &mut u64) -> Result<(), Gone> {
+    async fn use_up(
+        &self,
+        mut connection: Connection,
+        number: &mut u64,
+    ) -> Result<(), Disconnected> {
         loop {
             let request = self.target.request(self.id, *number);
             *number += 1;

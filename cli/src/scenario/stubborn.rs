@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest, excuse};
-use crate::client::{Connection, Record};
+use crate::client::{Connection, Journal};
+use crate::round::{Client, Round, ignore};
 use crate::setup::Failure;
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 const NARROW: usize = 16 * 1024;
 
@@ -23,40 +23,43 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const BETWEEN: Duration = Duration::from_millis(300);
 
 /// The server must end within the limit all the same.
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let guests = stubborn(bench, count).await?;
-    let from = bench.signal()?;
-    let round = bench.settle(from, bench.setup.limit).await;
-    drop(guests);
-    Ok(round)
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let clients = stubborn(round, count).await?;
+    let from = round.signal()?;
+    let result = round.settle(from, round.setup.limit).await;
+    drop(clients);
+    Ok(result)
 }
 
 /// The second signal must end it soon.
-pub(crate) async fn second_signal(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let guests = stubborn(bench, count).await?;
-    bench.signal()?;
-    refused(bench).await;
-    if bench.server.ended_within(BETWEEN).await.is_some() {
-        bench.note("it ended on the first signal, before the second one came");
+pub(crate) async fn second_signal(
+    round: &mut Round,
+    count: usize,
+) -> Result<RoundResult, Failure> {
+    let clients = stubborn(round, count).await?;
+    round.signal()?;
+    refused(round).await;
+    if round.server.ended_within(BETWEEN).await.is_some() {
+        round.note("it ended on the first signal, before the second one came");
         let from = Instant::now();
-        return Ok(bench.settle(from, bench.setup.escalation).await);
+        return Ok(round.settle(from, round.setup.escalation).await);
     }
     let from = Instant::now();
-    bench.signal()?;
-    let round = bench.settle(from, bench.setup.escalation).await;
-    drop(guests);
-    Ok(round)
+    round.signal()?;
+    let result = round.settle(from, round.setup.escalation).await;
+    drop(clients);
+    Ok(result)
 }
 
 /// Half of them leave the server stuck in a write, half just never close.
-async fn stubborn(bench: &mut Bench, count: usize) -> Result<Vec<Guest>, Failure> {
-    let mut guests = bench.served("never closing", count).await?;
+async fn stubborn(round: &mut Round, count: usize) -> Result<Vec<Client>, Failure> {
+    let mut clients = round.served("never closing", count).await?;
     let mut fillers = Vec::new();
     for _ in 0..count {
-        let (id, record) = bench.enter("never reading");
-        let target = bench.target.clone();
+        let (id, record) = round.enter("never reading");
+        let target = round.target.clone();
         let Ok(connection) = Connection::open_narrow(&target, &record, NARROW).await else {
-            return Err(bench.not_ready("it refuses a connection"));
+            return Err(round.not_ready("it refuses a connection"));
         };
         let request = match &target.large_path {
             Some(path) => target.get(path),
@@ -65,22 +68,27 @@ async fn stubborn(bench: &mut Bench, count: usize) -> Result<Vec<Guest>, Failure
         fillers.push(smol::spawn(fill(id, record, connection, request.bytes)));
     }
     for filler in fillers {
-        guests.push(filler.await);
+        clients.push(filler.await);
     }
-    excuse(&guests);
-    Ok(guests)
+    ignore(&clients);
+    Ok(clients)
 }
 
-async fn fill(id: usize, record: Record, mut connection: Connection, bytes: Vec<u8>) -> Guest {
+async fn fill(
+    id: usize,
+    record: Journal,
+    mut connection: Connection,
+    bytes: Vec<u8>,
+) -> Client {
     let many = bytes.repeat(1 + 16 * 1024 / bytes.len().max(1));
     let filled = connection.fill(|_| many.clone(), QUIET, MOST);
     let late = async {
         Timer::after(PATIENCE).await;
-        Err(crate::client::Gone)
+        Err(crate::client::Disconnected)
     };
     // Whether it is full or not: from here on this client does nothing.
     let _ = filled.or(late).await;
-    Guest {
+    Client {
         id,
         record,
         connection,
@@ -88,11 +96,11 @@ async fn fill(id: usize, record: Record, mut connection: Connection, bytes: Vec<
 }
 
 /// The listener's end is the first that is seen of a stop; not every server shows it.
-async fn refused(bench: &Bench) {
+async fn refused(round: &Round) {
     let begun = Instant::now();
     while begun.elapsed() < BETWEEN {
-        let record = Record::new();
-        let open = async { Connection::open(&bench.target, &record).await.is_err() };
+        let record = Journal::new();
+        let open = async { Connection::open(&round.target, &record).await.is_err() };
         let late = async {
             Timer::after(BETWEEN).await;
             true

@@ -5,12 +5,10 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-#[path = "../../../tests/process/example.rs"]
-mod example;
-
 mod compared;
 mod docs;
+mod example;
 mod interrupted;
-mod support;
 mod refused;
 mod served;
+mod support;

@@ -37,7 +37,7 @@ pub(crate) struct Message {
 
 /// One connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Timeline {
+pub(crate) struct ConnectionJournal {
     pub(crate) connected: Option<Instant>,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) answered: u64,
@@ -46,9 +46,9 @@ pub(crate) struct Timeline {
     pub(crate) ended: Option<Instant>,
 }
 
-impl Timeline {
-    fn new() -> Timeline {
-        Timeline {
+impl ConnectionJournal {
+    fn new() -> ConnectionJournal {
+        ConnectionJournal {
             connected: None,
             local: None,
             answered: 0,
@@ -83,10 +83,10 @@ impl Timeline {
 
 /// Everything about one client: its connection, and those before it.
 #[derive(Debug)]
-pub(crate) struct Account {
-    pub(crate) current: Timeline,
+pub(crate) struct ClientJournal {
+    pub(crate) current: ConnectionJournal,
     /// Earlier connections that something can be said against.
-    pub(crate) past: Vec<Timeline>,
+    pub(crate) past: Vec<ConnectionJournal>,
     /// Exchanges on earlier connections.
     pub(crate) answered: u64,
     /// Earlier connections.
@@ -95,26 +95,26 @@ pub(crate) struct Account {
 
 /// An account that the client writes and the judge reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Record(Arc<Mutex<Account>>);
+pub(crate) struct Journal(Arc<Mutex<ClientJournal>>);
 
-impl Record {
-    pub(crate) fn new() -> Record {
-        Record(Arc::new(Mutex::new(Account {
-            current: Timeline::new(),
+impl Journal {
+    pub(crate) fn new() -> Journal {
+        Journal(Arc::new(Mutex::new(ClientJournal {
+            current: ConnectionJournal::new(),
             past: Vec::new(),
             answered: 0,
             connections: 0,
         })))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Account> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ClientJournal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts over with another connection.
-    pub(crate) fn renew(&self) {
+    pub(crate) fn reconnect(&self) {
         let account = &mut *self.lock();
-        let last = std::mem::replace(&mut account.current, Timeline::new());
+        let last = std::mem::replace(&mut account.current, ConnectionJournal::new());
         account.answered += last.answered;
         account.connections += u64::from(last.connected.is_some());
         if !last.is_plain() && account.past.len() < KEPT {

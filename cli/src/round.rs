@@ -12,11 +12,11 @@ use smol::future::FutureExt;
 use smol::{Task, Timer};
 
 use crate::child::{Server, crash};
-use crate::client::{Connection, End, Record, Target};
-use crate::once::Once;
-use crate::proc::{self, Queues};
+use crate::client::{Connection, End, Journal, Target};
+use crate::latch::Latch;
+use crate::procfs::{self, Queues};
 use crate::setup::{Failure, Protocol, Setup};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// What clients get after the server is gone: all they can still see is there.
 const AFTERWARDS: Duration = Duration::from_secs(5);
@@ -26,9 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client with its connection.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct Client {
     pub(crate) id: usize,
-    pub(crate) record: Record,
+    pub(crate) record: Journal,
     pub(crate) connection: Connection,
 }
 
@@ -36,17 +36,17 @@ pub(crate) struct Guest {
 struct Entry {
     id: usize,
     kind: &'static str,
-    record: Record,
+    record: Journal,
     task: Option<Task<()>>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub(crate) struct Round {
     pub(crate) setup: Setup,
     pub(crate) server: Server,
     pub(crate) target: Arc<Target>,
-    pub(crate) stop: Once,
-    pub(crate) gone: Once,
+    pub(crate) stop: Latch,
+    pub(crate) gone: Latch,
     pub(crate) notes: Vec<String>,
     stop_sender: Option<Sender<()>>,
     gone_sender: Option<Sender<()>>,
@@ -55,14 +55,14 @@ pub(crate) struct Bench {
     next_id: usize,
 }
 
-impl Bench {
+impl Round {
     /// Starts the server and waits until it answers.
-    pub(crate) async fn start(setup: &Setup) -> Result<Bench, Failure> {
+    pub(crate) async fn start(setup: &Setup) -> Result<Round, Failure> {
         let mut server = Server::spawn(setup)?;
         let target = crate::ready::wait(setup, &mut server).await?;
-        let (stop_sender, stop) = Once::new();
-        let (gone_sender, gone) = Once::new();
-        Ok(Bench {
+        let (stop_sender, stop) = Latch::new();
+        let (gone_sender, gone) = Latch::new();
+        Ok(Round {
             setup: setup.clone(),
             server,
             target: Arc::new(target),
@@ -86,10 +86,10 @@ impl Bench {
     }
 
     /// A new client; what it does is not yet decided.
-    pub(crate) fn enter(&mut self, kind: &'static str) -> (usize, Record) {
+    pub(crate) fn enter(&mut self, kind: &'static str) -> (usize, Journal) {
         let id = self.next_id;
         self.next_id += 1;
-        let record = Record::new();
+        let record = Journal::new();
         self.entries.push(Entry {
             id,
             kind,
@@ -116,10 +116,10 @@ impl Bench {
         &mut self,
         kind: &'static str,
         count: usize,
-    ) -> Result<Vec<Guest>, Failure> {
+    ) -> Result<Vec<Client>, Failure> {
         let entered: Vec<_> = (0..count).map(|_| self.enter(kind)).collect();
         let target = self.target.clone();
-        let guests = join_all(entered.into_iter().map(|(id, record)| {
+        let clients = join_all(entered.into_iter().map(|(id, record)| {
             let target = target.clone();
             async move {
                 let serve = async {
@@ -132,27 +132,27 @@ impl Bench {
                     None
                 };
                 let connection = serve.or(late).await;
-                connection.map(|connection| Guest {
+                connection.map(|connection| Client {
                     id,
                     record,
                     connection,
                 })
             }
         }));
-        let guests: Vec<Guest> = guests.await.into_iter().flatten().collect();
-        let is_served = |id: usize| guests.iter().any(|guest| guest.id == id);
+        let clients: Vec<Client> = clients.await.into_iter().flatten().collect();
+        let is_served = |id: usize| clients.iter().any(|client| client.id == id);
         self.entries
             .retain(|entry| entry.kind != kind || is_served(entry.id));
-        if guests.is_empty() {
+        if clients.is_empty() {
             return Err(self.not_ready("none of its clients gets an answer"));
         }
-        if guests.len() < count {
-            let served = guests.len();
+        if clients.len() < count {
+            let served = clients.len();
             self.note(format!(
                 "it serves only {served} of {count} clients at a time"
             ));
         }
-        Ok(guests)
+        Ok(clients)
     }
 
     pub(crate) fn not_ready(&mut self, problem: &str) -> Failure {
@@ -192,7 +192,7 @@ impl Bench {
     pub(crate) async fn arrived(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(2);
         while Instant::now() < deadline {
-            let Some(queues) = proc::queues(self.target.address.ip()) else {
+            let Some(queues) = procfs::queues(self.target.address.ip()) else {
                 return;
             };
             let server = self.target.address;
@@ -253,12 +253,12 @@ impl Bench {
 
     /// Both queues of each connection, ours and the server's.
     pub(crate) fn queues(&self) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
-        proc::queues(self.target.address.ip())
+        procfs::queues(self.target.address.ip())
     }
 
     /// Waits for the end of the server and of the clients, and judges.
-    pub(crate) async fn settle(&mut self, from: Instant, limit: Duration) -> Round {
-        let mut round = Round::default();
+    pub(crate) async fn settle(&mut self, from: Instant, limit: Duration) -> RoundResult {
+        let mut result = RoundResult::default();
         let left = limit.saturating_sub(from.elapsed());
         let ended = self.server.ended_within(left).await;
         self.gone_sender = None;
@@ -268,33 +268,35 @@ impl Bench {
         };
         self.finish_clients(patience).await;
         match ended {
-            Some(at) => round.stop = Some(at.saturating_duration_since(from)),
+            Some(at) => result.stop = Some(at.saturating_duration_since(from)),
             None => {
                 let limit = humantime::format_duration(limit);
                 let signal = self.server.stop_signal();
-                round
+                result
                     .findings
                     .push(format!("the server did not end within {limit} of {signal}"));
             }
         }
         let signalled = self.signalled.unwrap_or(from);
         for entry in &self.entries {
-            round.judge(entry.id, entry.kind, &entry.record.lock(), signalled);
+            result.judge(entry.id, entry.kind, &entry.record.lock(), signalled);
         }
         if ended.is_none() {
             self.server.kill();
         }
         match self.server.reap() {
             Some(status) if ended.is_some() && crash(status).is_some() => {
-                round.findings.push(format!("the server crashed: {status}"));
+                result
+                    .findings
+                    .push(format!("the server crashed: {status}"));
             }
             Some(status) if ended.is_some() && !status.success() => {
                 self.notes.push(status.to_string());
             }
             _ => {}
         }
-        round.notes.append(&mut self.notes);
-        round
+        result.notes.append(&mut self.notes);
+        result
     }
 
     async fn finish_clients(&mut self, patience: Duration) {
@@ -315,8 +317,8 @@ impl Bench {
 }
 
 /// Clients whose end says nothing: they are there to be in the way.
-pub(crate) fn excuse(guests: &[Guest]) {
-    for guest in guests {
-        guest.record.lock().current.finish(End::Left);
+pub(crate) fn ignore(clients: &[Client]) {
+    for client in clients {
+        client.record.lock().current.finish(End::Left);
     }
 }
