@@ -19,6 +19,7 @@ mod self_test;
 mod setup;
 mod signal;
 mod table;
+mod trace;
 mod verdict;
 
 use std::process::ExitCode;

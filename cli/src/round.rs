@@ -281,6 +281,7 @@ impl Round {
         for entry in &self.entries {
             result.judge(entry.id, entry.kind, &entry.record.lock(), signalled);
         }
+        result.trace.close(result.stop);
         if ended.is_none() {
             self.server.kill();
         }
@@ -319,6 +320,8 @@ impl Round {
 /// Clients whose end says nothing: they are there to be in the way.
 pub(crate) fn ignore(clients: &[Client]) {
     for client in clients {
-        client.record.lock().current.finish(End::Left);
+        let current = &mut client.record.lock().current;
+        current.is_ignored = true;
+        current.finish(End::Left);
     }
 }

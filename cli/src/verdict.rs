@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::client::journal::Message;
 use crate::client::{ClientJournal, ConnectionJournal, End};
+use crate::trace::{Judgement, Trace};
 
 /// Losses that are told in full, of each scenario.
 const TOLD: usize = 3;
@@ -29,6 +31,8 @@ pub(crate) struct RoundResult {
     pub(crate) notes: Vec<String>,
     /// Why nothing could be seen.
     pub(crate) skipped: Option<String>,
+    /// What each client went through.
+    pub(crate) trace: Trace,
 }
 
 impl RoundResult {
@@ -56,6 +60,10 @@ impl RoundResult {
         for timeline in account.past.iter().chain([&account.current]) {
             self.judge_connection(id, kind, timeline, signal);
         }
+        for plain in &account.recent {
+            let nothing = Judgement::default();
+            self.trace.add(id, kind, plain, &nothing, signal);
+        }
     }
 
     fn judge_connection(
@@ -65,10 +73,11 @@ impl RoundResult {
         timeline: &ConnectionJournal,
         signal: Instant,
     ) {
-        let lost = match timeline.end {
-            End::Left => 0,
-            _ => timeline.lost(signal).count(),
+        let messages: Vec<&Message> = match timeline.end {
+            End::Left => Vec::new(),
+            _ => timeline.lost(signal).collect(),
         };
+        let lost = messages.len();
         let is_reset = timeline.end == End::Reset;
         let is_hung = timeline.end == End::Open && timeline.connected.is_some();
         let is_lost = timeline.was_connected(signal) && (is_reset || lost > 0);
@@ -89,6 +98,12 @@ impl RoundResult {
         };
         let after = ended.and_then(|at| at.checked_duration_since(signal));
         self.last_end = self.last_end.max(after);
+        let judgement = Judgement {
+            lost: messages,
+            is_lost,
+            is_hung,
+        };
+        self.trace.add(id, kind, timeline, &judgement, signal);
     }
 }
 
@@ -169,6 +184,11 @@ pub(crate) struct Row {
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
     pub(crate) notes: Vec<String>,
+    /// Of the first round that failed, or else of the first one.
+    #[serde(skip)]
+    pub(crate) trace: Option<Trace>,
+    #[serde(skip)]
+    is_trace_of_failure: bool,
 }
 
 impl Row {
@@ -188,10 +208,12 @@ impl Row {
             losses: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
+            trace: None,
+            is_trace_of_failure: false,
         }
     }
 
-    pub(crate) fn add(&mut self, round: RoundResult) {
+    pub(crate) fn add(&mut self, mut round: RoundResult) {
         for note in round.notes.iter().chain(&round.skipped) {
             push_new(&mut self.notes, note);
         }
@@ -203,6 +225,12 @@ impl Row {
             _ => Verdict::Passed,
         };
         self.rounds += 1;
+        let has_failed = !round.is_lossless();
+        if self.trace.is_none() || has_failed && !self.is_trace_of_failure {
+            round.trace.round = self.rounds;
+            self.trace = Some(round.trace);
+            self.is_trace_of_failure = has_failed;
+        }
         self.exchanges += round.exchanges;
         self.messages_lost += round.messages_lost;
         self.connections_lost += round.connections_lost;
@@ -241,7 +269,7 @@ fn seconds<S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Journal, journal::Message};
+    use crate::client::Journal;
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,8 +55,7 @@ impl Connection {
         });
         let stream = stream.map_err(|_| Disconnected)?;
         let mut account = record.lock();
-        account.current.connected = Some(Instant::now());
-        account.current.local = stream.get_ref().local_addr().ok();
+        account.current.connect(stream.get_ref().local_addr().ok());
         drop(account);
         // Our writes are whole messages: nothing is to be held back.
         let _ = stream.get_ref().set_nodelay(true);
@@ -98,11 +97,7 @@ impl Connection {
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         match self.stream.write_all(bytes).await {
             Ok(()) => {
-                // After the write: what is noted too late is never a loss.
-                let now = Instant::now();
-                if let Some(message) = self.record.lock().current.unanswered.back_mut() {
-                    message.written = Some(now);
-                }
+                self.record.lock().current.sent();
                 Ok(())
             }
             Err(error) => Err(self.broken(&error)),
@@ -112,7 +107,9 @@ impl Connection {
     /// More of what already counts as written.
     pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write_all(bytes).await;
-        written.map_err(|error| self.broken(&error))
+        written.map_err(|error| self.broken(&error))?;
+        self.record.lock().current.sent_more();
+        Ok(())
     }
 
     /// Waits for input and leaves it there; 0 at the orderly end.
@@ -249,15 +246,12 @@ impl Connection {
     }
 
     pub(crate) fn answered(&self) {
-        let mut account = self.record.lock();
-        account.current.unanswered.pop_front();
-        account.current.answered += 1;
+        self.record.lock().current.answer();
     }
 
     pub(crate) fn progress(&self, received: u64) {
-        if let Some(message) = self.record.lock().current.unanswered.front_mut() {
-            message.received = received as usize;
-        }
+        let received = usize::try_from(received).unwrap_or(usize::MAX);
+        self.record.lock().current.progress(received);
     }
 
     fn broken(&self, error: &io::Error) -> Disconnected {
