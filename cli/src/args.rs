@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::during::options::During;
 use crate::fixture::Fault;
 use crate::limits;
+use crate::results::schema::Document;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
 use crate::signal::StopSignal;
@@ -30,6 +32,18 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 all were compared, 2 one or more could not run.
     Compare(Compare),
+    /// Keep a load on an address while a command runs: a deploy, a restart, a failover
+    ///
+    /// Exit status: 0 nothing was lost, 1 something was lost, 2 it could not run, or
+    /// the command failed.
+    During(Box<During>),
+    /// Print the JSON Schema of a result
+    #[command(hide = true)]
+    Schema {
+        /// Which result
+        #[arg(value_enum)]
+        document: Document,
+    },
     /// Check the checker: a good server must pass, and each bad one be convicted
     SelfTest(SelfTest),
     /// A tiny server for the self-test
@@ -55,6 +69,8 @@ pub(crate) struct Compare {
     /// Write everything as JSON, too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
     /// No progress
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -135,6 +151,8 @@ pub(crate) struct Check {
     /// Write the result to a file as JSON; - is the standard output
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
     /// Print the table as Markdown
     #[arg(long)]
     pub(crate) markdown: bool,
@@ -148,6 +166,20 @@ pub(crate) struct Check {
     /// they are in the environment, too, as LAMEDUCK_ADDR, ADDR and so on
     #[arg(last = true, required_unless_present = "list", value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+/// Where else results go.
+#[derive(Debug, Group)]
+pub(crate) struct Results {
+    /// Write the result to a file as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the result to a file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Tell in the JSON what each client saw, and when
+    #[arg(long, requires = "json")]
+    pub(crate) events: bool,
 }
 
 /// How much is done.

@@ -4,9 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use crate::args::{Check, Load};
+use crate::results::check::CheckDocument;
+use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Setup};
 use crate::table;
@@ -79,17 +80,10 @@ pub(crate) fn bar(length: u64, is_quiet: bool) -> ProgressBar {
     bar
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    command: &'a [String],
-    protocol: String,
-    signal: String,
-    seed: u64,
-    passed: bool,
-    scenarios: &'a [Row],
-}
-
 fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+    let (protocol, signal) = (options.protocol.to_string(), options.signal.to_string());
+    let document = CheckDocument::new(&options.command, protocol, signal, seed, rows);
+    let line = summary::check(&document);
     let to_stdout = Some(Path::new("-"));
     if !options.quiet && options.json.as_deref() != to_stdout {
         let text = match options.markdown {
@@ -98,22 +92,22 @@ fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
         };
         print(&text)?;
         print(&table::details(rows))?;
-        print(&format!("seed {seed}\n"))?;
+        print(&format!("{line}\n"))?;
+    }
+    if let Some(path) = &options.results.junit {
+        write(path, &junit::check(&document)?)?;
+    }
+    if let Some(path) = &options.results.html {
+        write(path, &page::check(&document, &line))?;
     }
     let Some(path) = &options.json else {
         return Ok(());
     };
-    let document = Document {
-        command: &options.command,
-        protocol: options.protocol.to_string(),
-        signal: options.signal.to_string(),
-        seed,
-        passed: rows.iter().all(|row| row.verdict != Verdict::Failed),
-        scenarios: rows,
+    let document = match options.results.events {
+        true => document,
+        false => document.without_events(),
     };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-    write(path, &format!("{text}\n"))
+    write(path, &json(&document)?)
 }
 
 /// Into a file, or to the standard output.

@@ -7,12 +7,14 @@ mod check;
 mod child;
 mod client;
 mod compare;
+mod during;
 mod fixture;
 mod latch;
 mod limits;
 mod output;
 mod procfs;
 mod ready;
+mod results;
 mod round;
 mod scenario;
 mod self_test;
@@ -72,6 +74,10 @@ async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
+        Command::During(options) => during::run(*options).await,
+        Command::Schema { document } => {
+            check::print(&results::schema::schema(document)?).map(|()| true)
+        }
         Command::SelfTest(options) => self_test::run(options).await,
         Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::journal::Message;
@@ -156,16 +157,19 @@ fn relative(at: Instant, signal: Instant) -> String {
 }
 
 /// What is said of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
+    /// Nothing can be said against it.
     Passed,
+    /// Something was lost, or another thing convicts it.
     Failed,
+    /// Nothing could be seen; a note says why.
     Skipped,
 }
 
 /// All rounds of a scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) verdict: Verdict,
@@ -177,17 +181,13 @@ pub(crate) struct Row {
     pub(crate) hung: usize,
     /// Stops that had to be ended by force.
     pub(crate) overdue: usize,
-    #[serde(rename = "longest_stop_seconds", serialize_with = "seconds")]
     pub(crate) longest_stop: Option<Duration>,
-    #[serde(rename = "last_end_seconds", serialize_with = "seconds")]
     pub(crate) last_end: Option<Duration>,
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
     pub(crate) notes: Vec<String>,
     /// Of the first round that failed, or else of the first one.
-    #[serde(skip)]
     pub(crate) trace: Option<Trace>,
-    #[serde(skip)]
     is_trace_of_failure: bool,
 }
 
@@ -257,13 +257,6 @@ fn push_new(list: &mut Vec<String>, text: &str) {
     if list.len() < 10 && !list.iter().any(|known| known == text) {
         list.push(text.to_owned());
     }
-}
-
-fn seconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(|d| d.as_secs_f64()).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -90,8 +90,7 @@ fn roots(options: &Tls) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     let certificates: Vec<CertificateDer<'static>> = match &options.ca {
         Some(path) => {
-            let failed =
-                |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
             CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect)
                 .map_err(|error| failed(&error))?
@@ -149,9 +148,7 @@ impl ServerCertVerifier for Unverified {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
