@@ -157,13 +157,10 @@ impl Trace {
                 .sort_by(|a, b| a.begun_seconds.total_cmp(&b.begun_seconds));
         }
     }
-
-    pub(crate) fn has_loss(&self) -> bool {
-        self.clients.iter().any(TracedClient::has_loss)
-    }
 }
 
 impl TracedClient {
+    /// Whether something can be said against what it saw.
     pub(crate) fn has_loss(&self) -> bool {
         let has_loss = |connection: &TracedConnection| {
             let is_wrong = connection.end == TracedEnd::WrongAnswer;

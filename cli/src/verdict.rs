@@ -118,7 +118,12 @@ fn tell(id: usize, kind: &str, timeline: &ConnectionJournal, signal: Instant) ->
         text += &format!(": connected {}", relative(at, signal));
     }
     if timeline.answered > 0 {
-        text += &format!(", {} answers", timeline.answered);
+        let word = if timeline.answered == 1 {
+            "answer"
+        } else {
+            "answers"
+        };
+        text += &format!(", {} {word}", timeline.answered);
     }
     for message in timeline.unanswered.iter().take(3) {
         let sent = match message.written {

@@ -152,10 +152,6 @@ impl Counts {
         self.losses.get(kind.index()).copied().unwrap_or_default()
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.answered + self.lost()
-    }
-
     /// The latency that this part of the answers did not exceed.
     pub(crate) fn latency_at(&self, quantile: f64) -> Option<Duration> {
         let value = Duration::from_micros(self.latency.value_at_quantile(quantile));

@@ -3,14 +3,14 @@
 use crate::scenario::Scenario;
 
 /// What is known of a scenario, in three parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Explanation {
     /// What is done to the server.
-    pub(super) what: &'static str,
+    pub(super) what: String,
     /// What is wrong with the servers that fail.
-    pub(super) why: &'static str,
+    pub(super) why: String,
     /// What helps.
-    pub(super) cure: &'static str,
+    pub(super) cure: String,
 }
 
 /// The parts of a scenario's description.
@@ -20,10 +20,45 @@ pub(super) fn explain(scenario: &str) -> Option<Explanation> {
     let finds = rest.find("It finds ")?;
     let (what, why) = rest.split_at_checked(finds)?;
     Some(Explanation {
-        what: what.trim(),
-        why: why.trim(),
-        cure: cure.trim(),
+        what: plain(what),
+        why: plain(why),
+        cure: capital(&plain(cure)),
     })
+}
+
+/// Without the numbers of faults: the list of them is not on the page.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('(') {
+        let number = after.split_once(')').filter(|(inside, _)| {
+            let mut names = inside.split(", ");
+            names.all(|name| {
+                let digits = name.strip_prefix('F').unwrap_or_default();
+                !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+            })
+        });
+        match number {
+            Some((_, after)) => {
+                plain += before.trim_end();
+                rest = after;
+            }
+            None => {
+                plain += before;
+                plain.push('(');
+                rest = after;
+            }
+        }
+    }
+    (plain + rest).trim().to_owned()
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
 }
 
 /// How a well-known server is stopped well.
@@ -203,6 +238,13 @@ mod tests {
             assert!(explanation.why.starts_with("It finds "), "{scenario}");
             assert!(explanation.cure.ends_with('.'), "{scenario}");
         }
+    }
+
+    #[test]
+    fn numbers_of_faults_are_left_out_and_nothing_else() {
+        let text = "lost (F1, F23), reset (later) and (F33: late)";
+        assert_eq!(plain(text), "lost, reset (later) and (F33: late)");
+        assert_eq!(plain("(F1) open ( and"), "open ( and");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::scale::{Layout, Scale};
 use super::timeline::WIDTH;
-use crate::results::during::{DuringDocument, LossDocument};
+use crate::results::during::{DuringDocument, LossDocument, SliceDocument, SlicesDocument};
 
 const LEFT: f64 = 96.0;
 const RIGHT: f64 = 985.0;
@@ -25,8 +25,11 @@ const ROWS: usize = 24;
 /// Losses that are drawn on one row.
 const MARKS: usize = 60;
 
+/// Bars of one strip: more would be thinner than what can be told apart.
+const BARS: usize = 220;
+
 pub(super) fn draw(document: &DuringDocument) -> Markup {
-    let slices = &document.slices;
+    let slices = &grouped(&document.slices);
     let to = slices.first_seconds + slices.length_seconds * slices.slices.len() as f64;
     let ended: f64 = document
         .phases
@@ -46,8 +49,8 @@ pub(super) fn draw(document: &DuringDocument) -> Markup {
                 title id="run" { "Answers, losses and response times over the run" }
                 (phases(document, &scale, height))
                 (axis(&scale, height))
-                (answers(document, &scale))
-                (latency(document, &scale))
+                (answers(slices, &scale))
+                (latency(slices, &scale))
                 @for (row, (client, losses)) in clients.iter().take(ROWS).enumerate() {
                     (lane(**client, losses, row, lanes, &scale))
                 }
@@ -62,6 +65,21 @@ pub(super) fn draw(document: &DuringDocument) -> Markup {
                 @if clients.len() > ROWS { " " (clients.len() - ROWS) " more clients lost something." }
             }
         }
+    }
+}
+
+/// Makes so few slices that each is a bar.
+fn grouped(slices: &SlicesDocument) -> SlicesDocument {
+    let together = slices.slices.len().div_ceil(BARS).max(1);
+    let merged = slices.slices.chunks(together).map(|group| SliceDocument {
+        answered: group.iter().map(|slice| slice.answered).sum(),
+        lost_in_all: group.iter().map(|slice| slice.lost_in_all).sum(),
+        slowest_seconds: group.iter().map(|s| s.slowest_seconds).fold(0.0, f64::max),
+    });
+    SlicesDocument {
+        first_seconds: slices.first_seconds,
+        length_seconds: slices.length_seconds * together as f64,
+        slices: merged.collect(),
     }
 }
 
@@ -108,8 +126,7 @@ fn axis(scale: &Scale, height: f64) -> Markup {
 }
 
 /// Answers upwards, losses on the same scale above them.
-fn answers(document: &DuringDocument, scale: &Scale) -> Markup {
-    let slices = &document.slices;
+fn answers(slices: &SlicesDocument, scale: &Scale) -> Markup {
     let all = slices.slices.iter().map(|s| s.answered + s.lost_in_all);
     let most = all.max().unwrap_or(0).max(1);
     let bottom = TOP + ANSWERS;
@@ -117,7 +134,7 @@ fn answers(document: &DuringDocument, scale: &Scale) -> Markup {
     let mut good = String::new();
     let mut bad = String::new();
     for (index, slice) in slices.slices.iter().enumerate() {
-        let (from, width) = bar(document, scale, index);
+        let (from, width) = bar(slices, scale, index);
         let answered = tall(slice.answered);
         if slice.answered > 0 {
             good += &block(from, bottom - answered, width, answered);
@@ -147,8 +164,8 @@ fn latency(document: &DuringDocument, scale: &Scale) -> Markup {
     let top = TOP + ANSWERS + GAP;
     let bottom = top + LATENCY;
     let mut path = String::new();
-    for (index, slice) in slices.iter().enumerate().filter(|(_, s)| s.answered > 0) {
-        let (from, width) = bar(document, scale, index);
+    for (index, slice) in all().enumerate().filter(|(_, s)| s.answered > 0) {
+        let (from, width) = bar(slices, scale, index);
         let height = (slice.slowest_seconds / slowest * (LATENCY - 4.0)).max(1.0);
         path += &block(from, bottom - height, width, height);
     }
@@ -216,8 +233,7 @@ fn per_second(most: u64, length: f64) -> String {
     format!("≤ {:.0}/s", most as f64 / length)
 }
 
-fn bar(document: &DuringDocument, scale: &Scale, index: usize) -> (f64, f64) {
-    let slices = &document.slices;
+fn bar(slices: &SlicesDocument, scale: &Scale, index: usize) -> (f64, f64) {
     let from = slices.first_seconds + slices.length_seconds * index as f64;
     let (from, to) = (scale.x(from), scale.x(from + slices.length_seconds));
     (from, to - from)

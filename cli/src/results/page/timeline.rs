@@ -63,25 +63,39 @@ pub(super) fn draw(scenario: &str, trace: &Trace, signal: &str) -> Markup {
     }
 }
 
-/// Those that lost something, then the others, each group in its own order.
+/// Those that lost something, then the others; a few of each kind, and not the
+/// first kind alone.
 fn chosen(trace: &Trace) -> Vec<&TracedClient> {
     let (bad, good): (Vec<_>, Vec<_>) = trace.clients.iter().partition(|c| c.has_loss());
     // Some that went well beside those that did not: the difference tells most.
     let room = ROWS - good.len().min(ROWS / 4);
-    let bad = bad.into_iter().take(room);
-    let mut chosen: Vec<&TracedClient> = bad.collect();
-    let room = ROWS - chosen.len();
-    // A few of each kind, and not the first kind alone.
-    let mut kinds: Vec<&str> = good.iter().map(|client| client.kind.as_str()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    let each = room.checked_div(kinds.len()).unwrap_or(0).max(1);
-    for kind in kinds {
-        let of_kind = good.iter().copied().filter(|client| client.kind == kind);
-        chosen.extend(of_kind.take(each));
-    }
-    chosen.truncate(ROWS);
+    let mut chosen = of_each_kind(&bad, room);
+    chosen.extend(of_each_kind(&good, ROWS - chosen.len()));
     chosen
+}
+
+/// So many clients, taken from the kinds in turns, and in their own order.
+fn of_each_kind<'a>(clients: &[&'a TracedClient], room: usize) -> Vec<&'a TracedClient> {
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    let mut ranked: Vec<(usize, usize, &TracedClient)> = Vec::new();
+    for (place, client) in clients.iter().enumerate() {
+        let kind = client.kind.as_str();
+        let rank = match seen.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                seen.push((kind, 0));
+                0
+            }
+        };
+        ranked.push((rank, place, client));
+    }
+    ranked.sort_by_key(|(rank, place, _)| (*rank, *place));
+    ranked.truncate(room);
+    ranked.sort_by_key(|(_, place, _)| *place);
+    ranked.into_iter().map(|(_, _, client)| client).collect()
 }
 
 fn scale(trace: &Trace, clients: &[&TracedClient]) -> Scale {
