@@ -16,7 +16,7 @@ use crate::signal::StopSignal;
 
 /// Starts a server, loads it, stops it, and says what its clients lost
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "lameduck", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -43,6 +43,18 @@ pub(crate) enum Command {
         /// Which result
         #[arg(value_enum)]
         document: Document,
+    },
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man {
+        /// Write lameduck.1, lameduck-check.1 and so on there
+        #[arg(long, value_name = "FOLDER")]
+        directory: Option<PathBuf>,
     },
     /// Check the checker: a good server must pass, and each bad one be convicted
     SelfTest(SelfTest),
@@ -129,7 +141,7 @@ pub(crate) struct Check {
     #[arg(long, default_value = "TERM", value_name = "NAME")]
     pub(crate) signal: StopSignal,
     /// What is done to it; repeatable [default: all]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "scenarios", value_name = "NAME")]
     pub(crate) scenario: Vec<Scenario>,
     #[command(flatten)]
     pub(crate) load: Load,
@@ -162,9 +174,17 @@ pub(crate) struct Check {
     /// Say what each scenario finds, why it happens, and what cures it
     #[arg(long)]
     pub(crate) list: bool,
+    /// Take what is not said here from this file [default: without a COMMAND the
+    /// nearest lameduck.toml, in this folder or above it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder in which the command runs [default: this one; for a command of
+    /// a file the file's folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) directory: Option<PathBuf>,
     /// The command that starts the server, with {addr}, {host} and {port};
     /// they are in the environment, too, as LAMEDUCK_ADDR, ADDR and so on
-    #[arg(last = true, required_unless_present = "list", value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -219,6 +239,13 @@ impl Load {
 impl Check {
     pub(crate) fn setup(&self) -> Result<Setup, Failure> {
         self.load.check()?;
+        if self.command.is_empty() {
+            return Err(Failure::Other(
+                "what is to be checked? Say `lameduck check -- <COMMAND>`, or keep a \
+                 lameduck.toml with a table [check]"
+                    .to_owned(),
+            ));
+        }
         if !self.host.is_loopback() && !self.allow_remote {
             let host = self.host;
             return Err(Failure::Other(format!(
@@ -226,6 +253,7 @@ impl Check {
             )));
         }
         Ok(Setup {
+            directory: self.directory.clone(),
             host: self.host,
             signal: self.signal,
             path: self.path.clone(),

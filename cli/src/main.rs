@@ -4,6 +4,7 @@
 mod args;
 mod chart;
 mod check;
+mod check_file;
 mod child;
 mod client;
 mod compare;
@@ -11,6 +12,7 @@ mod during;
 mod fixture;
 mod latch;
 mod limits;
+mod manual;
 mod output;
 mod procfs;
 mod ready;
@@ -27,11 +29,10 @@ mod verdict;
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
-use clap::Parser;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Args, Command, Fixture};
+use crate::args::{Command, Fixture};
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -42,7 +43,10 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let args = Args::parse();
+    let args = match check_file::parse() {
+        Ok(args) => args,
+        Err(failure) => return fail(&failure),
+    };
     if let Command::Fixture(fixture) = args.command {
         // A server like any other: its signals are its own.
         let Fixture {
@@ -57,7 +61,11 @@ fn main() -> ExitCode {
         };
     }
     limits::raise();
-    match smol::block_on(interruptible(run(args.command))) {
+    let farewell = match args.command {
+        Command::During(_) => "interrupted; the command was told to stop",
+        _ => "interrupted; the server was stopped, and nothing of it is left",
+    };
+    match smol::block_on(interruptible(run(args.command), farewell)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(LOST),
         Err(failure) => fail(&failure),
@@ -75,6 +83,8 @@ async fn run(command: Command) -> Result<bool, Failure> {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
         Command::During(options) => during::run(*options).await,
+        Command::Completions { shell } => manual::completions(shell).map(|()| true),
+        Command::Man { directory } => manual::man(directory.as_deref()).map(|()| true),
         Command::Schema { document } => {
             check::print(&results::schema::schema(document)?).map(|()| true)
         }
@@ -86,15 +96,14 @@ async fn run(command: Command) -> Result<bool, Failure> {
 /// On a signal the work is dropped, and every server with it.
 async fn interruptible(
     work: impl Future<Output = Result<bool, Failure>>,
+    farewell: &str,
 ) -> Result<bool, Failure> {
     let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
     let mut signals =
         signals.map_err(|error| Failure::Other(format!("cannot catch signals: {error}")))?;
     let interrupted = async {
         match signals.next().await {
-            Some(Ok(_)) => Err(Failure::Other(
-                "interrupted; the server was stopped, and nothing of it is left".to_owned(),
-            )),
+            Some(Ok(_)) => Err(Failure::Other(farewell.to_owned())),
             _ => std::future::pending().await,
         }
     };

@@ -8,6 +8,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 use smol::process::Child;
 
+use super::options::During;
 use crate::limits;
 use crate::setup::Failure;
 
@@ -24,15 +25,22 @@ pub(super) struct Running {
 impl Running {
     /// Starts the command. What it prints goes to the standard error, so that the
     /// standard output holds the result alone.
-    pub(super) fn spawn(words: &[String], is_quiet: bool) -> Result<Running, Failure> {
-        let Some((program, arguments)) = words.split_first() else {
+    pub(super) fn spawn(options: &During) -> Result<Running, Failure> {
+        let Some((program, arguments)) = options.command.split_first() else {
             return Err(Failure::Other("there is no command".to_owned()));
         };
-        let mut command = std::process::Command::new(program);
+        // A relative path is one of this folder; `Command` leaves that open.
+        let mut command = std::process::Command::new(match &options.directory {
+            Some(directory) if program.contains('/') => directory.join(program),
+            _ => program.into(),
+        });
         command.args(arguments).stdin(Stdio::null());
+        if let Some(directory) = &options.directory {
+            command.current_dir(directory);
+        }
         // Not through a pipe of ours: a server that the command starts and leaves
         // keeps these descriptors, and must not be broken by our end.
-        command.stdout(match is_quiet {
+        command.stdout(match options.output.quiet {
             true => Stdio::null(),
             false => standard_error(),
         });

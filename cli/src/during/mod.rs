@@ -158,7 +158,7 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
         Timer::after(options.times.before).await;
         line.set_message("the command runs");
         tally.lock().command_begun = Some(Instant::now());
-        let mut running = Running::spawn(&options.command, options.output.quiet)?;
+        let mut running = Running::spawn(options)?;
         let status = running.ended(options.times.limit).await?;
         tally.lock().command_ended = Some(Instant::now());
         line.set_message("after the command");

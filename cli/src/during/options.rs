@@ -47,7 +47,7 @@ pub(crate) enum Reuse {
 #[derive(Debug, Group)]
 pub(crate) struct During {
     /// The address that the load goes to
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", required = true)]
     pub(crate) address: String,
     /// What is spoken there
     #[arg(long, value_enum, default_value_t = Speech::Http)]
@@ -72,6 +72,14 @@ pub(crate) struct During {
     pub(crate) allow_remote: bool,
     #[command(flatten)]
     pub(crate) output: Output,
+    /// Take what is not said here from this file [default: without an address or a
+    /// COMMAND the nearest lameduck.toml, in this folder or above it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder in which the command runs [default: this one; for a command of
+    /// a file the file's folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) directory: Option<PathBuf>,
     /// The command: a deploy, a rolling restart, a failover
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn each_scenario_is_explained_in_three_parts() {
         for scenario in Scenario::ALL {
-            let explanation = explain(scenario.name()).expect(scenario.name());
+            let explanation = explain(scenario.name()).expect("three parts");
             assert!(!explanation.what.is_empty(), "{scenario}");
             assert!(explanation.why.starts_with("It finds "), "{scenario}");
             assert!(explanation.cure.ends_with('.'), "{scenario}");

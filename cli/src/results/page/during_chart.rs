@@ -155,12 +155,9 @@ fn answers(slices: &SlicesDocument, scale: &Scale) -> Markup {
 }
 
 /// The slowest answer of each slice.
-fn latency(document: &DuringDocument, scale: &Scale) -> Markup {
-    let slices = &document.slices.slices;
-    let slowest = slices
-        .iter()
-        .map(|s| s.slowest_seconds)
-        .fold(0.001, f64::max);
+fn latency(slices: &SlicesDocument, scale: &Scale) -> Markup {
+    let all = || slices.slices.iter();
+    let slowest = all().map(|s| s.slowest_seconds).fold(0.001, f64::max);
     let top = TOP + ANSWERS + GAP;
     let bottom = top + LATENCY;
     let mut path = String::new();
