@@ -12,8 +12,10 @@ use crate::verdict::{Row, Verdict};
 #[schemars(title = "The result of lameduck check")]
 pub(crate) struct CheckDocument {
     /// What this document is: always `lameduck-check`.
+    #[schemars(extend("const" = "lameduck-check"))]
     pub(crate) format: String,
     /// The version of the format.
+    #[schemars(extend("const" = 1))]
     pub(crate) version: u32,
     /// The version of the tool.
     pub(crate) tool: String,

@@ -11,8 +11,10 @@ use super::check::ScenarioDocument;
 #[schemars(title = "The result of lameduck compare")]
 pub(crate) struct CompareDocument {
     /// What this document is: always `lameduck-compare`.
+    #[schemars(extend("const" = "lameduck-compare"))]
     pub(crate) format: String,
     /// The version of the format.
+    #[schemars(extend("const" = 1))]
     pub(crate) version: u32,
     /// The version of the tool.
     pub(crate) tool: String,

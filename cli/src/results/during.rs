@@ -17,8 +17,10 @@ use crate::trace::offset;
 #[schemars(title = "The result of lameduck during")]
 pub(crate) struct DuringDocument {
     /// What this document is: always `lameduck-during`.
+    #[schemars(extend("const" = "lameduck-during"))]
     pub(crate) format: String,
     /// The version of the format.
+    #[schemars(extend("const" = 1))]
     pub(crate) version: u32,
     /// The version of the tool.
     pub(crate) tool: String,
@@ -60,7 +62,8 @@ pub(crate) struct DuringDocument {
 /// One phase.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct PhaseDocument {
-    /// `before`, `during` or `after`.
+    /// In which phase.
+    #[schemars(extend("enum" = ["before", "during", "after"]))]
     pub(crate) phase: String,
     /// How long it was.
     pub(crate) seconds: f64,
@@ -97,11 +100,13 @@ pub(crate) struct PhaseDocument {
 /// One request that never had a good answer.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct LossDocument {
-    /// `failed`, `lost`, `reset`, `refused` or `hung`.
+    /// Why there was no good answer.
+    #[schemars(extend("enum" = ["failed", "lost", "reset", "refused", "hung"]))]
     pub(crate) kind: String,
     /// What happened, in words.
     pub(crate) problem: String,
-    /// `before`, `during` or `after`.
+    /// In which phase.
+    #[schemars(extend("enum" = ["before", "during", "after"]))]
     pub(crate) phase: String,
     /// The number of the client.
     pub(crate) client: usize,
