@@ -1,5 +1,6 @@
 //! The command that runs under the load.
 
+use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -34,20 +35,22 @@ impl Running {
             Some(directory) if program.contains('/') => directory.join(program),
             _ => program.into(),
         });
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments);
         if let Some(directory) = &options.directory {
             command.current_dir(directory);
         }
-        // Not through a pipe of ours: a server that the command starts and leaves
-        // keeps these descriptors, and must not be broken by our end.
-        command.stdout(match options.output.quiet {
-            true => Stdio::null(),
-            false => standard_error(),
-        });
         // Ctrl-C on our terminal is for us: it must not hit a server that the
         // command has started.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut command = smol::process::Command::from(command);
+        // Not through a pipe of ours: a server that the command starts and leaves
+        // keeps these descriptors, and must not be broken by our end.
+        command
+            .stdin(Stdio::null())
+            .stdout(match options.output.quiet {
+                true => Stdio::null(),
+                false => standard_error(),
+            });
         let child = limits::with_original(|| command.spawn()).map_err(|error| {
             let program = program.clone();
             Failure::Spawn { program, error }
@@ -109,8 +112,8 @@ impl Drop for Running {
 }
 
 fn standard_error() -> Stdio {
-    let own = std::io::stderr();
-    match rustix::io::dup(&own) {
+    // Closed on exec: a server that the command leaves must not hold it besides.
+    match std::io::stderr().as_fd().try_clone_to_owned() {
         Ok(descriptor) => Stdio::from(descriptor),
         // Without a standard error there is nowhere to print to.
         Err(_) => Stdio::null(),

@@ -108,7 +108,7 @@ fn an_answer_with_another_status_than_the_first_has_failed() {
     let address = serve(
         move |_| match broken.load(Ordering::Relaxed) || seen.exists() {
             true => Reply::Status(503),
-            false => Reply::Status(204),
+            false => Reply::Status(201),
         },
     );
     let touch = format!("touch {}; sleep 0.2", mark.display());
@@ -116,7 +116,7 @@ fn an_answer_with_another_status_than_the_first_has_failed() {
     let answer = during(address, &options, &["sh", "-c", &touch]);
     assert_eq!(answer.status, 1, "{answer:?}");
     let document = document(&answer);
-    assert_eq!(document["expected"], serde_json::json!([204]));
+    assert_eq!(document["expected"], serde_json::json!([201]));
     assert!(sum(&document, "failed") > 0, "{document:#}");
     assert_eq!(document["losses"][0]["problem"], "status 503");
     let answer = during(address, &["--expect", "503"], &["true"]);
@@ -203,7 +203,11 @@ fn bad_input_is_one_clear_line() {
             "gives no good answer before the command",
         ),
         ("192.0.2.1:80", &[], "say --allow-remote"),
-        (&address, &["--protocol", "echo"], "it is not an echo"),
+        (
+            &address,
+            &["--protocol", "echo", "--timeout", "200ms"],
+            "no whole answer within 200ms",
+        ),
         (&address, &["--rate", "0"], "--rate is a number"),
         (&address, &["--connections", "0"], "at least one"),
         (&address, &["--header", "no colon"], "is no header"),
