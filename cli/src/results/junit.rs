@@ -84,14 +84,22 @@ fn scenario(scenario: &ScenarioDocument) -> TestCase {
 /// In a few words: what a scenario is convicted of.
 pub(crate) fn what_failed(scenario: &ScenarioDocument) -> String {
     let counts = [
-        (scenario.messages_lost, "messages lost"),
-        (scenario.connections_lost, "connections lost"),
-        (scenario.hung, "clients hung"),
-        (scenario.overdue, "stops without an end"),
+        (scenario.messages_lost, "message", "messages", "lost"),
+        (
+            scenario.connections_lost,
+            "connection",
+            "connections",
+            "lost",
+        ),
+        (scenario.hung, "client", "clients", "hung"),
+        (scenario.overdue, "stop", "stops", "without an end"),
     ];
-    let counted = counts.iter().filter(|(count, _)| *count > 0);
+    let counted = counts.iter().filter(|(count, ..)| *count > 0);
     let mut parts: Vec<String> = counted
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, one, many, what)| match count {
+            1 => format!("1 {one} {what}"),
+            _ => format!("{count} {many} {what}"),
+        })
         .collect();
     if parts.is_empty() {
         parts.extend(scenario.findings.first().cloned());

@@ -37,8 +37,10 @@ pub(crate) fn check(document: &CheckDocument, summary: &str) -> String {
         section aria-labelledby="pictures" {
             h2 id="pictures" { "What the clients saw" }
             (timeline::legend())
-            @for scenario in &document.scenarios {
-                (section(scenario, &scenario.scenario, &document.signal))
+            // Where nothing failed, the first picture stands for all.
+            @for (n, scenario) in document.scenarios.iter().enumerate() {
+                @let is_open = scenario.verdict == Verdict::Failed || document.passed && n == 0;
+                (section(scenario, &scenario.scenario, &document.signal, is_open))
             }
         }
     };
@@ -166,10 +168,14 @@ pub(super) fn stopping(known: &Known, passed: bool) -> Markup {
 }
 
 /// A scenario: its picture, what was found, and what that means.
-pub(super) fn section(scenario: &ScenarioDocument, id: &str, signal: &str) -> Markup {
-    let has_failed = scenario.verdict == Verdict::Failed;
+pub(super) fn section(
+    scenario: &ScenarioDocument,
+    id: &str,
+    signal: &str,
+    is_open: bool,
+) -> Markup {
     html! {
-        details.scenario id=(id) open[has_failed] {
+        details.scenario id=(id) open[is_open] {
             summary {
                 h3 { (scenario.scenario) }
                 (chip(scenario.verdict))

@@ -98,7 +98,7 @@ fn server_section(server: &ServerDocument) -> Markup {
                 (stopping(known, false))
             }
             @for scenario in failed {
-                (section(scenario, &anchor(server, scenario), &server.signal))
+                (section(scenario, &anchor(server, scenario), &server.signal, true))
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::trace::{Trace, TracedClient, TracedConnection, TracedEnd, TracedKind}
 
 /// The width of all pictures; they grow and shrink with the page.
 pub(super) const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 172.0;
 const RIGHT: f64 = 975.0;
 const TOP: f64 = 34.0;
 const ROW: f64 = 17.0;
@@ -28,7 +28,6 @@ pub(super) fn draw(scenario: &str, trace: &Trace, signal: &str) -> Markup {
     let clients = chosen(trace);
     let scale = scale(trace, &clients);
     let height = TOP + ROW * clients.len() as f64 + FOOT;
-    let left_out = trace.clients.len() - clients.len();
     let title = format!("{scenario}-picture");
     html! {
         figure.timeline {
@@ -51,15 +50,25 @@ pub(super) fn draw(scenario: &str, trace: &Trace, signal: &str) -> Markup {
             }
             figcaption {
                 "Round " (trace.round) ". Time is logarithmic to both sides of the signal."
-                @if left_out > 0 {
-                    " " (left_out) " more clients are not drawn"
-                    @if trace.clients.iter().filter(|c| c.has_loss()).count() <= ROWS {
-                        "; there is nothing to say against what they saw"
-                    }
-                    "."
-                }
+                (undrawn(trace, &clients))
             }
         }
+    }
+}
+
+/// What is to be said of the clients that have no row.
+fn undrawn(trace: &Trace, clients: &[&TracedClient]) -> String {
+    let left_out = trace.clients.len() - clients.len();
+    let bad = trace
+        .clients
+        .iter()
+        .filter(|client| client.has_loss())
+        .count();
+    let drawn = clients.iter().filter(|client| client.has_loss()).count();
+    match (left_out, bad - drawn) {
+        (0, _) => String::new(),
+        (n, 0) => format!(" {n} more clients are not drawn: they lost nothing."),
+        (n, lost) => format!(" {n} more clients are not drawn: {lost} of them lost something."),
     }
 }
 
@@ -313,7 +322,7 @@ fn place(value: f64) -> f64 {
 }
 
 fn short(kind: &str) -> String {
-    match kind.char_indices().nth(17) {
+    match kind.char_indices().nth(21) {
         Some((end, _)) => format!("{}…", kind.get(..end).unwrap_or_default().trim_end()),
         None => kind.to_owned(),
     }
@@ -404,7 +413,7 @@ mod tests {
         assert_eq!(chosen.iter().filter(|c| c.has_loss()).count(), 10);
         let picture = draw("frozen", &trace, "SIGTERM").into_string();
         assert_eq!(picture.matches("class=\"loss\"").count(), 10);
-        assert!(picture.contains("168 more clients are not drawn"));
+        assert!(picture.contains("168 more clients are not drawn: they lost nothing."));
         assert!(!picture.contains("<served>"), "a kind breaks the page");
     }
 
