@@ -94,6 +94,14 @@ fn details(outcome: &Outcome) -> String {
     if lost > told {
         text += &format!("  and {} more\n", lost - told);
     }
+    // Later it can be the command that holds them up.
+    if outcome.tally.counts(Phase::Before).is_behind() {
+        text += &format!(
+            "note: {} clients cannot keep the rate, already before the command: their waiting is \
+             a part of each time; say more --connections, or a lower --rate\n",
+            outcome.pace.clients
+        );
+    }
     for phase in Phase::ALL {
         let counts = outcome.tally.counts(phase);
         let name = phase.name();

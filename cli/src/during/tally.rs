@@ -14,6 +14,9 @@ const KEPT: usize = 1000;
 /// Longer latencies, in microseconds, count as this one: a day.
 const LONGEST_MICROS: u64 = 24 * 3600 * 1_000_000;
 
+/// A request that begins so long after it was due is late.
+const LATE: Duration = Duration::from_millis(50);
+
 /// What the command was doing when something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -117,6 +120,8 @@ pub(crate) struct Counts {
     pub(crate) answered: u64,
     /// Of those, the slow ones.
     pub(crate) slow: u64,
+    /// Requests that their client began late, since it was still busy.
+    pub(crate) late: u64,
     /// By `LossKind::index`.
     pub(crate) losses: [u64; 5],
     /// Requests that were sent once more, as HTTP allows.
@@ -136,6 +141,7 @@ impl Counts {
         Counts {
             answered: 0,
             slow: 0,
+            late: 0,
             losses: [0; 5],
             retried: 0,
             ended_idle: 0,
@@ -146,6 +152,11 @@ impl Counts {
 
     pub(crate) fn lost(&self) -> u64 {
         self.losses.iter().sum()
+    }
+
+    /// Whether the clients are too few for their rate.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.late * 10 > self.answered + self.lost()
     }
 
     pub(crate) fn of(&self, kind: LossKind) -> u64 {
@@ -232,7 +243,9 @@ impl Tally {
         let phase = self.phase(sample.begun, sample.done);
         let latency = sample.done.saturating_duration_since(sample.due);
         let is_slow = latency > self.slow;
+        let lateness = sample.begun.saturating_duration_since(sample.due);
         let counts = self.counts_mut(phase);
+        counts.late += u64::from(lateness > LATE);
         match sample.result {
             Ok(()) => {
                 counts.answered += 1;
@@ -356,6 +369,19 @@ mod tests {
         tally.add(sample(begun, 1100, 1200, None));
         let counts = tally.counts(Phase::During);
         assert_eq!((counts.answered, counts.slow, counts.lost()), (2, 1, 0));
+    }
+
+    #[test]
+    fn clients_that_are_too_few_for_their_rate_are_behind() {
+        let (mut tally, begun) = tally();
+        for late in [0, 0, 200] {
+            let mut sample = sample(begun, 400, 500, None);
+            sample.due = sample.begun - late * MS;
+            tally.add(sample);
+        }
+        assert_eq!(tally.counts(Phase::Before).late, 1);
+        assert!(tally.counts(Phase::Before).is_behind());
+        assert!(!tally.counts(Phase::During).is_behind());
     }
 
     #[test]

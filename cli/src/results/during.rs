@@ -71,6 +71,9 @@ pub(crate) struct PhaseDocument {
     pub(crate) answered: u64,
     /// Of those, the ones that took longer than `--slow`.
     pub(crate) slow: u64,
+    /// Requests that their client began late, since it was still busy: where that
+    /// happens before the command, there are too few clients for the rate.
+    pub(crate) late: u64,
     /// Requests that never had a good answer, for whatever reason.
     pub(crate) lost_in_all: u64,
     /// Of those: the answer was not a good one.
@@ -197,6 +200,7 @@ impl PhaseDocument {
             seconds: seconds(duration).unwrap_or_default(),
             answered: counts.answered,
             slow: counts.slow,
+            late: counts.late,
             lost_in_all: counts.lost(),
             failed: counts.of(LossKind::Failed),
             lost: counts.of(LossKind::Lost),
