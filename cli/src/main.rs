@@ -2,20 +2,23 @@
 //! clients lost. It sees the server only from outside.
 
 mod args;
+mod blocked;
 mod chart;
 mod check;
-mod child;
 mod client;
 mod compare;
 mod fixture;
+mod h2;
 mod latch;
 mod limits;
+mod options;
 mod output;
 mod procfs;
 mod ready;
 mod round;
 mod scenario;
 mod self_test;
+mod server;
 mod setup;
 mod signal;
 mod table;
@@ -28,7 +31,7 @@ use clap::Parser;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Args, Command, Fixture};
+use crate::args::{Args, Command};
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -40,16 +43,17 @@ const FAILED: u8 = 2;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = Args::parse();
-    if let Command::Fixture(fixture) = args.command {
+    if let Command::Fixture(options) = args.command {
         // A server like any other: its signals are its own.
-        let Fixture {
-            fault,
-            listen,
-            protocol,
-            grace,
-        } = fixture;
-        return match smol::block_on(fixture::run(fault, listen, protocol, grace)) {
+        fixture::unblock(options.fault);
+        return match smol::block_on(fixture::run(options)) {
             Ok(status) => ExitCode::from(status),
+            Err(failure) => fail(&failure),
+        };
+    }
+    if let Command::Blocked(options) = &args.command {
+        return match blocked::run(options.signal, &options.command) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(failure) => fail(&failure),
         };
     }
@@ -72,7 +76,9 @@ async fn run(command: Command) -> Result<bool, Failure> {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
         Command::SelfTest(options) => self_test::run(options).await,
-        Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
+        Command::Fixture(_) | Command::Blocked(_) => {
+            Err(Failure::Other("it runs alone".to_owned()))
+        }
     }
 }
 
