@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::client::Target;
 use crate::during::options::During;
-use crate::fixture::Fault;
+use crate::fixture::{Dialect, Fault};
 use crate::limits;
+use crate::options::{Asking, Run};
 use crate::results::schema::Document;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
-use crate::signal::StopSignal;
 
 /// Starts a server, loads it, stops it, and says what its clients lost
 #[derive(Debug, Parser)]
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// A tiny server for the self-test
     #[command(hide = true)]
     Fixture(Fixture),
+    /// Runs a command in its place, with a signal blocked
+    #[command(hide = true)]
+    Blocked(Blocked),
 }
 
 #[derive(Debug, Group)]
@@ -127,9 +131,23 @@ pub(crate) struct Fixture {
     pub(crate) listen: SocketAddr,
     #[arg(long, value_enum, default_value_t = Protocol::Echo)]
     pub(crate) protocol: Protocol,
+    /// How it speaks HTTP/1
+    #[arg(long, value_enum, default_value_t = Dialect::KeepAlive)]
+    pub(crate) dialect: Dialect,
+    /// Speak TLS, with a certificate of its own
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// The longest stop
     #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
     pub(crate) grace: Duration,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Blocked {
+    /// The number of the signal
+    pub(crate) signal: i32,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Group)]
@@ -137,20 +155,18 @@ pub(crate) struct Check {
     /// What the server speaks
     #[arg(long, value_enum, default_value_t = Protocol::Echo)]
     pub(crate) protocol: Protocol,
-    /// The signal that stops it: TERM, INT, QUIT, HUP, USR1 or USR2
-    #[arg(long, default_value = "TERM", value_name = "NAME")]
-    pub(crate) signal: StopSignal,
-    /// What is done to it; repeatable [default: all]
+    #[command(flatten)]
+    pub(crate) run: Run,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+    /// A path with a response of several megabytes, for slow readers
+    #[arg(long, value_name = "PATH")]
+    pub(crate) large_path: Option<String>,
+    /// What is done to it; repeatable [default: all that fit]
     #[arg(long, alias = "scenarios", value_name = "NAME")]
     pub(crate) scenario: Vec<Scenario>,
     #[command(flatten)]
     pub(crate) load: Load,
-    /// The path of HTTP requests
-    #[arg(long, default_value = "/")]
-    pub(crate) path: String,
-    /// A path with a response of several megabytes, for slow readers
-    #[arg(long, value_name = "PATH")]
-    pub(crate) large_path: Option<String>,
     /// How long the server may take until it answers
     #[arg(long, value_parser = humantime::parse_duration, default_value = "10s", value_name = "TIME")]
     pub(crate) ready_timeout: Duration,
@@ -217,6 +233,15 @@ pub(crate) struct Load {
     /// What is left to chance follows from it [default: another each time]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Do only this round, counted from 1: with --seed, the same as it was
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "repeat_until_failure")]
+    pub(crate) round: Option<u64>,
+    /// Go on until a round fails, and say how to do that round again
+    #[arg(long)]
+    pub(crate) repeat_until_failure: bool,
+    /// Tell the story of every client, also of those that lost nothing
+    #[arg(long)]
+    pub(crate) verbose: bool,
 }
 
 impl Load {
@@ -239,7 +264,8 @@ impl Load {
 impl Check {
     pub(crate) fn setup(&self) -> Result<Setup, Failure> {
         self.load.check()?;
-        if self.command.is_empty() {
+        let is_elsewhere = self.run.start.is_some() || self.run.attach.is_some();
+        if self.command.is_empty() && !is_elsewhere {
             return Err(Failure::Other(
                 "what is to be checked? Say `lameduck check -- <COMMAND>`, or keep a \
                  lameduck.toml with a table [check]"
@@ -252,15 +278,26 @@ impl Check {
                 "{host} can be reached from elsewhere: say --allow-remote if that is meant"
             )));
         }
+        let ready = self.run.ready()?;
         Ok(Setup {
-            directory: self.directory.clone(),
+            launch: self
+                .run
+                .launch(&self.command, self.directory.as_deref(), &ready)?,
+            ready_path: ready.path,
+            fixed: ready.address,
             host: self.host,
-            signal: self.signal,
-            path: self.path.clone(),
-            large_path: self.large_path.clone(),
+            signal: self.run.signal,
+            model: Target {
+                large_path: self.large_path.clone(),
+                ..self.asking.target(self.host, self.protocol)?
+            },
+            restart: self.run.restart(),
             connections: self.load.connections,
             limit: self.load.limit,
             ready_timeout: self.ready_timeout,
+            freeze: self.run.freeze,
+            exit_statuses: self.run.exit_status.clone(),
+            is_verbose: self.load.verbose,
             ..Setup::new(self.command.clone(), self.protocol)
         })
     }

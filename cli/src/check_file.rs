@@ -36,7 +36,7 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     else {
         return Ok(words);
     };
-    let Some(path) = file(given)? else {
+    let Some(path) = file(name, given)? else {
         return Ok(words);
     };
     let table = read(&path)?;
@@ -54,7 +54,7 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let place = words.iter().skip(1).position(|word| word == name);
     let place = place.map_or(words.len(), |place| place + 2);
     words.splice(place..place, options.words);
-    if !is_given(given, "command") {
+    if !is_given(given, "command") && !options.command.is_empty() {
         words.push("--".into());
         words.extend(options.command);
     }
@@ -63,13 +63,17 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
 
 /// The file to read: the one that is named, or the nearest one where the command
 /// line lacks what it needs.
-fn file(given: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
+fn file(name: &str, given: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
     if let Ok(Some(path)) = given.try_get_one::<PathBuf>("config") {
         return Ok(Some(path.clone()));
     }
-    let lists = given.try_get_one::<bool>("list").ok().flatten() == Some(&true);
-    let has_address = given.try_contains_id("address").is_err() || is_given(given, "address");
-    if lists || is_given(given, "command") && has_address {
+    let needed: &[&[&str]] = match name {
+        "during" => &[&["command"], &["address"]],
+        // One of these says which server it is, or that none is needed.
+        _ => &[&["command", "start", "attach", "list"]],
+    };
+    let has = |ids: &&[&str]| ids.iter().any(|id| is_given(given, id));
+    if needed.iter().all(has) {
         return Ok(None);
     }
     let here = std::env::current_dir();

@@ -1,6 +1,7 @@
 //! `compare`: several servers side by side, in turns, so that what else happens
 //! on the machine hits all of them alike.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use serde::Deserialize;
 use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{bar, dice, print, write};
+use crate::client::Target;
 use crate::results::check::ScenarioDocument;
 use crate::results::compare::{CompareDocument, ServerDocument};
 use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
-use crate::setup::{Failure, Protocol, Setup};
+use crate::setup::{Failure, Launch, Protocol, Setup};
 use crate::table;
 use crate::verdict::{RoundResult, Row, Verdict};
 
@@ -140,7 +142,7 @@ fn plan(options: &Compare) -> Result<Plan, Failure> {
     }
     let scenarios = match (&options.scenario[..], document.scenarios) {
         ([], Some(scenarios)) => scenarios,
-        ([], None) => Scenario::ALL.to_vec(),
+        ([], None) => usual(&contestants),
         (chosen, _) => chosen.to_vec(),
     };
     Ok(Plan {
@@ -148,6 +150,15 @@ fn plan(options: &Compare) -> Result<Plan, Failure> {
         scenarios,
         contestants,
     })
+}
+
+/// Returns the scenarios that fit one of the servers at least.
+fn usual(contestants: &[Contestant]) -> Vec<Scenario> {
+    let fits = |scenario: &Scenario| {
+        let mut setups = contestants.iter().map(|contestant| &contestant.setup);
+        setups.any(|setup| scenario.is_usual(setup))
+    };
+    Scenario::ALL.into_iter().filter(fits).collect()
 }
 
 /// What is said on the command line wins over the file.
@@ -163,6 +174,9 @@ fn load(given: &crate::args::CompareLoad, document: &Document) -> Result<Load, S
             None => time(document.limit.as_deref(), Duration::from_secs(30))?,
         },
         seed: given.seed.or(document.seed),
+        round: None,
+        repeat_until_failure: false,
+        verbose: false,
     })
 }
 
@@ -186,14 +200,21 @@ fn contestant(
     let signal = signal.map_err(|error| format!("{name}: {error}"))?;
     Ok(Contestant {
         setup: Setup {
-            directory: Some(folder.to_owned()),
+            launch: Launch::Child {
+                command: entry.command,
+                directory: Some(folder.to_owned()),
+                stdin_open: false,
+            },
             signal,
-            path: entry.path.unwrap_or_else(|| "/".to_owned()),
-            large_path: entry.large_path,
+            model: Target {
+                path: entry.path.unwrap_or_else(|| "/".to_owned()),
+                large_path: entry.large_path,
+                ..Target::new(SocketAddr::from(([127, 0, 0, 1], 0)), entry.protocol)
+            },
             connections: load.connections,
             limit: load.limit,
             ready_timeout,
-            ..Setup::new(entry.command, entry.protocol)
+            ..Setup::new(Vec::new(), entry.protocol)
         },
         name,
         rows: Vec::new(),
@@ -249,11 +270,12 @@ fn report(options: &Compare, seed: u64, contestants: &[Contestant]) -> Result<bo
 }
 
 fn server(contestant: &Contestant) -> ServerDocument {
+    let setup = &contestant.setup;
     ServerDocument {
         name: contestant.name.clone(),
-        command: contestant.setup.command.clone(),
-        protocol: contestant.setup.protocol.to_string(),
-        signal: contestant.setup.signal.to_string(),
+        command: setup.launch.words(),
+        protocol: setup.protocol.to_string(),
+        signal: setup.signal.to_string(),
         scenarios: contestant.rows.iter().map(ScenarioDocument::new).collect(),
     }
 }

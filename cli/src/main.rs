@@ -2,17 +2,19 @@
 //! clients lost. It sees the server only from outside.
 
 mod args;
+mod blocked;
 mod chart;
 mod check;
 mod check_file;
-mod child;
 mod client;
 mod compare;
 mod during;
 mod fixture;
+mod h2;
 mod latch;
 mod limits;
 mod manual;
+mod options;
 mod output;
 mod procfs;
 mod ready;
@@ -20,6 +22,7 @@ mod results;
 mod round;
 mod scenario;
 mod self_test;
+mod server;
 mod setup;
 mod signal;
 mod table;
@@ -32,7 +35,7 @@ use async_signal::{Signal, Signals};
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Command, Fixture};
+use crate::args::Command;
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -47,16 +50,17 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(failure) => return fail(&failure),
     };
-    if let Command::Fixture(fixture) = args.command {
+    if let Command::Fixture(options) = args.command {
         // A server like any other: its signals are its own.
-        let Fixture {
-            fault,
-            listen,
-            protocol,
-            grace,
-        } = fixture;
-        return match smol::block_on(fixture::run(fault, listen, protocol, grace)) {
+        fixture::unblock(options.fault);
+        return match smol::block_on(fixture::run(options)) {
             Ok(status) => ExitCode::from(status),
+            Err(failure) => fail(&failure),
+        };
+    }
+    if let Command::Blocked(options) = &args.command {
+        return match blocked::run(options.signal, &options.command) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(failure) => fail(&failure),
         };
     }
@@ -89,7 +93,9 @@ async fn run(command: Command) -> Result<bool, Failure> {
             check::print(&results::schema::schema(document)?).map(|()| true)
         }
         Command::SelfTest(options) => self_test::run(options).await,
-        Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
+        Command::Fixture(_) | Command::Blocked(_) => {
+            Err(Failure::Other("it runs alone".to_owned()))
+        }
     }
 }
 

@@ -2,23 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use rustix::process::Signal;
 use smol::channel::Sender;
 use smol::future::FutureExt;
 use smol::{Task, Timer};
 
-use crate::child::{Server, crash};
-use crate::client::{Connection, End, Journal, Target};
+use crate::client::{ClientJournal, Connection, End, Journal, Target};
 use crate::latch::Latch;
 use crate::procfs::{self, Queues};
+use crate::server::{self, Server};
 use crate::setup::{Failure, Protocol, Setup};
-use crate::verdict::RoundResult;
+use crate::verdict::{RoundResult, tell};
 
-/// What clients get after the server is gone: all they can still see is there.
+/// How long clients wait once the server is gone: all that they can still see is there.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// How long a client waits for its first answer, before the stop.
@@ -28,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) id: usize,
-    pub(crate) record: Journal,
+    pub(crate) journal: Journal,
     pub(crate) connection: Connection,
 }
 
@@ -36,7 +35,7 @@ pub(crate) struct Client {
 struct Entry {
     id: usize,
     kind: &'static str,
-    record: Journal,
+    journal: Journal,
     task: Option<Task<()>>,
 }
 
@@ -45,34 +44,43 @@ pub(crate) struct Round {
     pub(crate) setup: Setup,
     pub(crate) server: Server,
     pub(crate) target: Arc<Target>,
+    /// The server was told to stop.
     pub(crate) stop: Latch,
+    /// The server has ended.
     pub(crate) gone: Latch,
     pub(crate) notes: Vec<String>,
     stop_sender: Option<Sender<()>>,
     gone_sender: Option<Sender<()>>,
     signalled: Option<Instant>,
+    /// The processes that held the listening socket at the stop.
+    listeners: Vec<i32>,
     entries: Vec<Entry>,
+    /// Clients that have done their work before the stop.
+    halted: Vec<Entry>,
     next_id: usize,
 }
 
 impl Round {
     /// Starts the server and waits until it answers.
     pub(crate) async fn start(setup: &Setup) -> Result<Round, Failure> {
-        let mut server = Server::spawn(setup)?;
+        let mut server = Server::start(setup).await?;
         let target = crate::ready::wait(setup, &mut server).await?;
         let (stop_sender, stop) = Latch::new();
         let (gone_sender, gone) = Latch::new();
+        let traits = setup.known_traits();
         Ok(Round {
             setup: setup.clone(),
             server,
             target: Arc::new(target),
             stop,
             gone,
-            notes: Vec::new(),
+            notes: traits.map_or_else(Vec::new, |traits| traits.notes),
             stop_sender: Some(stop_sender),
             gone_sender: Some(gone_sender),
             signalled: None,
+            listeners: Vec::new(),
             entries: Vec::new(),
+            halted: Vec::new(),
             next_id: 0,
         })
     }
@@ -85,18 +93,18 @@ impl Round {
         self.notes.push(text.into());
     }
 
-    /// A new client; what it does is not yet decided.
+    /// Adds a client, whose work is not yet decided.
     pub(crate) fn enter(&mut self, kind: &'static str) -> (usize, Journal) {
         let id = self.next_id;
         self.next_id += 1;
-        let record = Journal::new();
+        let journal = Journal::new();
         self.entries.push(Entry {
             id,
             kind,
-            record: record.clone(),
+            journal: journal.clone(),
             task: None,
         });
-        (id, record)
+        (id, journal)
     }
 
     /// Sets a client to work.
@@ -106,25 +114,82 @@ impl Round {
         }
     }
 
+    /// Lets a client wait for the end of its connection.
+    pub(crate) fn spawn_until_end(&mut self, client: Client) {
+        let mut connection = client.connection;
+        self.spawn(client.id, async move {
+            connection.until_end().await;
+        });
+    }
+
     /// Takes a client out of the judgement.
     pub(crate) fn forget(&mut self, id: usize) {
         self.entries.retain(|entry| entry.id != id);
     }
 
-    /// Clients that each had one answer.
+    /// Returns clients that each had one answer, and whose connections are still open.
+    ///
+    /// # Errors
+    /// None of them gets an answer.
     pub(crate) async fn served(
         &mut self,
         kind: &'static str,
         count: usize,
     ) -> Result<Vec<Client>, Failure> {
+        if !self.target.keeps {
+            self.note("it ends each connection after one answer: none can be reused");
+            return Ok(Vec::new());
+        }
+        let clients = self.open_all(kind, count, true).await;
+        if clients.is_empty() {
+            return Err(self.not_ready("none of its clients gets an answer"));
+        }
+        self.note_missing(clients.len(), count);
+        Ok(clients)
+    }
+
+    /// Returns clients that are connected, and have sent no request.
+    ///
+    /// # Errors
+    /// None of them gets that far.
+    pub(crate) async fn opened(
+        &mut self,
+        kind: &'static str,
+        count: usize,
+    ) -> Result<Vec<Client>, Failure> {
+        let clients = self.open_all(kind, count, false).await;
+        if clients.is_empty() {
+            return Err(self.not_ready("it refuses each connection"));
+        }
+        self.note_missing(clients.len(), count);
+        Ok(clients)
+    }
+
+    fn note_missing(&mut self, served: usize, count: usize) {
+        if served < count {
+            self.note(format!(
+                "it serves only {served} of {count} clients at a time"
+            ));
+        }
+    }
+
+    async fn open_all(
+        &mut self,
+        kind: &'static str,
+        count: usize,
+        is_served: bool,
+    ) -> Vec<Client> {
         let entered: Vec<_> = (0..count).map(|_| self.enter(kind)).collect();
+        let ids: Vec<usize> = entered.iter().map(|(id, _)| *id).collect();
         let target = self.target.clone();
-        let clients = join_all(entered.into_iter().map(|(id, record)| {
+        let clients = join_all(entered.into_iter().map(|(id, journal)| {
             let target = target.clone();
             async move {
                 let serve = async {
-                    let mut connection = Connection::open(&target, &record).await.ok()?;
-                    connection.exchange(&target.request(id, 0)).await.ok()?;
+                    let mut connection = Connection::open(&target, &journal).await.ok()?;
+                    if is_served {
+                        connection.exchange(&target.request(id, 0)).await.ok()?;
+                    }
                     Some(connection)
                 };
                 let late = async {
@@ -134,25 +199,20 @@ impl Round {
                 let connection = serve.or(late).await;
                 connection.map(|connection| Client {
                     id,
-                    record,
+                    journal,
                     connection,
                 })
             }
         }));
-        let clients: Vec<Client> = clients.await.into_iter().flatten().collect();
-        let is_served = |id: usize| clients.iter().any(|client| client.id == id);
-        self.entries
-            .retain(|entry| entry.kind != kind || is_served(entry.id));
-        if clients.is_empty() {
-            return Err(self.not_ready("none of its clients gets an answer"));
+        let mut clients: Vec<Client> = clients.await.into_iter().flatten().collect();
+        // A limit by count: this connection has carried its last request.
+        clients.retain(|client| client.journal.lock().current.announced.is_none());
+        for id in ids {
+            if !clients.iter().any(|client| client.id == id) {
+                self.forget(id);
+            }
         }
-        if clients.len() < count {
-            let served = clients.len();
-            self.note(format!(
-                "it serves only {served} of {count} clients at a time"
-            ));
-        }
-        Ok(clients)
+        clients
     }
 
     pub(crate) fn not_ready(&mut self, problem: &str) -> Failure {
@@ -165,27 +225,50 @@ impl Round {
         }
     }
 
-    /// Sends the stop signal.
-    pub(crate) fn signal(&mut self) -> Result<Instant, Failure> {
+    /// Tells the server to stop, and returns the moment before.
+    pub(crate) fn stop(&mut self) -> Result<Instant, Failure> {
+        self.stop_by(|server| server.stop())
+    }
+
+    /// Tells every process of the server to stop.
+    pub(crate) fn stop_group(&mut self) -> Result<Instant, Failure> {
+        self.stop_by(|server| server.stop_group())
+    }
+
+    fn stop_by(
+        &mut self,
+        stop: impl FnOnce(&mut Server) -> Result<(), Failure>,
+    ) -> Result<Instant, Failure> {
         if self.server.has_ended() {
             return Err(self.server.died());
         }
-        let failed = |error| Failure::Other(format!("cannot send the signal: {error}"));
-        // Before the kill: what was written in between had not arrived for sure.
+        if self.listeners.is_empty() {
+            self.listeners = procfs::listeners(self.server.address).unwrap_or_default();
+        }
+        // Before the signal: what was written in between had not arrived for sure.
         let now = Instant::now();
-        self.server
-            .signal(self.setup.signal.raw())
-            .map_err(failed)?;
+        stop(&mut self.server)?;
         self.stop_sender = None;
         Ok(*self.signalled.get_or_insert(now))
     }
 
-    /// Sends the stop signal to a frozen server, and lets it run.
-    pub(crate) fn signal_and_thaw(&mut self) -> Result<Instant, Failure> {
-        let signalled = self.signal()?;
-        let failed = |error| Failure::Other(format!("cannot continue it: {error}"));
-        self.server.signal_group(Signal::CONT).map_err(failed)?;
+    /// Tells a frozen server to stop, and lets it run.
+    pub(crate) fn stop_and_thaw(&mut self) -> Result<Instant, Failure> {
+        let signalled = self.stop()?;
+        self.server.thaw()?;
         Ok(signalled)
+    }
+
+    /// Waits for the end of all clients, takes them out of the round, and returns what
+    /// they noted.
+    pub(crate) async fn halt(
+        &mut self,
+        patience: Duration,
+    ) -> Vec<(usize, &'static str, MutexGuard<'_, ClientJournal>)> {
+        self.finish_clients(patience).await;
+        self.halted = std::mem::take(&mut self.entries);
+        let halted = self.halted.iter();
+        halted.map(|e| (e.id, e.kind, e.journal.lock())).collect()
     }
 
     /// Waits until what these clients wrote has reached the server's kernel.
@@ -207,13 +290,13 @@ impl Round {
         self.note("not everything arrived while the server stood still");
     }
 
-    /// Waits until every client of a kind had an answer.
+    /// Waits until every client had an answer.
     pub(crate) async fn all_answered(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let is_answered = |entry: &&Entry| {
-                let account = entry.record.lock();
-                account.answered + account.current.answered > 0
+                let journal = entry.journal.lock();
+                journal.answered + journal.current.answered > 0
             };
             let answered = self.entries.iter().filter(is_answered).count();
             if answered == self.entries.len() {
@@ -224,9 +307,7 @@ impl Round {
             }
             if Instant::now() >= deadline {
                 let all = self.entries.len();
-                self.note(format!(
-                    "it serves only {answered} of {all} clients at a time"
-                ));
+                self.note_missing(answered, all);
                 return match answered {
                     0 => Err(self.not_ready("none of its clients gets an answer")),
                     _ => Ok(()),
@@ -236,31 +317,41 @@ impl Round {
         }
     }
 
-    /// Waits for the next answer to anybody: a client that has one is just about
+    /// Waits for the next answer to any client: a client that has one is just about
     /// to ask again. On a busy machine all of them could be late.
     pub(crate) async fn next_answer(&self) {
-        let answers = || {
-            let accounts = self.entries.iter().map(|entry| entry.record.lock());
-            accounts
-                .map(|a| a.answered + a.current.answered)
-                .sum::<u64>()
-        };
-        let (before, deadline) = (answers(), Instant::now() + PATIENCE);
-        while answers() == before && Instant::now() < deadline {
+        let (before, deadline) = (self.answers(), Instant::now() + PATIENCE);
+        while self.answers() == before && Instant::now() < deadline {
             Timer::after(Duration::from_micros(200)).await;
         }
     }
 
-    /// Both queues of each connection, ours and the server's.
+    /// Returns the number of answers that all clients had.
+    pub(crate) fn answers(&self) -> u64 {
+        let journals = self.entries.iter().map(|entry| entry.journal.lock());
+        journals.map(|j| j.answered + j.current.answered).sum()
+    }
+
+    /// Returns both queues of each connection, ours and the server's.
     pub(crate) fn queues(&self) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
         procfs::queues(self.target.address.ip())
     }
 
     /// Waits for the end of the server and of the clients, and judges.
-    pub(crate) async fn settle(&mut self, from: Instant, limit: Duration) -> RoundResult {
+    ///
+    /// # Errors
+    /// The stop command failed.
+    pub(crate) async fn settle(
+        &mut self,
+        from: Instant,
+        limit: Duration,
+    ) -> Result<RoundResult, Failure> {
         let mut result = RoundResult::default();
         let left = limit.saturating_sub(from.elapsed());
         let ended = self.server.ended_within(left).await;
+        if let Some(failure) = self.server.stop_failure() {
+            return Err(failure);
+        }
         self.gone_sender = None;
         let patience = match ended {
             Some(_) => AFTERWARDS,
@@ -271,33 +362,81 @@ impl Round {
             Some(at) => result.stop = Some(at.saturating_duration_since(from)),
             None => {
                 let limit = humantime::format_duration(limit);
-                let signal = self.server.stop_signal();
+                let signal = self.server.stop_name();
                 result
                     .findings
                     .push(format!("the server did not end within {limit} of {signal}"));
             }
         }
-        let signalled = self.signalled.unwrap_or(from);
-        for entry in &self.entries {
-            result.judge(entry.id, entry.kind, &entry.record.lock(), signalled);
-        }
+        self.judge_clients(&mut result, from);
         result.trace.close(result.stop);
+        self.note_wrapper(ended.is_some());
         if ended.is_none() {
             self.server.kill();
         }
-        match self.server.reap() {
-            Some(status) if ended.is_some() && crash(status).is_some() => {
-                result
-                    .findings
-                    .push(format!("the server crashed: {status}"));
+        self.judge_status(&mut result, ended.is_some());
+        for note in self.notes.drain(..) {
+            if !result.notes.contains(&note) {
+                result.notes.push(note);
             }
-            Some(status) if ended.is_some() && !status.success() => {
-                self.notes.push(status.to_string());
-            }
-            _ => {}
         }
-        result.notes.append(&mut self.notes);
-        result
+        Ok(result)
+    }
+
+    fn judge_clients(&self, result: &mut RoundResult, from: Instant) {
+        let signalled = self.signalled.unwrap_or(from);
+        for entry in &self.entries {
+            let client = entry.journal.lock();
+            result.judge(entry.id, entry.kind, &client, signalled);
+            if self.setup.is_verbose {
+                let told = client.past.iter().chain(&client.recent);
+                let told = told.chain([&client.current]);
+                let told = told.map(|c| tell(entry.id, entry.kind, c, signalled));
+                result.stories.extend(told);
+            }
+        }
+    }
+
+    fn judge_status(&mut self, result: &mut RoundResult, has_ended: bool) {
+        let Some(status) = self.server.status().filter(|_| has_ended) else {
+            return;
+        };
+        if server::crash(status).is_some() {
+            result
+                .findings
+                .push(format!("the server crashed: {status}"));
+        } else if !status.success() {
+            self.notes.push(status.to_string());
+        }
+    }
+
+    /// Says so if the process that got the signal is not the one that serves.
+    fn note_wrapper(&mut self, has_ended: bool) {
+        let Some(main) = self.server.main_process() else {
+            return;
+        };
+        let family = self.server.processes().unwrap_or_default();
+        let is_serving = |pid: &&i32| **pid != main && family.contains(pid);
+        let Some(serving) = self.listeners.iter().find(is_serving).copied() else {
+            return;
+        };
+        if self.listeners.contains(&main) {
+            return;
+        }
+        let name = |pid: i32| procfs::name(pid).unwrap_or_default();
+        let signal = self.server.stop_name();
+        let server = name(serving);
+        self.notes.push(match has_ended {
+            true => format!(
+                "{signal} ended the process that was started, and {server} ({serving}), which \
+                 serves, is still running: a wrapper has to exec the server or pass the signal on"
+            ),
+            false => format!(
+                "{signal} was sent to {} ({main}), and {server} ({serving}) is what serves: a \
+                 wrapper has to exec the server or pass the signal on",
+                name(main)
+            ),
+        });
     }
 
     async fn finish_clients(&mut self, patience: Duration) {
@@ -312,15 +451,15 @@ impl Round {
         let late = async {
             Timer::after(patience).await;
         };
-        // What is late is dropped, and so cancelled: its record stays open.
+        // What is late is dropped, and so cancelled: its journal stays open.
         all.or(late).await;
     }
 }
 
-/// Clients whose end says nothing: they are there to be in the way.
+/// Has the end of these clients say nothing: they are there to be in the way.
 pub(crate) fn ignore(clients: &[Client]) {
     for client in clients {
-        let current = &mut client.record.lock().current;
+        let current = &mut client.journal.lock().current;
         current.is_ignored = true;
         current.finish(End::Left);
     }

@@ -117,6 +117,8 @@ pub(crate) struct TracedLoss {
     pub(crate) sent_seconds: Option<f64>,
     /// How many bytes of an answer came.
     pub(crate) received_bytes: usize,
+    /// What was wrong with the answer, if there was one.
+    pub(crate) problem: Option<String>,
 }
 
 /// What was judged of one connection.
@@ -188,6 +190,7 @@ impl TracedConnection {
             label: message.label.clone(),
             sent_seconds: message.written.map(|at| offset(at, signal)),
             received_bytes: message.received,
+            problem: message.problem.clone(),
         });
         TracedConnection {
             from: journal.local,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::journal::Message;
+use crate::client::owed::{self, Debt};
 use crate::client::{ClientJournal, ConnectionJournal, End};
 use crate::trace::{Judgement, Trace};
 
@@ -32,6 +33,8 @@ pub(crate) struct RoundResult {
     pub(crate) notes: Vec<String>,
     /// Why nothing could be seen.
     pub(crate) skipped: Option<String>,
+    /// The story of every connection, where that was asked for.
+    pub(crate) stories: Vec<String>,
     /// What each client went through.
     pub(crate) trace: Trace,
 }
@@ -49,19 +52,26 @@ impl RoundResult {
         }
     }
 
-    /// Adds what one client went through; it was told to stop at `signal`.
+    /// Adds a loss, told in full if there is still room.
+    pub(crate) fn push_loss(&mut self, text: String) {
+        if self.losses.len() < TOLD {
+            self.losses.push(text);
+        }
+    }
+
+    /// Adds what one client went through; the server was told to stop at `signal`.
     pub(crate) fn judge(
         &mut self,
         id: usize,
         kind: &str,
-        account: &ClientJournal,
+        client: &ClientJournal,
         signal: Instant,
     ) {
-        self.exchanges += account.answered + account.current.answered;
-        for timeline in account.past.iter().chain([&account.current]) {
-            self.judge_connection(id, kind, timeline, signal);
+        self.exchanges += client.answered + client.current.answered;
+        for connection in client.past.iter().chain([&client.current]) {
+            self.judge_connection(id, kind, connection, signal);
         }
-        for plain in &account.recent {
+        for plain in &client.recent {
             let nothing = Judgement::default();
             self.trace.add(id, kind, plain, &nothing, signal);
         }
@@ -71,30 +81,28 @@ impl RoundResult {
         &mut self,
         id: usize,
         kind: &str,
-        timeline: &ConnectionJournal,
+        connection: &ConnectionJournal,
         signal: Instant,
     ) {
-        let messages: Vec<&Message> = match timeline.end {
-            End::Left => Vec::new(),
-            _ => timeline.lost(signal).collect(),
-        };
+        let messages = self.lost(connection, signal);
         let lost = messages.len();
-        let is_reset = timeline.end == End::Reset;
-        let is_hung = timeline.end == End::Open && timeline.connected.is_some();
-        let is_lost = timeline.was_connected(signal) && (is_reset || lost > 0);
+        let is_reset = connection.end == End::Reset;
+        let is_hung = connection.end == End::Open && connection.connected.is_some();
+        let is_lost = connection.was_connected(signal)
+            && (lost > 0 || is_reset && !is_harmless(connection));
         self.messages_lost += lost;
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
         self.hung += usize::from(is_hung);
-        if let End::Garbled(problem) = &timeline.end {
+        if let End::Garbled(problem) = &connection.end {
             self.findings
                 .push(format!("client {id} ({kind}): {problem}"));
         }
-        if (is_lost || is_hung) && self.losses.len() < TOLD {
-            self.losses.push(tell(id, kind, timeline, signal));
+        if is_lost || is_hung {
+            self.push_loss(tell(id, kind, connection, signal));
         }
-        let ended = match timeline.end {
-            End::Fin | End::Reset => timeline.ended,
+        let ended = match connection.end {
+            End::Fin | End::Reset => connection.ended,
             _ => None,
         };
         let after = ended.and_then(|at| at.checked_duration_since(signal));
@@ -104,28 +112,72 @@ impl RoundResult {
             is_lost,
             is_hung,
         };
-        self.trace.add(id, kind, timeline, &judgement, signal);
+        self.trace.add(id, kind, connection, &judgement, signal);
+    }
+
+    /// Returns the messages that the server had to answer; notes the right by which it
+    /// left others without an answer.
+    fn lost<'a>(
+        &mut self,
+        connection: &'a ConnectionJournal,
+        signal: Instant,
+    ) -> Vec<&'a Message> {
+        if connection.end == End::Left {
+            return Vec::new();
+        }
+        let mut lost = Vec::new();
+        for message in &connection.unanswered {
+            match owed::judge(connection, message, signal) {
+                Debt::Lost => lost.push(message),
+                Debt::Excused(rule) => push_new(
+                    &mut self.notes,
+                    &format!(
+                        "a request without an answer is not counted, as {} ({})",
+                        rule.text(),
+                        rule.section()
+                    ),
+                ),
+                Debt::TooLate => {}
+            }
+        }
+        lost
     }
 }
 
+/// Says whether a reset takes nothing from a client of HTTP: the server had announced
+/// the end, or the client had begun a request on an idle connection when the server was
+/// already stopping (RFC 9112 section 9.5), and may repeat it (section 9.3.1).
+fn is_harmless(connection: &ConnectionJournal) -> bool {
+    let is_untouched = |message: &Message| message.received == 0;
+    connection.closes_idle
+        && connection.unanswered.iter().all(is_untouched)
+        && (connection.announced.is_some()
+            || connection.answered > 0 && !connection.unanswered.is_empty())
+}
+
 /// The story of one connection.
-fn tell(id: usize, kind: &str, timeline: &ConnectionJournal, signal: Instant) -> String {
+pub(crate) fn tell(
+    id: usize,
+    kind: &str,
+    connection: &ConnectionJournal,
+    signal: Instant,
+) -> String {
     let mut text = format!("client {id} ({kind})");
-    if let Some(local) = timeline.local {
+    if let Some(local) = connection.local {
         text += &format!(" from {local}");
     }
-    if let Some(at) = timeline.connected {
+    if let Some(at) = connection.connected {
         text += &format!(": connected {}", relative(at, signal));
     }
-    if timeline.answered > 0 {
-        let word = if timeline.answered == 1 {
+    if connection.answered > 0 {
+        let word = if connection.answered == 1 {
             "answer"
         } else {
             "answers"
         };
-        text += &format!(", {} {word}", timeline.answered);
+        text += &format!(", {} {word}", connection.answered);
     }
-    for message in timeline.unanswered.iter().take(3) {
+    for message in connection.unanswered.iter().take(3) {
         let sent = match message.written {
             Some(at) => format!("sent {}", relative(at, signal)),
             None => "could not be sent".to_owned(),
@@ -133,10 +185,13 @@ fn tell(id: usize, kind: &str, timeline: &ConnectionJournal, signal: Instant) ->
         text += &format!("; {} {sent}", message.label);
         text += &match message.received {
             0 => ", no answer".to_owned(),
-            n => format!(", only {n} bytes of its answer"),
+            n => format!(", {n} bytes of its answer"),
         };
+        if let Some(problem) = &message.problem {
+            text += &format!(", and {problem}");
+        }
     }
-    let end = match &timeline.end {
+    let end = match &connection.end {
         End::Open => "no end",
         End::Fin => "an orderly end",
         End::Reset => "a reset",
@@ -144,7 +199,7 @@ fn tell(id: usize, kind: &str, timeline: &ConnectionJournal, signal: Instant) ->
         End::Refused(problem) | End::Garbled(problem) => problem,
     };
     text += &format!("; then {end}");
-    if let Some(at) = timeline.ended {
+    if let Some(at) = connection.ended {
         text += &format!(" {}", relative(at, signal));
     }
     text
@@ -191,6 +246,9 @@ pub(crate) struct Row {
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
     pub(crate) notes: Vec<String>,
+    /// The first round that failed, counted from 1.
+    pub(crate) first_failure: Option<usize>,
+    pub(crate) stories: Vec<String>,
     /// Of the first round that failed, or else of the first one.
     pub(crate) trace: Option<Trace>,
     is_trace_of_failure: bool,
@@ -213,12 +271,15 @@ impl Row {
             losses: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
+            first_failure: None,
+            stories: Vec::new(),
             trace: None,
             is_trace_of_failure: false,
         }
     }
 
     pub(crate) fn add(&mut self, mut round: RoundResult) {
+        self.stories.append(&mut round.stories);
         for note in round.notes.iter().chain(&round.skipped) {
             push_new(&mut self.notes, note);
         }
@@ -275,19 +336,18 @@ mod tests {
     fn judged(end: End, written: Option<i32>) -> RoundResult {
         let signal = Instant::now() + Duration::from_secs(1);
         let record = Journal::new();
-        let mut account = record.lock();
-        account.current.connected = Some(signal - 10 * MS);
-        account.current.unanswered.push_back(Message {
-            label: "message".to_owned(),
+        let mut client = record.lock();
+        client.current.connected = Some(signal - 10 * MS);
+        client.current.unanswered.push_back(Message {
             written: written.map(|ms| match ms {
                 0.. => signal + ms.unsigned_abs() * MS,
                 _ => signal - ms.unsigned_abs() * MS,
             }),
-            received: 0,
+            ..Message::new(0, 0, "message")
         });
-        account.current.finish(end);
+        client.current.finish(end);
         let mut round = RoundResult::default();
-        round.judge(0, "test", &account, signal);
+        round.judge(0, "test", &client, signal);
         round
     }
 
@@ -315,12 +375,12 @@ mod tests {
     #[test]
     fn a_connection_of_after_the_signal_is_no_loss() {
         let record = Journal::new();
-        let mut account = record.lock();
+        let mut client = record.lock();
         let signal = Instant::now();
-        account.current.connected = Some(signal + MS);
-        account.current.finish(End::Reset);
+        client.current.connected = Some(signal + MS);
+        client.current.finish(End::Reset);
         let mut round = RoundResult::default();
-        round.judge(0, "test", &account, signal);
+        round.judge(0, "test", &client, signal);
         assert_eq!((round.resets, round.connections_lost), (1, 0));
         assert!(round.is_lossless());
     }

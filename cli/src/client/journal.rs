@@ -1,9 +1,12 @@
-//! What happened to one client, in its own words.
+//! What happened to one client, as it saw it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::codec::KeepAlive;
+use super::owed::{Announcement, Rule};
 
 /// Connections that are told about in full; of the others only the number is kept.
 const KEPT: usize = 1000;
@@ -34,11 +37,38 @@ pub(crate) enum End {
 /// Something that was sent, and that an answer is owed to.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
+    /// What the codec knows it by.
+    pub(crate) key: u64,
+    /// Its place on the connection, counted from 0.
+    pub(crate) number: u64,
     pub(crate) label: String,
     /// When the write had returned.
     pub(crate) written: Option<Instant>,
     /// How many bytes of an answer came.
     pub(crate) received: usize,
+    /// The answer was a wrong one, and this is what was wrong with it.
+    pub(crate) problem: Option<String>,
+    /// The server said that it did not process it, as it may.
+    pub(crate) returned: Option<Rule>,
+}
+
+impl Message {
+    pub(crate) fn new(key: u64, number: u64, label: impl Into<String>) -> Message {
+        Message {
+            key,
+            number,
+            label: label.into(),
+            written: None,
+            received: 0,
+            problem: None,
+            returned: None,
+        }
+    }
+
+    /// Says whether nothing more will come for it.
+    fn is_settled(&self) -> bool {
+        self.problem.is_some() || self.returned.is_some()
+    }
 }
 
 /// What a client saw or did.
@@ -77,13 +107,26 @@ pub(crate) struct ConnectionJournal {
     /// The client only stands in the way: its end says nothing.
     pub(crate) is_ignored: bool,
     pub(crate) answered: u64,
+    /// Messages without a right answer.
     pub(crate) unanswered: VecDeque<Message>,
     pub(crate) end: End,
     pub(crate) ended: Option<Instant>,
+    /// The server said that this connection ends.
+    pub(crate) announced: Option<Announcement>,
+    /// The protocol lets a server end connections that are idle for too long.
+    pub(crate) closes_idle: bool,
+    /// The announced limit of such a time.
+    pub(crate) idle_limit: Option<Duration>,
+    /// When the last answer was whole.
+    pub(crate) idle_since: Option<Instant>,
+    /// Over TLS: whether a close_notify came before the end.
+    pub(crate) close_notify: Option<bool>,
+    /// How many messages were begun.
+    pub(crate) begun_messages: u64,
 }
 
 impl ConnectionJournal {
-    fn new() -> ConnectionJournal {
+    pub(crate) fn new() -> ConnectionJournal {
         ConnectionJournal {
             begun: Instant::now(),
             connected: None,
@@ -95,6 +138,12 @@ impl ConnectionJournal {
             unanswered: VecDeque::new(),
             end: End::Open,
             ended: None,
+            announced: None,
+            closes_idle: false,
+            idle_limit: None,
+            idle_since: None,
+            close_notify: None,
+            begun_messages: 0,
         }
     }
 
@@ -114,6 +163,13 @@ impl ConnectionJournal {
         self.note(now, EventKind::Connected);
     }
 
+    /// A message comes next; it counts once a write has returned.
+    pub(crate) fn begin(&mut self, key: u64, label: &str) {
+        let number = self.begun_messages;
+        self.begun_messages += 1;
+        self.unanswered.push_back(Message::new(key, number, label));
+    }
+
     /// A write of the last message has returned; from now on its answer is owed.
     pub(crate) fn sent(&mut self) {
         // After the write: what is noted too late is never a loss.
@@ -126,34 +182,83 @@ impl ConnectionJournal {
         self.note(now, EventKind::Sent(label));
     }
 
+    /// A write has returned that held all messages which were begun.
+    pub(crate) fn sent_all(&mut self) {
+        let now = Instant::now();
+        let mut labels = Vec::new();
+        for message in self.unanswered.iter_mut().filter(|m| m.written.is_none()) {
+            message.written = Some(now);
+            labels.push(message.label.clone());
+        }
+        for label in labels {
+            self.note(now, EventKind::Sent(label));
+        }
+    }
+
     /// More of a message that counts as written already.
     pub(crate) fn sent_more(&mut self) {
         self.note(Instant::now(), EventKind::SentMore);
     }
 
-    /// So many bytes of the answer to the oldest message are here.
-    pub(crate) fn progress(&mut self, received: usize) {
-        let Some(message) = self.unanswered.front_mut() else {
+    /// So many bytes of the answer to a message are here.
+    pub(crate) fn progress(&mut self, key: u64, received: u64) {
+        let Some(message) = self.find(key) else {
             return;
         };
         let has_begun = message.received == 0 && received > 0;
-        message.received = received;
+        message.received = usize::try_from(received).unwrap_or(usize::MAX);
         if has_begun {
             self.note(Instant::now(), EventKind::AnswerBegan);
         }
     }
 
-    /// The answer to the oldest message is whole.
-    pub(crate) fn answer(&mut self) {
-        self.unanswered.pop_front();
+    /// The answer to a message is whole.
+    pub(crate) fn answer(&mut self, key: u64, limits: KeepAlive) {
+        let now = Instant::now();
+        self.unanswered.retain(|message| message.key != key);
         self.answered += 1;
-        self.note(Instant::now(), EventKind::Answered);
+        self.idle_since = Some(now);
+        self.idle_limit = limits.timeout.or(self.idle_limit);
+        self.note(now, EventKind::Answered);
     }
 
-    /// Messages whose write had returned before `signal`, and that nobody answered.
-    pub(crate) fn lost(&self, signal: Instant) -> impl Iterator<Item = &Message> {
-        let sent = move |message: &&Message| message.written.is_some_and(|at| at <= signal);
-        self.unanswered.iter().filter(sent)
+    /// The answer to a message is whole and wrong.
+    pub(crate) fn fail(&mut self, key: u64, problem: String) {
+        if let Some(message) = self.find(key) {
+            message.problem = Some(problem);
+        }
+    }
+
+    /// The server said that it did not process a message.
+    pub(crate) fn give_back(&mut self, key: u64, rule: Rule) {
+        if let Some(message) = self.find(key) {
+            message.returned = Some(rule);
+        }
+    }
+
+    /// The server said that it ends this connection.
+    pub(crate) fn announce(&mut self, rule: Rule) {
+        if self.announced.is_some() {
+            return;
+        }
+        // The announcement stands in an answer, so that the message which is
+        // answered by it is still owed; GOAWAY and Close are no answers.
+        let open = self.unanswered.front().map(|message| message.number + 1);
+        let begun = match rule {
+            Rule::GoAway | Rule::WebSocketClose => self.begun_messages,
+            _ => open.unwrap_or(self.begun_messages),
+        };
+        self.announced = Some(Announcement { rule, begun });
+    }
+
+    /// Says whether an answer is still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.unanswered.iter().any(|message| !message.is_settled())
+    }
+
+    fn find(&mut self, key: u64) -> Option<&mut Message> {
+        let mut messages = self.unanswered.iter_mut();
+        messages.find(|message| message.key == key)
     }
 
     pub(crate) fn was_connected(&self, signal: Instant) -> bool {
@@ -167,7 +272,7 @@ impl ConnectionJournal {
         }
     }
 
-    /// Whether nothing can be said against how it went.
+    /// Says whether nothing can be said against how it went.
     fn is_plain(&self) -> bool {
         self.unanswered.is_empty() && matches!(self.end, End::Fin | End::Left)
     }
@@ -187,7 +292,7 @@ pub(crate) struct ClientJournal {
     pub(crate) connections: u64,
 }
 
-/// An account that the client writes and the judge reads.
+/// A journal that the client writes and the judge reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal(Arc<Mutex<ClientJournal>>);
 
@@ -208,17 +313,17 @@ impl Journal {
 
     /// Starts over with another connection.
     pub(crate) fn reconnect(&self) {
-        let account = &mut *self.lock();
-        let last = std::mem::replace(&mut account.current, ConnectionJournal::new());
-        account.answered += last.answered;
-        account.connections += u64::from(last.connected.is_some());
+        let journal = &mut *self.lock();
+        let last = std::mem::replace(&mut journal.current, ConnectionJournal::new());
+        journal.answered += last.answered;
+        journal.connections += u64::from(last.connected.is_some());
         if last.is_plain() {
-            if account.recent.len() == RECENT {
-                account.recent.pop_front();
+            if journal.recent.len() == RECENT {
+                journal.recent.pop_front();
             }
-            account.recent.push_back(last);
-        } else if account.past.len() < KEPT {
-            account.past.push(last);
+            journal.recent.push_back(last);
+        } else if journal.past.len() < KEPT {
+            journal.past.push(last);
         }
     }
 }

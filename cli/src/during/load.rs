@@ -6,17 +6,21 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::FutureExt;
 
-use super::link::{Answer, IdleEnd, Link, Target};
-use super::options::{Pace, Reuse, Speech};
+use super::link::{IdleEnd, Link};
+use super::options::{Pace, Reuse};
 use super::tally::{Loss, LossKind, Sample, SharedTally};
+use crate::client::{Response, Target};
 use crate::latch::Latch;
 
 /// After a loss, where nothing else slows a client down.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The methods that may be repeated (RFC 9110, section 9.2.2).
+const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+
 /// What all clients of a load have in common.
 pub(super) struct Load {
-    pub(super) target: Target,
+    pub(super) target: Arc<Target>,
     pub(super) pace: Pace,
     pub(super) reuse: Reuse,
     pub(super) retry: bool,
@@ -53,12 +57,12 @@ pub(super) async fn client(load: Arc<Load>, id: usize) {
 }
 
 /// Sends one request, and says what came of it: the proof that the address answers.
-pub(super) async fn probe(target: &Target, timeout: Duration) -> Result<Answer, Loss> {
+pub(super) async fn probe(target: &Arc<Target>, timeout: Duration) -> Result<Response, Loss> {
     let exchange = async {
         let mut link = Link::open(target).await?;
-        let answer = link.exchange(target, 0, 0).await?;
+        let response = link.exchange(&target.request(0, 0)).await?;
         link.close();
-        Ok(answer)
+        Ok(response)
     };
     exchange.or(too_late(timeout)).await
 }
@@ -99,17 +103,29 @@ impl Client {
                 Timer::at(due).await;
                 Woken::Due
             };
-            let ended = async {
+            let stirred = async {
                 match &mut self.link {
-                    Some(link) => Woken::Ended(link.idle().await),
+                    Some(link) => link.stirred().await,
                     None => std::future::pending().await,
                 }
+                Woken::Stirred
             };
-            match stopped.or(is_due).or(ended).await {
+            match stopped.or(is_due).or(stirred).await {
                 Woken::Stopped => return false,
                 Woken::Due => return true,
-                Woken::Ended(end) => self.idle_end(end),
+                Woken::Stirred => self.look().await,
             }
+        }
+    }
+
+    /// Takes what has come on the idle connection, and lets go of it if that is its end.
+    async fn look(&mut self) {
+        let end = match &mut self.link {
+            Some(link) => link.take_idle().await,
+            None => None,
+        };
+        if let Some(end) = end {
+            self.idle_end(end);
         }
     }
 
@@ -122,7 +138,8 @@ impl Client {
     async fn request(&mut self, due: Instant, number: u64) {
         let begun = Instant::now();
         let mut sample = self.attempt(number).await;
-        if sample.is_retriable && self.load.retry {
+        // What a server gives back any client may send again; the rest is a choice.
+        if sample.is_returned || sample.is_retriable && self.load.retry {
             self.load.tally.lock().retry(Instant::now());
             sample = self.attempt(number).await;
         }
@@ -143,19 +160,20 @@ impl Client {
 
     async fn attempt(&mut self, number: u64) -> Attempt {
         let load = self.load.clone();
-        if let Some(end) = match &mut self.link {
-            // An end that is here already is seen before the request is sent.
-            Some(link) => link.idle_now().await,
-            None => None,
-        } {
-            self.idle_end(end);
+        // An end that is here already is seen before the request is sent.
+        while let Some(link) = &mut self.link
+            && link.has_stirred().await
+        {
+            self.look().await;
         }
         let mut attempt = Attempt {
             from: None,
             exchange: 0,
             is_retriable: false,
+            is_returned: false,
             result: Ok(()),
         };
+        let request = load.target.request(self.id, number);
         let link = self.link.take();
         let work = async {
             let mut link = match link {
@@ -164,19 +182,22 @@ impl Client {
             };
             attempt.from = link.local_addr();
             attempt.exchange = link.exchanges + 1;
-            let answer = link.exchange(&load.target, self.id, number).await?;
-            Ok((link, answer))
+            let response = link.exchange(&request).await?;
+            Ok((link, response))
         };
         match work.or(too_late(load.timeout)).await {
-            Ok((link, answer)) if self.keeps && !answer.is_last => self.link = Some(link),
+            Ok((link, response)) if self.keeps && !response.closes && !link.is_over() => {
+                self.link = Some(link);
+            }
             Ok((link, _)) => link.close(),
             Err(loss) => {
                 // RFC 9112, section 9.3.1: a client may send an idempotent request
                 // again when a connection that it had used before ends.
-                let is_idempotent = load.target.speech == Speech::Http;
+                let is_idempotent = IDEMPOTENT.contains(&request.method.as_str());
                 let is_end = matches!(loss.kind, LossKind::Lost | LossKind::Reset);
                 attempt.is_retriable =
                     is_idempotent && is_end && loss.received == 0 && attempt.exchange > 1;
+                attempt.is_returned = loss.is_returned;
                 attempt.result = Err(loss);
             }
         }
@@ -187,13 +208,15 @@ impl Client {
 enum Woken {
     Stopped,
     Due,
-    Ended(IdleEnd),
+    Stirred,
 }
 
 struct Attempt {
     from: Option<std::net::SocketAddr>,
     exchange: u64,
     is_retriable: bool,
+    /// The server said that it did not process the request.
+    is_returned: bool,
     result: Result<(), Loss>,
 }
 
@@ -204,5 +227,6 @@ async fn too_late<T>(timeout: Duration) -> Result<T, Loss> {
         kind: LossKind::Hung,
         problem: format!("no whole answer within {timeout}"),
         received: 0,
+        is_returned: false,
     })
 }

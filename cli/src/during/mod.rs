@@ -7,7 +7,6 @@ mod load;
 mod moments;
 pub(crate) mod options;
 mod report;
-mod stream;
 pub(crate) mod tally;
 
 use std::io::IsTerminal;
@@ -22,12 +21,12 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use command::Running;
-use link::Target;
 use load::Load;
 use options::{During, Pace};
-use stream::{Dialer, TlsSettings};
 use tally::{SharedTally, Tally};
 
+use crate::client::Target;
+use crate::client::target::Statuses;
 use crate::latch::Latch;
 use crate::setup::Failure;
 
@@ -40,7 +39,7 @@ pub(crate) struct Outcome {
     pub(crate) address: SocketAddr,
     pub(crate) pace: Pace,
     pub(crate) label: String,
-    pub(crate) expected: Vec<u16>,
+    pub(crate) expected: Vec<String>,
     pub(crate) status: ExitStatus,
     pub(crate) ended: Instant,
     pub(crate) tally: Tally,
@@ -49,9 +48,8 @@ pub(crate) struct Outcome {
 /// Whether nothing was lost.
 pub(crate) async fn run(options: During) -> Result<bool, Failure> {
     let pace = options.load.pace()?;
-    let mut target = target(&options).await?;
     let timeout = options.times.timeout;
-    expect_answer(&mut target, timeout).await?;
+    let target = proven(target(&options).await?, timeout).await?;
     let outcome = observe(&options, pace, target).await?;
     report::write_all(&options, &outcome)?;
     match (outcome.tally.lost(), outcome.status.success()) {
@@ -82,62 +80,39 @@ async fn target(options: &During) -> Result<Target, Failure> {
         )));
     }
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let tls = match options.tls.tls {
-        true => Some(TlsSettings::new(&options.tls, host)?),
-        false => None,
-    };
-    Ok(Target {
-        dialer: Dialer::new(address, tls),
-        speech: options.protocol,
-        authority: text.clone(),
-        path: options.path.clone(),
-        fields: fields(&options.header)?,
-        expected: options.expect.clone(),
-    })
-}
-
-/// The header fields, as they are sent.
-fn fields(headers: &[String]) -> Result<String, Failure> {
-    let mut fields = String::new();
-    for header in headers {
-        let is_plain = !header.contains(|c: char| c.is_control());
-        match header.split_once(':').filter(|_| is_plain) {
-            Some((name, value)) if !name.trim().is_empty() => {
-                fields += &format!("{}: {}\r\n", name.trim(), value.trim());
-            }
-            _ => {
-                let text = format!("{header:?} is no header: \"Name: value\" is");
-                return Err(Failure::Other(text));
-            }
-        }
+    let mut asking = options.asking.clone();
+    asking.server_name.get_or_insert_with(|| host.to_owned());
+    let mut target = asking.target(address.ip(), options.protocol)?;
+    target.address = address;
+    let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
+    if !target.headers.iter().any(is_host) {
+        // What the user calls it, and not the address that the name leads to.
+        target.headers.push(("Host".to_owned(), text.clone()));
     }
-    Ok(fields)
+    Ok(target)
 }
 
 /// Makes sure that the address answers, and learns what a good answer is.
-async fn expect_answer(target: &mut Target, timeout: Duration) -> Result<(), Failure> {
-    let address = target.dialer.address;
-    let answer = load::probe(target, timeout).await.map_err(|loss| {
+async fn proven(target: Target, timeout: Duration) -> Result<Target, Failure> {
+    let address = target.address;
+    let target = Arc::new(target);
+    let response = load::probe(&target, timeout).await.map_err(|loss| {
         Failure::Other(format!(
             "{address} gives no good answer before the command: {}",
             loss.problem
         ))
     })?;
-    match answer.status {
-        Some(status @ 500..) if target.expected.is_empty() => Err(Failure::Other(format!(
-            "{address} answers with status {status} before the command"
-        ))),
-        Some(status) if target.expected.is_empty() => {
-            target.expected.push(status);
-            Ok(())
-        }
-        _ => Ok(()),
+    let mut target = Target::clone(&target);
+    if target.expected.is_empty() {
+        target.expected.extend(Statuses::only(response.status));
     }
+    Ok(target)
 }
 
 /// Puts the load on, runs the command, and takes the load off again.
 async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome, Failure> {
     let begun = Instant::now();
+    let target = Arc::new(target);
     let tally = SharedTally::new(Tally::new(begun, options.times.slow));
     let (stop_sender, stop) = Latch::new();
     let load = Arc::new(Load {
@@ -172,10 +147,10 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
     line.finish_and_clear();
     let tally = tally.lock().clone();
     Ok(Outcome {
-        address: target.dialer.address,
+        address: target.address,
         pace,
-        label: target.label(),
-        expected: target.expected,
+        label: target.request(0, 0).label,
+        expected: target.expected.iter().map(Statuses::to_string).collect(),
         status: status?,
         ended: Instant::now(),
         tally,

@@ -6,31 +6,14 @@ use std::time::Duration;
 use clap::{Args as Group, ValueEnum};
 
 use crate::limits;
-use crate::setup::Failure;
+use crate::options::Asking;
+use crate::setup::{Failure, Protocol};
 
 /// Requests per second, where neither `--rate` nor `--connections` is given.
 const RATE: f64 = 100.0;
 
 /// Clients, unless told otherwise.
 const CLIENTS: usize = 16;
-
-/// What the load speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Speech {
-    /// HTTP/1.1
-    Http,
-    /// Every byte comes back
-    Echo,
-}
-
-impl Speech {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Speech::Http => "http",
-            Speech::Echo => "echo",
-        }
-    }
-}
 
 /// Which clients keep their connection from one request to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,21 +33,12 @@ pub(crate) struct During {
     #[arg(long, value_name = "HOST:PORT", required = true)]
     pub(crate) address: String,
     /// What is spoken there
-    #[arg(long, value_enum, default_value_t = Speech::Http)]
-    pub(crate) protocol: Speech,
+    #[arg(long, value_enum, default_value_t = Protocol::Http)]
+    pub(crate) protocol: Protocol,
     #[command(flatten)]
-    pub(crate) tls: Tls,
+    pub(crate) asking: Asking,
     #[command(flatten)]
     pub(crate) load: LoadOptions,
-    /// The path of HTTP requests
-    #[arg(long, default_value = "/")]
-    pub(crate) path: String,
-    /// A header of each HTTP request; repeatable
-    #[arg(long, value_name = "NAME: VALUE")]
-    pub(crate) header: Vec<String>,
-    /// The HTTP statuses of a good answer [default: the status of the first answer]
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub(crate) expect: Vec<u16>,
     #[command(flatten)]
     pub(crate) times: Times,
     /// Allow an address that is not on this machine
@@ -83,23 +57,6 @@ pub(crate) struct During {
     /// The command: a deploy, a rolling restart, a failover
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-}
-
-/// Encryption.
-#[derive(Debug, Group)]
-pub(crate) struct Tls {
-    /// Speak TLS
-    #[arg(long)]
-    pub(crate) tls: bool,
-    /// Do not verify the certificate
-    #[arg(long, requires = "tls", conflicts_with = "ca")]
-    pub(crate) insecure: bool,
-    /// Trust the certificates of this PEM file [default: those of the system]
-    #[arg(long, requires = "tls", value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
-    /// The name in the certificate [default: the host of the address]
-    #[arg(long, requires = "tls", value_name = "NAME")]
-    pub(crate) server_name: Option<String>,
 }
 
 /// How much is sent.

@@ -84,6 +84,8 @@ pub(crate) struct Loss {
     pub(crate) problem: String,
     /// How many bytes of an answer came.
     pub(crate) received: u64,
+    /// The server said that it did not process the request.
+    pub(crate) is_returned: bool,
 }
 
 /// One request, from its sending to its end.
@@ -124,7 +126,7 @@ pub(crate) struct Counts {
     pub(crate) late: u64,
     /// By `LossKind::index`.
     pub(crate) losses: [u64; 5],
-    /// Requests that were sent once more, as HTTP allows.
+    /// Requests that were sent once more, as their protocol allows.
     pub(crate) retried: u64,
     /// Connections that the server ended while nothing was under way on them.
     pub(crate) ended_idle: u64,
@@ -324,6 +326,7 @@ mod tests {
                 kind,
                 problem: "test".to_owned(),
                 received: 0,
+                is_returned: false,
             }),
         };
         Sample {

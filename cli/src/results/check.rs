@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::VERSION;
+use crate::setup::Setup;
 use crate::trace::Trace;
 use crate::verdict::{Row, Verdict};
 
@@ -21,11 +22,13 @@ pub(crate) struct CheckDocument {
     pub(crate) tool: String,
     /// No scenario failed.
     pub(crate) passed: bool,
-    /// The command that started the server.
+    /// The command that started the server; empty if it ran already.
     pub(crate) command: Vec<String>,
     /// What was spoken.
     pub(crate) protocol: String,
-    /// The signal that stopped the server.
+    /// The connections were encrypted.
+    pub(crate) tls: bool,
+    /// The signal, or the command, that stopped the server.
     pub(crate) signal: String,
     /// What was left to chance follows from it: `--seed`.
     pub(crate) seed: u64,
@@ -65,6 +68,8 @@ pub(crate) struct ScenarioDocument {
     pub(crate) findings: Vec<String>,
     /// What does not convict, and why a scenario was skipped.
     pub(crate) notes: Vec<String>,
+    /// The first round that failed, counted from 1: `--round` does it again.
+    pub(crate) first_failure: Option<usize>,
     /// What each client went through in the first round that failed, or else in the
     /// first round; only with `--events`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,21 +77,17 @@ pub(crate) struct ScenarioDocument {
 }
 
 impl CheckDocument {
-    pub(crate) fn new(
-        command: &[String],
-        protocol: String,
-        signal: String,
-        seed: u64,
-        rows: &[Row],
-    ) -> CheckDocument {
+    pub(crate) fn new(setup: &Setup, seed: u64, rows: &[Row]) -> CheckDocument {
+        let stop = setup.launch.stop_command();
         CheckDocument {
             format: "lameduck-check".to_owned(),
             version: VERSION,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             passed: rows.iter().all(|row| row.verdict != Verdict::Failed),
-            command: command.to_vec(),
-            protocol,
-            signal,
+            command: setup.launch.words(),
+            protocol: setup.protocol.to_string(),
+            tls: setup.model.tls.is_some(),
+            signal: stop.map_or_else(|| setup.signal.to_string(), str::to_owned),
             seed,
             scenarios: rows.iter().map(ScenarioDocument::new).collect(),
         }
@@ -118,6 +119,7 @@ impl ScenarioDocument {
             losses: row.losses.clone(),
             findings: row.findings.clone(),
             notes: row.notes.clone(),
+            first_failure: row.first_failure,
             trace: row.trace.clone(),
         }
     }

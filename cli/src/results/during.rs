@@ -46,8 +46,8 @@ pub(crate) struct DuringDocument {
     pub(crate) connections: usize,
     /// What the clients sent.
     pub(crate) request: String,
-    /// The HTTP statuses of a good answer.
-    pub(crate) expected: Vec<u16>,
+    /// The HTTP statuses of a good answer, each a status or a range of them.
+    pub(crate) expected: Vec<String>,
     /// Before, during and after the command.
     pub(crate) phases: Vec<PhaseDocument>,
     /// The losses, in the order in which they were seen. All times are seconds from
@@ -165,8 +165,8 @@ impl DuringDocument {
             command_succeeded: outcome.status.success(),
             address: options.address.clone(),
             resolved: outcome.address,
-            protocol: options.protocol.name().to_owned(),
-            tls: options.tls.tls,
+            protocol: options.protocol.to_string(),
+            tls: options.asking.tls,
             rate: outcome.pace.rate,
             connections: outcome.pace.clients,
             request: outcome.label.clone(),

@@ -7,7 +7,7 @@ use smol::future::FutureExt;
 
 use crate::client::{Connection, Disconnected};
 use crate::procfs;
-use crate::round::{Client, Round};
+use crate::round::Round;
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
@@ -34,7 +34,9 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
         Ok(lowered) => lowered,
         Err(reason) => return Ok(RoundResult::skip(reason)),
     };
-    wait_for_end(round, clients);
+    for client in clients {
+        round.spawn_until_end(client);
+    }
     let waiting = starve(round).await;
     let computed = match waiting {
         STARVED.. => watch(round).await,
@@ -44,8 +46,8 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
     if waiting < STARVED {
         return Ok(RoundResult::skip("it does not run out of descriptors"));
     }
-    let from = round.signal()?;
-    let mut result = round.settle(from, round.setup.limit).await;
+    let from = round.stop()?;
+    let mut result = round.settle(from, round.setup.limit).await?;
     match computed {
         None => result
             .notes
@@ -70,18 +72,18 @@ async fn starve(round: &mut Round) -> usize {
             round.forget(id);
             continue;
         };
-        if connection.send(&request, &request.bytes).await.is_err() {
+        if connection.send(&request).await.is_err() {
             round.forget(id);
             continue;
         }
-        let answer = async { Some(connection.peek().await) };
+        let answer = async { Some(connection.receive().await) };
         let late = async {
             Timer::after(WAITING).await;
             None
         };
         match answer.or(late).await {
             // It turns away whom it cannot serve: no fault of the stop.
-            Some(Err(Disconnected) | Ok(0)) => {
+            Some(Err(Disconnected)) => {
                 round.forget(id);
                 continue;
             }
@@ -89,7 +91,7 @@ async fn starve(round: &mut Round) -> usize {
             None => waiting += 1,
         }
         round.spawn(id, async move {
-            if connection.receive(&request).await.is_ok() {
+            if connection.receive_all().await.is_ok() {
                 connection.until_end().await;
             }
         });
@@ -100,21 +102,12 @@ async fn starve(round: &mut Round) -> usize {
     waiting
 }
 
-fn wait_for_end(round: &mut Round, clients: Vec<Client>) {
-    for client in clients {
-        let mut connection = client.connection;
-        round.spawn(client.id, async move {
-            connection.until_end().await;
-        });
-    }
-}
-
 /// The part of one processor that the group takes.
 async fn watch(round: &Round) -> Option<f64> {
     let begun = Instant::now();
-    let before = procfs::processor_time(round.server.group())?;
+    let before = procfs::processor_time(&round.server.processes()?)?;
     Timer::after(WINDOW).await;
-    let after = procfs::processor_time(round.server.group())?;
+    let after = procfs::processor_time(&round.server.processes()?)?;
     let computed = after.saturating_sub(before);
     Some(computed.as_secs_f64() / begun.elapsed().as_secs_f64())
 }
@@ -126,8 +119,7 @@ type Lowered = Vec<(rustix::process::Pid, rustix::process::Rlimit)>;
 fn lower(round: &Round) -> Result<Lowered, String> {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-    let group = round.server.group();
-    let members = procfs::members(group).unwrap_or_default();
+    let members = round.server.processes().unwrap_or_default();
     let mut lowered = Vec::new();
     for pid in members {
         let (Some(open), Some(pid)) = (procfs::descriptors(pid), Pid::from_raw(pid)) else {

@@ -10,45 +10,50 @@ use crate::round::{Client, Round};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
-/// A handshake is the kernel's work: the server's standing still is no ignore.
+/// A handshake is the kernel's work: the server's standing still is no excuse.
 const HANDSHAKE: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
-    let mut clients = round.served("served", count).await?;
+    let mut served = round.served("served", count).await?;
     round.server.freeze().await?;
-    for client in &mut clients {
+    for client in &mut served {
         let request = round.target.request(client.id, 1);
-        // An error is in the record, and will be judged.
-        let _ = client.connection.send(&request, &request.bytes).await;
+        // An error is in the journal, and will be judged.
+        let _ = client.connection.send(&request).await;
     }
-    clients.extend(waiting(round, count).await);
+    let waiting = waiting(round, count).await;
     round.arrived().await;
-    for client in clients {
-        let target = round.target.clone();
+    for (client, is_first) in served
+        .into_iter()
+        .map(|client| (client, false))
+        .chain(waiting.into_iter().map(|client| (client, true)))
+    {
         let stop = round.stop.clone();
+        let mut connection = client.connection;
         round.spawn(client.id, async move {
-            let Client {
-                id, mut connection, ..
-            } = client;
             stop.wait().await;
-            if connection.receive(&target.request(id, 1)).await.is_ok() {
+            let answered = match is_first {
+                true => connection.receive_first().await,
+                false => connection.receive().await.map(drop),
+            };
+            if answered.is_ok() {
                 connection.until_end().await;
             }
         });
     }
-    let from = round.signal_and_thaw()?;
-    Ok(round.settle(from, round.setup.limit).await)
+    let from = round.stop_and_thaw()?;
+    round.settle(from, round.setup.limit).await
 }
 
-/// Clients in the accept queue, whose requests are written.
+/// Returns clients in the accept queue, whose requests are written.
 async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     // One after another: a queue that is full then shows in the handshake, and
     // never in a connection that only the client believes in.
     for _ in 0..count {
-        let (id, record) = round.enter("in the accept queue");
+        let (id, journal) = round.enter("in the accept queue");
         let target = round.target.clone();
-        let open = async { Connection::open(&target, &record).await.ok() };
+        let open = async { Connection::open_silent(&target, &journal).await.ok() };
         let late = async {
             Timer::after(HANDSHAKE).await;
             None
@@ -59,11 +64,10 @@ async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
             round.note(format!("its accept queue holds only {held} connections"));
             break;
         };
-        let request = target.request(id, 1);
-        let _ = connection.send(&request, &request.bytes).await;
+        let _ = connection.send_first(&target.request(id, 1)).await;
         clients.push(Client {
             id,
-            record,
+            journal,
             connection,
         });
     }

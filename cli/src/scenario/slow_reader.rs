@@ -2,20 +2,21 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::client::request::pattern;
-use crate::client::{Connection, Disconnected, End, Request};
+use crate::client::target::pattern;
+use crate::client::{Connection, Disconnected, End, Request, Target};
 use crate::latch::Latch;
 use crate::procfs::Queues;
 use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
 use crate::verdict::RoundResult;
 
-/// The buffers of a client: the server is the one who has to keep the bytes.
+/// The buffers of a client: the server is the one that has to keep the bytes.
 const NARROW: usize = 64 * 1024;
 
 /// A pipe is full when nothing moves for so long.
@@ -40,15 +41,16 @@ const MOST: u64 = 256 << 20;
 /// Without `/proc`: smaller responses are thought to fit into the buffers.
 const BUFFERS: u64 = 8 << 20;
 
+/// How long the large response may take to begin.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
-    match round.protocol() {
-        Protocol::Echo => echo(round, count).await,
-        Protocol::Http => match round.target.large_path.clone() {
-            Some(path) => http(round, count, &path).await,
-            None => Ok(RoundResult::skip(
-                "a large response is needed: --large-path",
-            )),
-        },
+    match round.target.large_path.clone() {
+        _ if !round.protocol().is_http() => echo(round, count).await,
+        Some(path) => http(round, count, &path).await,
+        None => Ok(RoundResult::skip(
+            "a large response is needed: --large-path",
+        )),
     }
 }
 
@@ -57,24 +59,14 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
 /// What is still in the client's own buffer at the signal had not arrived, and
 /// the server may end without it.
 async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let target = round.target.clone();
     let mut writers = Vec::new();
-    for client in open(round, "slow reader", count).await? {
-        let Client {
-            id,
-            record,
-            mut connection,
-        } = client;
+    for client in open(round, &target, count).await? {
         writers.push(smol::spawn(async move {
+            let mut client = client;
             let next = |from: u64| (from..from + 16 * 1024).map(pattern).collect();
-            let filled = connection.fill(next, QUIET, MOST).await;
-            (
-                Client {
-                    id,
-                    record,
-                    connection,
-                },
-                filled,
-            )
+            let filled = client.connection.fill(next, QUIET, MOST).await;
+            (client, filled)
         }));
     }
     let mut filled = Vec::new();
@@ -90,8 +82,10 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     if queues.is_none() {
         round.note("how much had arrived is not known here: only the order is checked");
     }
+    let is_tls = target.tls.is_some();
     for (client, written) in filled {
-        let arrived = queues.as_ref().map_or(0, |queues| {
+        // Over TLS the bytes on the wire are not those of the client.
+        let arrived = queues.as_ref().filter(|_| !is_tls).map_or(0, |queues| {
             let own = ours(&client.connection, round.server.address, queues);
             written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
         });
@@ -100,8 +94,8 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
             read_echo(client.connection, round.stop.clone(), arrived),
         );
     }
-    let from = round.signal()?;
-    Ok(round.settle(from, round.setup.limit).await)
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
 }
 
 fn piece(buffered: u64) -> usize {
@@ -111,9 +105,9 @@ fn piece(buffered: u64) -> usize {
 async fn read_echo(mut connection: Connection, stop: Latch, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
-        bytes: Vec::new(),
+        ..Request::default()
     });
-    let _ = connection.write(&[]).await;
+    connection.mark_sent();
     stop.wait().await;
     Timer::after(LATER).await;
     let mut buffer = vec![0; piece(arrived)];
@@ -142,15 +136,19 @@ async fn read_echo(mut connection: Connection, stop: Latch, arrived: u64) {
 
 /// The response to one request must come whole.
 async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult, Failure> {
-    let request = round.target.get(path);
-    let mut clients = open(round, "slow reader", count).await?;
+    let target = Arc::new(Target {
+        holds_windows: true,
+        ..Target::clone(&round.target)
+    });
+    let request = target.get(path);
+    let mut clients = open(round, &target, count).await?;
     for client in &mut clients {
         let begun = async {
-            client.connection.send(&request, &request.bytes).await?;
+            client.connection.send(&request).await?;
             client.connection.peek().await.map(Some)
         };
         let late = async {
-            Timer::after(Duration::from_secs(5)).await;
+            Timer::after(PATIENCE).await;
             Ok::<_, Disconnected>(None)
         };
         if !matches!(begun.or(late).await, Ok(Some(1..))) {
@@ -170,17 +168,23 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
         round.spawn(client.id, async move {
             stop.wait().await;
             Timer::after(LATER).await;
-            if let Ok(response) = connection.receive_response(piece, PAUSE).await {
+            if connection.release_windows().await.is_ok()
+                && let Ok(response) = connection.receive_slowly(piece, PAUSE).await
+            {
                 let _ = sender.send(response.length).await;
                 connection.until_end().await;
             }
         });
     }
     drop(sender);
-    let from = round.signal()?;
-    let mut result = round.settle(from, round.setup.limit).await;
+    let from = round.stop()?;
+    let mut result = round.settle(from, round.setup.limit).await?;
     let length = std::iter::from_fn(|| lengths.try_recv().ok()).max();
-    let in_buffers = handed.unwrap_or(BUFFERS);
+    let in_buffers = match round.protocol() {
+        // The room for an answer is bounded by the protocol, and was held back.
+        Protocol::H2 => handed.unwrap_or(BUFFERS).min(H2_WINDOW),
+        _ => handed.unwrap_or(BUFFERS),
+    };
     if let Some(length) = length.filter(|length| *length <= in_buffers) {
         let text = format!("a response of {length} bytes fits into the socket buffers");
         result.notes.push(text.clone());
@@ -191,27 +195,35 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
     Ok(result)
 }
 
+/// What an h2 server may send before its client grants more (RFC 9113 section 6.9.2).
+const H2_WINDOW: u64 = 65_535;
+
 async fn open(
     round: &mut Round,
-    kind: &'static str,
+    target: &Arc<Target>,
     count: usize,
 ) -> Result<Vec<Client>, Failure> {
     let mut clients = Vec::new();
     for _ in 0..count {
-        let (id, record) = round.enter(kind);
-        match Connection::open_narrow(&round.target.clone(), &record, NARROW).await {
-            Ok(connection) => clients.push(Client {
+        let (id, journal) = round.enter("slow reader");
+        let open = async { Connection::open_narrow(target, &journal, NARROW).await.ok() };
+        let late = async {
+            Timer::after(PATIENCE).await;
+            None
+        };
+        match open.or(late).await {
+            Some(connection) => clients.push(Client {
                 id,
-                record,
+                journal,
                 connection,
             }),
-            Err(Disconnected) => return Err(round.not_ready("it refuses a connection")),
+            None => return Err(round.not_ready("it refuses a connection")),
         }
     }
     Ok(clients)
 }
 
-/// Waits until the server can write no more; gives the least that it had written.
+/// Waits until the server can write no more; returns the least that it had written.
 async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
     let server = round.server.address;
     let mut last = Vec::new();

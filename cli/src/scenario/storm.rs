@@ -22,8 +22,8 @@ pub(crate) async fn run(
 ) -> Result<RoundResult, Failure> {
     for n in 0..count {
         match n % 2 {
-            0 => enter(round, "request-response", Way::Keep),
-            _ => enter(round, "connecting anew", Way::Anew),
+            0 => enter(round, "request-response", Way::Keep, None),
+            _ => enter(round, "connecting anew", Way::Anew, None),
         }
     }
     load_and_stop(round, rng).await
@@ -36,7 +36,7 @@ pub(crate) async fn flood(
     rng: &mut fastrand::Rng,
 ) -> Result<RoundResult, Failure> {
     for _ in 0..count {
-        enter(round, "flooding", Way::Flood);
+        enter(round, "flooding", Way::Flood, None);
     }
     load_and_stop(round, rng).await
 }
@@ -49,8 +49,20 @@ async fn load_and_stop(
     // The moment is what varies from round to round.
     Timer::after(Duration::from_micros(rng.u64(1_000..60_000))).await;
     round.next_answer().await;
-    let from = round.signal()?;
-    Ok(round.settle(from, round.setup.limit).await)
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
+}
+
+/// Adds clients that go on until `halt`, and come back whatever becomes of their
+/// connections.
+pub(crate) fn enter_until(round: &mut Round, count: usize, halt: &Latch) {
+    for n in 0..count {
+        let (kind, way) = match n % 2 {
+            0 => ("request-response", Way::Keep),
+            _ => ("connecting anew", Way::Anew),
+        };
+        enter(round, kind, way, Some(halt));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +75,16 @@ enum Way {
     Flood,
 }
 
-fn enter(round: &mut Round, kind: &'static str, way: Way) {
-    let (id, record) = round.enter(kind);
+fn enter(round: &mut Round, kind: &'static str, way: Way, halt: Option<&Latch>) {
+    let (id, journal) = round.enter(kind);
     let client = LoadClient {
         id,
-        record,
+        journal,
         way,
         target: round.target.clone(),
         stop: round.stop.clone(),
         gone: round.gone.clone(),
+        halt: halt.cloned(),
     };
     round.spawn(id, client.run());
 }
@@ -79,45 +92,51 @@ fn enter(round: &mut Round, kind: &'static str, way: Way) {
 #[derive(Debug)]
 struct LoadClient {
     id: usize,
-    record: Journal,
+    journal: Journal,
     way: Way,
     target: Arc<Target>,
     stop: Latch,
     gone: Latch,
+    /// Where there is one, it alone ends the client.
+    halt: Option<Latch>,
 }
 
 impl LoadClient {
     async fn run(self) {
         let mut number = 0;
         loop {
-            // Asked before: who was in by the signal stays to the end.
+            // Asked before: a client that was connected by the signal stays to the end.
             let is_late = self.stop.happened();
             let connected = self.connect().await;
             let went_well = match connected {
                 Some(connection) => self.use_up(connection, &mut number).await.is_ok(),
                 None => false,
             };
-            if self.gone.happened() || self.is_over(is_late, went_well) {
+            if self.is_over(is_late, went_well) {
                 return;
             }
             if !went_well {
                 Timer::after(PAUSE).await;
             }
-            self.record.reconnect();
+            self.journal.reconnect();
         }
     }
 
     fn is_over(&self, is_late: bool, went_well: bool) -> bool {
-        match self.way {
-            Way::Keep => self.stop.happened(),
-            Way::Anew => is_late && !went_well,
-            Way::Flood => false,
+        if let Some(halt) = &self.halt {
+            return halt.happened();
         }
+        self.gone.happened()
+            || match self.way {
+                Way::Keep => self.stop.happened(),
+                Way::Anew => is_late && !went_well,
+                Way::Flood => false,
+            }
     }
 
-    /// None when nobody accepts; a handshake ends with the server at the latest.
+    /// Returns none when nobody accepts; a handshake ends with the server at the latest.
     async fn connect(&self) -> Option<Connection> {
-        let open = async { Connection::open(&self.target, &self.record).await.ok() };
+        let open = async { Connection::open(&self.target, &self.journal).await.ok() };
         let gone = async {
             self.gone.wait().await;
             None
@@ -133,12 +152,13 @@ impl LoadClient {
         loop {
             let request = self.target.request(self.id, *number);
             *number += 1;
-            let response = connection.exchange(&request).await?;
-            if response.is_some_and(|response| response.close) {
+            connection.exchange(&request).await?;
+            if self.journal.lock().current.announced.is_some() {
                 connection.until_end().await;
                 return Ok(());
             }
-            if self.way != Way::Keep {
+            let is_halted = self.halt.as_ref().is_some_and(Latch::happened);
+            if self.way != Way::Keep || is_halted {
                 connection.leave();
                 return Ok(());
             }

@@ -70,11 +70,16 @@ fn roll(fault: &str, signal: &str) -> Option<Value> {
 }
 
 /// Stops a server, waits for its end, starts the next one, and waits until it
-/// listens; then the same with the other.
+/// listens; then the same with the other. A server that is to be killed stands
+/// still before that, so that requests are under way.
 const ROLL: &str = r#"
 tool=$1 home=$2 fault=$3 signal=$4
 shift 4
 for address in "$@"; do
+  if [ "$signal" = KILL ]; then
+    kill -s STOP "$(cat "$home/$address.pid")"
+    sleep 0.3
+  fi
   kill -s "$signal" "$(cat "$home/$address.pid")"
   while [ -e "/proc/$(cat "$home/$address.pid")/exe" ]; do sleep 0.01; done
   "$tool" fixture "$fault" --protocol http --listen "$address" </dev/null >/dev/null 2>&1 &

@@ -63,9 +63,10 @@ pub(super) fn loss(loss: &TracedLoss) -> String {
         Some(at) => format!("sent {}", moment(at)),
         None => "never sent in full".to_owned(),
     };
-    let answer = match loss.received_bytes {
-        0 => "no answer".to_owned(),
-        n => format!("only {n} bytes of its answer"),
+    let answer = match (&loss.problem, loss.received_bytes) {
+        (Some(problem), _) => problem.clone(),
+        (None, 0) => "no answer".to_owned(),
+        (None, n) => format!("only {n} bytes of its answer"),
     };
     format!("{} {sent}, {answer}", loss.label)
 }

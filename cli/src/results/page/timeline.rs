@@ -390,6 +390,7 @@ mod tests {
                         label: "GET /".to_owned(),
                         sent_seconds: Some(-0.01),
                         received_bytes: 0,
+                        problem: None,
                     }],
                     false => Vec::new(),
                 },
