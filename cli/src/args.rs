@@ -117,6 +117,9 @@ pub(crate) struct SelfTest {
     /// Only this one; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) scenario: Vec<Scenario>,
+    /// Only this protocol; repeatable
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) protocol: Vec<Protocol>,
     /// No progress, and no table
     #[arg(long)]
     pub(crate) quiet: bool,

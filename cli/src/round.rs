@@ -243,7 +243,9 @@ impl Round {
             return Err(self.server.died());
         }
         if self.listeners.is_empty() {
-            self.listeners = procfs::listeners(self.server.address).unwrap_or_default();
+            let family = self.server.processes().unwrap_or_default();
+            let listeners = procfs::listeners(self.server.address, &family);
+            self.listeners = listeners.unwrap_or_default();
         }
         // Before the signal: what was written in between had not arrived for sure.
         let now = Instant::now();

@@ -115,6 +115,8 @@ pub(crate) struct ConnectionJournal {
     pub(crate) announced: Option<Announcement>,
     /// The protocol lets a server end connections that are idle for too long.
     pub(crate) closes_idle: bool,
+    /// The server ends each connection after one answer, whether it says so or not.
+    pub(crate) is_single: bool,
     /// The announced limit of such a time.
     pub(crate) idle_limit: Option<Duration>,
     /// When the last answer was whole.
@@ -140,6 +142,7 @@ impl ConnectionJournal {
             ended: None,
             announced: None,
             closes_idle: false,
+            is_single: false,
             idle_limit: None,
             idle_since: None,
             close_notify: None,

@@ -14,6 +14,7 @@ pub(crate) enum Rule {
     UntilClose,
     KeepAliveCount,
     KeepAliveTime,
+    SingleAnswer,
     EndedBefore,
     Timeout,
     GoAway,
@@ -22,12 +23,13 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 10] = [
+    pub(crate) const ALL: [Rule; 11] = [
         Rule::ConnectionClose,
         Rule::Http10,
         Rule::UntilClose,
         Rule::KeepAliveCount,
         Rule::KeepAliveTime,
+        Rule::SingleAnswer,
         Rule::EndedBefore,
         Rule::Timeout,
         Rule::GoAway,
@@ -41,7 +43,9 @@ impl Rule {
             Rule::ConnectionClose => "RFC 9112 section 9.6",
             Rule::Http10 | Rule::KeepAliveCount => "RFC 9112 section 9.3",
             Rule::UntilClose => "RFC 9112 section 6.3",
-            Rule::KeepAliveTime | Rule::EndedBefore => "RFC 9112 section 9.5",
+            Rule::KeepAliveTime | Rule::SingleAnswer | Rule::EndedBefore => {
+                "RFC 9112 section 9.5"
+            }
             Rule::Timeout => "RFC 9110 section 15.5.9",
             Rule::GoAway => "RFC 9113 section 6.8",
             Rule::RefusedStream => "RFC 9113 section 8.7",
@@ -66,6 +70,9 @@ impl Rule {
             }
             Rule::KeepAliveTime => {
                 "the connection had been idle for longer than the server keeps idle connections"
+            }
+            Rule::SingleAnswer => {
+                "the server ends each connection after one answer, also while nothing is wrong"
             }
             Rule::EndedBefore => "the server ended the idle connection before the stop signal",
             Rule::Timeout => "the server had answered 408 on the idle connection",
@@ -126,7 +133,10 @@ pub(crate) fn judge(
     if !connection.closes_idle || connection.answered == 0 {
         return Debt::Lost;
     }
-    // From here on: a request on a connection that had been idle.
+    // From here on: a request on a connection that had an answer before.
+    if connection.is_single {
+        return Debt::Excused(Rule::SingleAnswer);
+    }
     if connection.end == End::Fin && connection.ended.is_some_and(|ended| ended < signal) {
         return Debt::Excused(Rule::EndedBefore);
     }

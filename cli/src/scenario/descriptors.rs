@@ -65,33 +65,35 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
 async fn starve(round: &mut Round) -> usize {
     let mut waiting = 0;
     for _ in 0..MOST {
-        let (id, record) = round.enter("short of descriptors");
+        let (id, journal) = round.enter("short of descriptors");
         let target = round.target.clone();
         let request = target.request(id, 0);
-        let Ok(mut connection) = Connection::open(&target, &record).await else {
+        let opened = Connection::open_silent(&target, &journal).await;
+        let Ok(mut connection) = opened else {
             round.forget(id);
             continue;
         };
-        if connection.send(&request).await.is_err() {
+        if connection.send_first(&request).await.is_err() {
             round.forget(id);
             continue;
         }
-        let answer = async { Some(connection.receive().await) };
+        let answer = async { Some(connection.receive_first().await) };
         let late = async {
             Timer::after(WAITING).await;
             None
         };
-        match answer.or(late).await {
-            // It turns away whom it cannot serve: no fault of the stop.
+        let is_waiting = match answer.or(late).await {
+            // It turns away a client that it cannot serve: no fault of the stop.
             Some(Err(Disconnected)) => {
                 round.forget(id);
                 continue;
             }
-            Some(Ok(_)) => {}
-            None => waiting += 1,
-        }
+            Some(Ok(())) => false,
+            None => true,
+        };
+        waiting += usize::from(is_waiting);
         round.spawn(id, async move {
-            if connection.receive_all().await.is_ok() {
+            if !is_waiting || connection.receive_first().await.is_ok() {
                 connection.until_end().await;
             }
         });

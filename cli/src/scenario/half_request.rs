@@ -20,6 +20,9 @@ const LENGTH: usize = 2000;
 /// Two signals of one stop come so closely (F45); closer ones merge in the kernel (F36).
 const AT_ONCE: Duration = Duration::from_millis(20);
 
+/// One of them may still merge with the first one on a busy machine.
+const REPEATS: usize = 2;
+
 /// What is under way when the signal comes, client by client.
 #[derive(Debug)]
 struct Half {
@@ -57,7 +60,10 @@ pub(crate) async fn signal_twice(
     let halves = begin(round, count, "half a request", cut).await?;
     finish(round, halves, LATER);
     let from = round.stop()?;
-    if round.server.ended_within(AT_ONCE).await.is_none() {
+    for _ in 0..REPEATS {
+        if round.server.ended_within(AT_ONCE).await.is_some() {
+            break;
+        }
         round.stop()?;
     }
     round.settle(from, round.setup.limit).await

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const STREAMS: u64 = 100;
 
 /// Two signals of a kind merge while the first one is not yet delivered (F36).
-const BETWEEN: Duration = Duration::from_millis(300);
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The server must end within the limit all the same.
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {

@@ -17,6 +17,8 @@ pub(super) enum Sign {
     Noticed,
     Overdue,
     Found(&'static str),
+    /// It cannot even be checked, for this reason.
+    Refused(&'static str),
 }
 
 /// One fixture, one scenario, and the right verdict.
@@ -409,7 +411,7 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 /// What is there once.
-fn single() -> [Case; 4] {
+fn single() -> [Case; 6] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -423,8 +425,18 @@ fn single() -> [Case; 4] {
         Case {
             request: Some("HEAD /"),
             fault: Fault::BodyOfHead,
-            sign: Some(Sign::Found("no HTTP/1 answer")),
+            sign: Some(Sign::Refused("no HTTP/1 answer")),
             ..Case::good(Scenario::Frozen, Http)
+        },
+        Case {
+            fault: Fault::ReturnsHalf,
+            note: Some("RFC 9113 section 6.8"),
+            ..Case::good(Scenario::Streams, H2)
+        },
+        Case {
+            dialect: Dialect::CloseEach,
+            note: Some("RFC 9112 section 9.6"),
+            ..Case::good(Scenario::Pipelined, Http)
         },
         Case {
             request: Some("DELETE /one"),
