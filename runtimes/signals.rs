@@ -4,18 +4,25 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::stream::Stream;
+use futures_core::Stream;
 
-use crate::cause::Signal;
-use crate::traits::SignalSource;
+use crate::rt::SignalSource;
+use crate::signal::Signal;
 
-/// The signals of this process. They go through a self-pipe and are not
-/// blocked, so that children inherit no mask (F37).
+/// The signals of this process, on a thread of their own: they come although
+/// every thread of a runtime is held by a handler. They go through a self-pipe
+/// and are not blocked, so that children inherit no mask
+/// ([F37](crate::docs::faults#f37)).
 #[derive(Debug)]
 pub struct Signals(async_signal::Signals);
 
 impl Signals {
-    pub(super) fn catch(signals: &[Signal]) -> io::Result<Signals> {
+    /// Catches `signals` from now on: what
+    /// [`Runtime::signals`](crate::rt::Runtime::signals) asks for.
+    ///
+    /// # Errors
+    /// When one of them cannot be caught.
+    pub fn catch(signals: &[Signal]) -> io::Result<Signals> {
         let wanted = signals.iter().map(|signal| match signal {
             Signal::Interrupt => async_signal::Signal::Int,
             Signal::Terminate => async_signal::Signal::Term,

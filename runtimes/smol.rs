@@ -4,11 +4,10 @@ use std::future::Future;
 use std::io;
 use std::time::Instant;
 
-use super::Signals;
-pub use super::reactor::{Connection, Listener, Sleep};
+pub use super::parts::{Connection, Listener, Signals, Sleep};
 use crate::address::Address;
-use crate::cause::Signal;
-use crate::traits::{Runtime, Socket};
+use crate::rt::{Runtime, Socket};
+use crate::signal::Signal;
 
 /// smol's global executor.
 ///

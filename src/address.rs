@@ -1,7 +1,8 @@
-//! Where a server listens, and who its peers are.
+//! The addresses of listeners and of peers.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::net::SocketAddr as UnixAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,16 +19,47 @@ use std::str::FromStr;
 /// # Ok::<(), lameduck::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Address {
     /// TCP over IPv4 or IPv6.
-    Inet(SocketAddr),
-    /// A Unix socket; peers mostly have no path.
+    Tcp(SocketAddr),
+    /// A Unix socket; most peers have no path.
     Unix(Option<PathBuf>),
 }
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        Address::Inet(address)
+        Address::Tcp(address)
+    }
+}
+
+impl From<SocketAddrV4> for Address {
+    fn from(address: SocketAddrV4) -> Address {
+        Address::Tcp(address.into())
+    }
+}
+
+impl From<SocketAddrV6> for Address {
+    fn from(address: SocketAddrV6) -> Address {
+        Address::Tcp(address.into())
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Address {
+    fn from(address: (I, u16)) -> Address {
+        Address::Tcp(address.into())
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Address {
+        Address::Unix(Some(path))
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Address {
+        Address::Unix(Some(path.to_owned()))
     }
 }
 
@@ -37,10 +69,34 @@ impl From<&UnixAddr> for Address {
     }
 }
 
+impl TryFrom<&str> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: &str) -> Result<Address, AddressError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Address, AddressError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: &String) -> Result<Address, AddressError> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Inet(address) => address.fmt(f),
+            Address::Tcp(address) => address.fmt(f),
             Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Address::Unix(None) => f.write_str("unix:(unnamed)"),
         }
@@ -55,14 +111,14 @@ impl FromStr for Address {
             Some("") => Err(AddressError(text.to_owned())),
             Some(path) => Ok(Address::Unix(Some(path.into()))),
             None => match text.parse() {
-                Ok(address) => Ok(Address::Inet(address)),
+                Ok(address) => Ok(Address::Tcp(address)),
                 Err(_) => Err(AddressError(text.to_owned())),
             },
         }
     }
 }
 
-/// A text that is no address.
+/// The error of a text that is no address.
 ///
 /// ```
 /// let error = "localhost:80".parse::<lameduck::Address>().unwrap_err();
@@ -70,6 +126,12 @@ impl FromStr for Address {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError(String);
+
+impl From<Infallible> for AddressError {
+    fn from(never: Infallible) -> AddressError {
+        match never {}
+    }
+}
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn an_address_reads_back_what_it_writes() {
         for text in [
             "127.0.0.1:0",
             "[::]:65535",
@@ -100,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_named() {
+    fn the_error_quotes_the_text() {
         for text in [
             "",
             "localhost:80",

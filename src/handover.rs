@@ -1,7 +1,7 @@
-//! Listening sockets that pass from one process to the next.
+//! ListeningSocket sockets that pass from one process to the next.
 //!
 //! A supervisor such as systemd binds the sockets and passes them on
-//! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::inherit`]. A server that is
+//! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::socket_activation`]. A server that is
 //! to be replaced starts its successor with its own sockets: see
 //! [`Builder::restart`].
 //!
@@ -21,11 +21,11 @@
 //!
 //! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor
 //! say who is in charge: `MAINPID=` beside `READY=1`, from
-//! [`Builder::on_ready`].
+//! [`Builder::on_readiness_change`].
 //!
-//! [`Builder::inherit`]: crate::Builder::inherit
+//! [`Builder::socket_activation`]: crate::Builder::socket_activation
 //! [`Builder::restart`]: crate::Builder::restart
-//! [`Builder::on_ready`]: crate::Builder::on_ready
+//! [`Builder::on_readiness_change`]: crate::Builder::on_readiness_change
 
 mod inherited;
 mod predecessor;
@@ -38,23 +38,23 @@ use std::time::Duration;
 pub(crate) use self::inherited::Inherited;
 pub(crate) use self::predecessor::Predecessor;
 pub(crate) use self::successor::Successor;
-use crate::cause::Signal;
+use crate::signal::Signal;
 
 /// The name of the channel between the two, among the inherited descriptors.
 const CHANNEL: &str = "lameduck-predecessor";
 
 /// What the predecessor says: serve.
-const GO: u8 = b'g';
+const MSG_GO: u8 = b'g';
 /// What the predecessor says: it serves on itself.
-const STAY: u8 = b's';
+const MSG_CANCEL: u8 = b's';
 /// What the predecessor says at last: nobody else holds the sockets.
-const ALONE: u8 = b'a';
+const MSG_SOLE_OWNER: u8 = b'a';
 /// What the successor says, before a sign for each socket, and a line's end.
-const READY: &[u8] = b"ready ";
+const MSG_READY: &[u8] = b"ready ";
 /// The sign of a socket that the successor serves.
-const TAKEN: u8 = b'+';
+const MARK_TAKEN: u8 = b'+';
 /// The sign of a socket that it has no use for.
-const LEFT: u8 = b'-';
+const MARK_LEFT: u8 = b'-';
 
 /// How a server starts its successor; see [`Builder::restart`].
 ///
@@ -102,7 +102,7 @@ impl Restart {
     }
 
     /// The program and its arguments. It has to take over what it inherits,
-    /// with [`Builder::inherit`](crate::Builder::inherit) or
+    /// with [`Builder::socket_activation`](crate::Builder::socket_activation) or
     /// [`Builder::restart`](crate::Builder::restart).
     pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.command = words.into_iter().map(Into::into).collect();

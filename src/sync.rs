@@ -20,9 +20,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// For what no model exercises: the same under every feature.
 pub(crate) mod plain {
-    #[cfg(feature = "handover")]
-    pub(crate) use std::sync::atomic::AtomicBool;
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     pub(crate) use std::sync::{Arc, Mutex};
 
     /// Locks, and goes on after a panic of another holder.

@@ -9,7 +9,7 @@ use socket2::SockRef;
 
 use super::CHANNEL;
 use crate::address::Address;
-use crate::traits::Socket;
+use crate::rt::Socket;
 
 /// The inherited sockets that were not yet taken, in their order.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Inherited {
                 let channel = passed.take_unix_listener(id)?.map(OwnedFd::from);
                 inherited.channel = channel.map(UnixStream::from);
             } else if let Some(socket) = take(&mut passed, id)? {
-                inherited.sockets.push(Some((socket.local()?, socket)));
+                inherited.sockets.push(Some((socket.local_addr()?, socket)));
             }
         }
         Ok(inherited)
@@ -80,7 +80,7 @@ fn take(passed: &mut ListenFd, id: usize) -> io::Result<Option<Socket>> {
 /// Whether a socket there is what somebody asks for; port 0 is any port.
 fn serves(local: &Address, asked: &Address) -> bool {
     match (local, asked) {
-        (Address::Inet(local), Address::Inet(asked)) if asked.port() == 0 => {
+        (Address::Tcp(local), Address::Tcp(asked)) if asked.port() == 0 => {
             local.ip() == asked.ip()
         }
         _ => local == asked,

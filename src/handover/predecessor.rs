@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
 
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 
-use super::{ALONE, LEFT, READY, STAY, TAKEN};
+use super::{MARK_LEFT, MARK_TAKEN, MSG_CANCEL, MSG_READY, MSG_SOLE_OWNER};
 use crate::sync::plain::{Arc, AtomicBool, Ordering};
 
 /// A server that serves until we are ready.
@@ -21,9 +21,16 @@ pub(crate) struct Predecessor {
 
 impl Predecessor {
     /// Says that we are ready, and waits for its word.
-    pub(crate) fn greet(channel: UnixStream, taken: &[bool]) -> io::Result<Predecessor> {
-        let mut ready = READY.to_vec();
-        ready.extend(taken.iter().map(|taken| if *taken { TAKEN } else { LEFT }));
+    pub(crate) fn announce_ready(
+        channel: UnixStream,
+        taken: &[bool],
+    ) -> io::Result<Predecessor> {
+        let mut ready = MSG_READY.to_vec();
+        ready.extend(
+            taken
+                .iter()
+                .map(|taken| if *taken { MARK_TAKEN } else { MARK_LEFT }),
+        );
         ready.push(b'\n');
         let (tell, go) = oneshot::channel();
         let left = Arc::new(AtomicBool::new(false));
@@ -33,10 +40,13 @@ impl Predecessor {
             let mut channel = channel;
             let _ = channel.write_all(&ready);
             // When it says nothing any more, nobody serves unless we do.
-            let go = hear(&mut channel) != Some(STAY);
+            let go = read_message(&mut channel) != Some(MSG_CANCEL);
             let _ = tell.send(go);
             // Release: pairs with the acquire in `has_left`.
-            heard.store(hear(&mut channel) == Some(ALONE), Ordering::Release);
+            heard.store(
+                read_message(&mut channel) == Some(MSG_SOLE_OWNER),
+                Ordering::Release,
+            );
         })?;
         Ok(Predecessor { go, left })
     }
@@ -53,7 +63,7 @@ impl Predecessor {
     }
 }
 
-fn hear(channel: &mut UnixStream) -> Option<u8> {
+fn read_message(channel: &mut UnixStream) -> Option<u8> {
     let mut word = [0];
     match channel.read_exact(&mut word) {
         Ok(()) => Some(word[0]),

@@ -18,7 +18,7 @@ struct Ids(u64);
 
 impl Ids {
     /// All below a count.
-    fn below(count: usize) -> Ids {
+    fn choose(count: usize) -> Ids {
         Ids((1 << count) - 1)
     }
 
@@ -99,8 +99,8 @@ impl Checker {
     pub(crate) fn new(setup: Setup, before: Option<Machine>) -> Checker {
         Checker {
             setup,
-            listeners: Ids::below(setup.listeners),
-            hooks: Ids::below(setup.hooks),
+            listeners: Ids::choose(setup.listeners),
+            hooks: Ids::choose(setup.hooks),
             before,
             facts: Facts::new(),
         }
@@ -312,7 +312,7 @@ impl Checker {
                 self.hold(force, "S10: abort before force");
             }
             Output::RunHook(id) => {
-                let turn = id < 64 && facts.hooks_done.covers(Ids::below(id));
+                let turn = id < 64 && facts.hooks_done.covers(Ids::choose(id));
                 let new = self.hooks.has(id) && facts.hooks_run.add(id);
                 self.hold(self.facts.emptied, "S7: a hook under the living (F41)");
                 self.hold(turn, "S15: a hook before its turn (F41)");
@@ -359,7 +359,7 @@ impl Checker {
         self.hold(clean || outcome != Outcome::Clean, "S5: not clean");
         let expected = match (forced, facts.emptied, facts.fault) {
             (true, false, _) => Outcome::Abandoned,
-            (true, true, _) => Outcome::Forced,
+            (true, true, _) => Outcome::Aborted,
             (false, _, true) => Outcome::Failed,
             (false, _, false) => Outcome::Clean,
         };
@@ -457,7 +457,7 @@ impl Checker {
     /// When it has to be over: the margin after the grace, or after someone
     /// escalated before that.
     fn end(&self) -> Duration {
-        let margin = self.setup.config.force_margin;
+        let margin = self.setup.config.abort_timeout;
         self.facts.force_at.saturating_add(margin)
     }
 

@@ -109,7 +109,7 @@ fn s5_what_is_left_at_the_end_is_named() {
     let mut forced = Run::in_stage(Stage::Force);
     forced.must(34, Input::Emptied);
     forced.cooperate(34);
-    assert_eq!(forced.outcome(), Some(Outcome::Forced));
+    assert_eq!(forced.outcome(), Some(Outcome::Aborted));
     let mut abandoned = Run::in_stage(Stage::Force);
     abandoned.must(38, Input::Tick);
     assert_eq!(abandoned.outcome(), Some(Outcome::Abandoned));
@@ -344,7 +344,7 @@ fn s16_no_two_letters_panic_under_any_config() {
             notice,
             sweep: notice,
             settle: grace,
-            force_margin: grace,
+            abort_timeout: grace,
         };
         for first in letters() {
             let mut run = Run::new(Setup { config, ..plain() });

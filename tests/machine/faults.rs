@@ -142,7 +142,7 @@ fn f31_the_parts_have_to_fit_into_the_whole() {
         notice,
         sweep,
         settle: ms(0),
-        force_margin: ms(0),
+        abort_timeout: ms(0),
     };
     assert_eq!(Config::default().check(), Ok(()));
     assert_eq!(config(ms(30), ms(20), ms(10)).check(), Ok(()));
@@ -205,7 +205,7 @@ fn f34_time_saturates() {
         notice: longest,
         sweep: longest,
         settle: longest,
-        force_margin: longest,
+        abort_timeout: longest,
     };
     let mut run = Run::new(Setup { config, ..plain() });
     run.must(1, STOP);

@@ -145,7 +145,7 @@ impl Reference {
         let notified = draining.into_iter().filter(|stage| visited(*stage));
         say.extend(notified.map(Output::Notify));
         let Config { settle, .. } = self.setup.config;
-        let settled = facts.now >= after(facts.stop_at, &[self.notice(facts), settle]);
+        let settled = facts.now >= after(facts.stop_at, &[self.lame_duck(facts), settle]);
         if !was_swept && visited(Stage::Quiesce) && !settled {
             say.push(Output::Settle);
         }
@@ -176,7 +176,7 @@ impl Reference {
     /// The stage that follows from the facts, and those on the way to it.
     fn visit(&self, facts: &mut Facts) {
         let Config { sweep, grace, .. } = self.setup.config;
-        let notice = self.notice(facts);
+        let notice = self.lame_duck(facts);
         let now = facts.now;
         let over = |parts: &[Duration]| now >= after(facts.stop_at, parts);
         let done = facts.emptied && facts.hooks_done == self.setup.hooks;
@@ -212,7 +212,7 @@ impl Reference {
     fn outcome(&self, facts: &Facts) -> Outcome {
         if facts.visited.contains(&Stage::Force) {
             if facts.emptied {
-                Outcome::Forced
+                Outcome::Aborted
             } else {
                 Outcome::Abandoned
             }
@@ -227,7 +227,7 @@ impl Reference {
         let config = self.setup.config;
         let force = after(facts.stop_at, &[config.grace]);
         let stage_ends = |parts: &[Duration]| force.min(after(facts.stop_at, parts));
-        let notice = self.notice(facts);
+        let notice = self.lame_duck(facts);
         let told = |output| facts.said.contains(&output);
         let settling = told(Output::Settle) && !told(Output::Drain) && !facts.emptied;
         let settled = match settling {
@@ -254,7 +254,7 @@ impl Reference {
     fn end(&self, facts: &Facts) -> Duration {
         let grace = after(facts.stop_at, &[self.setup.config.grace]);
         let force = facts.escalated_at.unwrap_or(grace).min(grace);
-        after(Some(force), &[self.setup.config.force_margin])
+        after(Some(force), &[self.setup.config.abort_timeout])
     }
 }
 

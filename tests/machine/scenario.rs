@@ -38,7 +38,7 @@ pub(crate) fn plain() -> Setup {
             notice: ms(0),
             sweep: ms(10),
             settle: ms(0),
-            force_margin: ms(5),
+            abort_timeout: ms(5),
         },
         listeners: 2,
         hooks: 2,

@@ -218,14 +218,14 @@ fn search(setup: Setup, seen: &mut Seen) {
 }
 
 fn setup(parts: [u64; 5], listeners: usize, hooks: usize) -> Setup {
-    let [grace, notice, sweep, settle, force_margin] = parts.map(ticks);
+    let [grace, notice, sweep, settle, abort_timeout] = parts.map(ticks);
     Setup {
         config: Config {
             grace,
             notice,
             sweep,
             settle,
-            force_margin,
+            abort_timeout,
         },
         listeners,
         hooks,

@@ -59,11 +59,11 @@ const SEEDS: [Seed; 17] = [
         &[(Little, HANDS_OVER), GO, GO, GO, GO, GO, GO, GO]),
     seed("sweep-over", NONE, Ok(Outcome::Clean),
         &[(Stand, STOPS), (ToDeadline, Say(Tick)), GO, GO, GO, GO, GO, GO, GO]),
-    seed("escalate-while-running", SOME, Ok(Outcome::Forced),
+    seed("escalate-while-running", SOME, Ok(Outcome::Aborted),
         &[(Little, Say(Escalate)), GO, GO, GO, GO, GO]),
-    seed("escalate-in-finish", NONE, Ok(Outcome::Forced),
+    seed("escalate-in-finish", NONE, Ok(Outcome::Aborted),
         &[(Stand, STOPS), GO, GO, GO, GO, (Little, Say(Escalate)), GO, GO, GO]),
-    seed("grace-over", NONE, Ok(Outcome::Forced),
+    seed("grace-over", NONE, Ok(Outcome::Aborted),
         &[(Stand, STOPS), GO, GO, GO, GO, (ToDeadline, Say(Tick)), GO, GO, GO]),
     seed("abandoned", NONE, Ok(Outcome::Abandoned),
         &[(Stand, STOPS), (ToDeadline, Say(Tick)), (ToDeadline, Say(Tick)),
@@ -77,7 +77,7 @@ const SEEDS: [Seed; 17] = [
         &[(Stand, STOPS), (Stand, Botch), GO, GO, GO, GO, GO]),
     seed("hook-fails", NONE, Ok(Outcome::Failed),
         &[(Stand, STOPS), GO, GO, GO, GO, GO, (Stand, Botch), GO]),
-    seed("hook-hangs", NONE, Ok(Outcome::Forced),
+    seed("hook-hangs", NONE, Ok(Outcome::Aborted),
         &[(Stand, STOPS), GO, GO, GO, GO, GO, (ToDeadline, Say(Tick)),
           (ToDeadline, Say(Tick))]),
     seed("second-stop", SOME, Err(Stage::Notice),
@@ -97,7 +97,7 @@ impl Seed {
             notice: self.notice,
             sweep: DURATIONS[3],
             settle: self.settle,
-            force_margin: DURATIONS[2],
+            abort_timeout: DURATIONS[2],
         };
         let (listeners, hooks) = (2, 2);
         Setup {
@@ -126,7 +126,7 @@ impl Seed {
             config.notice,
             config.sweep,
             config.settle,
-            config.force_margin,
+            config.abort_timeout,
         ];
         let mut bytes: Vec<u8> = parts.iter().map(|part| index(&DURATIONS, part)).collect();
         bytes.extend([listeners, hooks].map(|count| count as u8));

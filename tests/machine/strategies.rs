@@ -17,7 +17,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
             notice: parts.1,
             sweep: parts.2,
             settle: parts.3,
-            force_margin: parts.4,
+            abort_timeout: parts.4,
         },
         listeners,
         hooks,

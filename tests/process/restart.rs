@@ -16,7 +16,7 @@ use std::time::Instant;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kit::{LONG, connect, echo, exchange, number, rest, wait};
+use crate::support::{LONG, connect, echo, exchange, number, rest, wait};
 
 /// A server and its successors, which share one log.
 struct Chain {
@@ -98,7 +98,7 @@ impl Chain {
         let (mut listens, mut stopped) = (false, false);
         while !(listens && stopped) {
             let line = self.lines.recv_timeout(LONG).expect("a restart");
-            listens |= line.contains("listening on ") && !line.contains("stopping");
+            listens |= line.contains("listening on ") && !line.contains("stopped");
             stopped |= line.contains("stopped clean");
         }
     }
@@ -212,12 +212,12 @@ pub(crate) fn f42_restarts_under_a_storm_lose_nothing(runtime: &str) {
     println!("{restarts} restarts, {exchanges} exchanges: none refused, reset or lost");
     let log = chain.stop();
     assert_eq!(
-        log.matches("closed with Handoff").count(),
+        log.matches("close guarantee: handed over").count(),
         restarts,
         "{log}"
     );
     assert_eq!(log.matches("stopped clean").count(), restarts + 1, "{log}");
-    assert!(!log.contains("called off"), "{log}");
+    assert!(!log.contains("cancelled"), "{log}");
 }
 
 /// A folder with a program `server` that can be replaced.
@@ -280,21 +280,21 @@ pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {
     chain.signal(Signal::HUP);
     chain.hear_successor();
     chain.signal(Signal::HUP);
-    chain.hear("one is under way");
+    chain.hear("another is under way");
     exchange(&mut client, b"while it hangs");
     chain.signal(Signal::TERM);
     assert_eq!(rest(client), b"");
     // The log ends when the last one that writes to it is gone.
     let log = chain.log();
     assert!(
-        log.contains("called off") && log.contains("stopped clean"),
+        log.contains("cancelled") && log.contains("stopped clean"),
         "{log}"
     );
     assert!(!log.contains("Handoff"), "{log}");
     fs::remove_dir_all(folder).expect("clean up");
 }
 
-pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
+pub(crate) fn f42_the_successor_serves_when_its_predecessor_dies(runtime: &str) {
     // A predecessor that dies between the start and its word.
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
@@ -320,7 +320,7 @@ pub(crate) fn f42_without_a_word_the_successor_serves(runtime: &str) {
     chain.log();
 }
 
-pub(crate) fn f42_a_successor_that_is_to_stay_back_serves_nobody(runtime: &str) {
+pub(crate) fn f42_a_successor_that_is_cancelled_serves_nobody(runtime: &str) {
     // A predecessor that is asked to stop just when the successor is ready.
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
@@ -340,7 +340,7 @@ pub(crate) fn f42_a_successor_that_is_to_stay_back_serves_nobody(runtime: &str) 
     let log = chain.log();
     assert!(log.contains("the predecessor serves on"), "{log}");
     for line in log.lines().filter(|line| line.contains("listening on")) {
-        assert!(line.contains("stopping listening on"), "{log}");
+        assert!(line.contains("stopped listening on"), "{log}");
     }
     // Whoever waits is still the predecessor's.
     listener.set_nonblocking(true).expect("nonblocking");
@@ -396,7 +396,7 @@ pub(crate) fn f4_a_supervisors_socket_outlives_the_server(runtime: &str) {
         let before = thread::spawn(move || rest(client));
         let log = chain.stop();
         assert_eq!(before.join().expect("an orderly end"), b"");
-        assert!(log.contains("closed with Sweep"), "{round}: {log}");
+        assert!(log.contains("close guarantee: swept"), "{round}: {log}");
         // Nobody serves, and nobody is turned away.
         let mut queued = connect(address);
         queued.write_all(b"queued").expect("send");

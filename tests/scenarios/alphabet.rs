@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lameduck::traits::Guarantee;
+use lameduck::rt::CloseGuarantee;
 
 /// The most clients that a script has.
 pub(crate) const CLIENTS: u8 = 10;
@@ -12,7 +12,7 @@ pub(crate) const CLIENTS: u8 = 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
-    pub(crate) guarantee: Guarantee,
+    pub(crate) guarantee: CloseGuarantee,
     pub(crate) turn: Duration,
     pub(crate) latency: Duration,
     pub(crate) buffers: usize,
@@ -24,7 +24,8 @@ pub(crate) struct Setup {
     pub(crate) faults: Faults,
 }
 
-pub(crate) const GUARANTEES: [Guarantee; 2] = [Guarantee::Sweep, Guarantee::SynFilter];
+pub(crate) const GUARANTEES: [CloseGuarantee; 2] =
+    [CloseGuarantee::Swept, CloseGuarantee::SynFiltered];
 pub(crate) const TURNS: [Duration; 3] = [micros(1), micros(10), micros(100)];
 pub(crate) const LATENCIES: [Duration; 3] = [micros(1), micros(100), micros(5000)];
 pub(crate) const BUFFERS: [usize; 3] = [64 * 1024, 512, 3];

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::Session;
-use lameduck::runtimes::sim::{self, Check, Connection, Sim};
+use lameduck::sim::{self, Check, Connection, Sim};
 
 async fn echo(mut session: Session<Connection>) -> io::Result<()> {
     let mut buffer = [0; 16];
@@ -17,10 +17,10 @@ async fn echo(mut session: Session<Connection>) -> io::Result<()> {
 }
 
 fn workload(sim: &mut Sim) {
-    for _ in 0..=sim.below(3) {
+    for _ in 0..=sim.choose(3) {
         sim.client(async |client| {
-            client.ask(b"hello", b"hello").await?;
-            client.ask(b"world", b"world").await
+            client.exchange(b"hello", b"hello").await?;
+            client.exchange(b"world", b"world").await
         });
     }
 }

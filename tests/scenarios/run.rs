@@ -8,9 +8,9 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
-use lameduck::machine::Outcome;
-use lameduck::runtimes::sim::{self, Client, Connection, Event, Sim, Simulated, verify};
-use lameduck::traits::Guarantee;
+use lameduck::report::Outcome;
+use lameduck::rt::CloseGuarantee;
+use lameduck::sim::{self, Client, Connection, Event, Sim, SimRuntime, verify};
 use lameduck::{Report, Runtime, Session, Signal};
 
 use crate::alphabet::{Act, Ask, CLIENTS, Faults, Setup, Step};
@@ -44,7 +44,7 @@ fn response(ask: Ask) -> Vec<u8> {
     }
 }
 
-async fn handler(runtime: Simulated, mut session: Session<Connection>) -> io::Result<()> {
+async fn handler(runtime: SimRuntime, mut session: Session<Connection>) -> io::Result<()> {
     let mut request = [0; 2];
     while session.read_or_drain(&mut request[..1]).await?.is_some() {
         session.read_exact(&mut request[1..]).await?;
@@ -116,7 +116,7 @@ async fn client(
                 client.half_close().await?;
                 return Ok(());
             }
-            Act::Leave(_) => client.leave(),
+            Act::Leave(_) => client.close_now(),
             Act::Reset(_) => client.reset(),
             Act::Stall(_) => client.stall().await,
             _ => {}
@@ -131,25 +131,25 @@ async fn client(
 
 fn faults(sim: &mut Sim, faults: Faults) {
     const LATE: Duration = Duration::from_millis(30);
-    sim.rule(move |event, below| match event {
-        Event::Accept if faults.accepts_fail && below(8) == 7 => {
+    sim.rule(move |event, choose| match event {
+        Event::Accept if faults.accepts_fail && choose(8) == 7 => {
             // EMFILE, ENOBUFS, ECONNABORTED, EPROTO
-            sim::Act::Fail([24, 105, 103, 71][below(4) as usize])
+            sim::Verdict::Fail([24, 105, 103, 71][choose(4) as usize])
         }
-        Event::ToServer(_) | Event::ToClient(_) if faults.slow_segments && below(8) == 7 => {
-            sim::Act::Delay(Duration::from_millis(1 + u64::from(below(40))))
+        Event::ToServer(_) | Event::ToClient(_) if faults.slow_segments && choose(8) == 7 => {
+            sim::Verdict::Delay(Duration::from_millis(1 + u64::from(choose(40))))
         }
-        Event::Timer if faults.late_ticks && below(4) == 3 => sim::Act::Delay(LATE),
-        Event::Wake if faults.odd_wakes && below(8) == 7 => match below(2) {
-            0 => sim::Act::Twice,
-            _ => sim::Act::Delay(Duration::from_micros(500)),
+        Event::Timer if faults.late_ticks && choose(4) == 3 => sim::Verdict::Delay(LATE),
+        Event::Wake if faults.odd_wakes && choose(8) == 7 => match choose(2) {
+            0 => sim::Verdict::Twice,
+            _ => sim::Verdict::Delay(Duration::from_micros(500)),
         },
-        Event::Signal(_) if faults.odd_signals => match below(3) {
-            0 => sim::Act::Pass,
-            1 => sim::Act::Twice,
-            _ => sim::Act::Delay(Duration::from_millis(2)),
+        Event::Signal(_) if faults.odd_signals => match choose(3) {
+            0 => sim::Verdict::Pass,
+            1 => sim::Verdict::Twice,
+            _ => sim::Verdict::Delay(Duration::from_millis(2)),
         },
-        _ => sim::Act::Pass,
+        _ => sim::Verdict::Pass,
     });
 }
 
@@ -201,14 +201,14 @@ impl Expected {
     }
 
     fn check(&self, report: &Report) -> Result<(), String> {
-        let is_forced = matches!(report.outcome, Outcome::Forced | Outcome::Abandoned);
+        let is_forced = matches!(report.outcome, Outcome::Aborted | Outcome::Abandoned);
         if is_forced && !self.can_hang && !self.escalates {
             return Err(format!("S10: forced without a reason: {report}"));
         }
         let unswept = report
             .listeners
             .iter()
-            .any(|l| l.guarantee == Guarantee::None);
+            .any(|l| l.guarantee == CloseGuarantee::Unswept);
         if unswept && !self.escalates && !is_forced {
             return Err(format!("S8: not swept: {report}"));
         }
@@ -237,9 +237,9 @@ pub(crate) fn run(setup: Setup, steps: &[Step]) -> Result<Report, String> {
 }
 
 fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String> {
-    sim.turn(setup.turn);
+    sim.poll_cost(setup.turn);
     sim.latency(setup.latency);
-    sim.buffers(setup.buffers);
+    sim.socket_buffer(setup.buffers);
     sim.guarantee(setup.guarantee);
     faults(sim, setup.faults);
     let runtime = sim.runtime();
@@ -248,13 +248,13 @@ fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String>
         .builder()
         .backlog(setup.backlog)
         .connection_limit(setup.limit)
-        .notice(setup.notice)
+        .lame_duck(setup.notice)
         .settle(setup.settle)
-        .grace(GRACE)
-        .force_margin(MARGIN)
-        .after_drain("hook", async move {
+        .grace_period(GRACE)
+        .abort_timeout(MARGIN)
+        .after_drain("hook", move |_| async move {
             at.sleep_until(at.now() + hook).await;
-            Ok(())
+            io::Result::Ok(())
         });
     sim.serve_with(builder, move |session| handler(runtime.clone(), session));
     let mut clients: Vec<UnboundedSender<Act>> = Vec::new();
@@ -280,7 +280,7 @@ fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String>
         false => Duration::from_millis(100),
     };
     verify::it_ends_in_time(&history, GRACE + MARGIN + late)
-        .and_then(|()| verify::everything(&history, &report))
+        .and_then(|()| verify::all(&history, &report))
         .map_err(|violation| violation.to_string())?;
     Expected::of(&setup, steps).check(&report)?;
     Ok(report)
@@ -297,7 +297,7 @@ fn take(sim: &mut Sim, clients: &mut Vec<UnboundedSender<Act>>, act: Act, pipeli
         }
         Act::Signal => sim.signal(Signal::Terminate),
         Act::Stop => sim.stop("the program asks"),
-        Act::Escalate => sim.escalate("the program is in a hurry"),
+        Act::Escalate => sim.abort("the program is in a hurry"),
         Act::Ask(id, _)
         | Act::Half(id)
         | Act::Read(id)

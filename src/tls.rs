@@ -1,0 +1,5 @@
+//! TLS through rustls.
+
+mod info;
+
+pub use self::info::TlsInfo;
