@@ -52,7 +52,7 @@ pub(crate) struct Round {
     stop_sender: Option<Sender<()>>,
     gone_sender: Option<Sender<()>>,
     signalled: Option<Instant>,
-    /// The processes that held the listening socket at the stop.
+    /// The processes that hold the listening socket.
     listeners: Vec<i32>,
     entries: Vec<Entry>,
     /// Clients that have done their work before the stop.
@@ -68,6 +68,9 @@ impl Round {
         let (stop_sender, stop) = Latch::new();
         let (gone_sender, gone) = Latch::new();
         let traits = setup.known_traits();
+        // Now, as it takes its time on a busy machine.
+        let family = server.processes().unwrap_or_default();
+        let listeners = procfs::listeners(server.address, &family).unwrap_or_default();
         Ok(Round {
             setup: setup.clone(),
             server,
@@ -78,7 +81,7 @@ impl Round {
             stop_sender: Some(stop_sender),
             gone_sender: Some(gone_sender),
             signalled: None,
-            listeners: Vec::new(),
+            listeners,
             entries: Vec::new(),
             halted: Vec::new(),
             next_id: 0,
@@ -241,11 +244,6 @@ impl Round {
     ) -> Result<Instant, Failure> {
         if self.server.has_ended() {
             return Err(self.server.died());
-        }
-        if self.listeners.is_empty() {
-            let family = self.server.processes().unwrap_or_default();
-            let listeners = procfs::listeners(self.server.address, &family);
-            self.listeners = listeners.unwrap_or_default();
         }
         // Before the signal: what was written in between had not arrived for sure.
         let now = Instant::now();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use smol::Timer;
 use smol::future::FutureExt;
 
@@ -40,6 +41,9 @@ const MOST: u64 = 256 << 20;
 
 /// Without `/proc`: smaller responses are thought to fit into the buffers.
 const BUFFERS: u64 = 8 << 20;
+
+/// How long it is waited for that.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the large response may take to begin.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -141,19 +145,37 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
         ..Target::clone(&round.target)
     });
     let request = target.get(path);
-    let mut clients = open(round, &target, count).await?;
-    for client in &mut clients {
-        let begun = async {
-            client.connection.send(&request).await?;
-            client.connection.peek().await.map(Some)
-        };
-        let late = async {
-            Timer::after(PATIENCE).await;
-            Ok::<_, Disconnected>(None)
-        };
-        if !matches!(begun.or(late).await, Ok(Some(1..))) {
-            return Err(round.not_ready("no response to the large request begins"));
+    let opened = open(round, &target, count).await?;
+    let begun = join_all(opened.into_iter().map(|mut client| {
+        let request = &request;
+        async move {
+            let begun = async {
+                client.connection.send(request).await?;
+                client.connection.peek().await.map(Some)
+            };
+            let late = async {
+                Timer::after(PATIENCE).await;
+                Ok::<_, Disconnected>(None)
+            };
+            let has_begun = matches!(begun.or(late).await, Ok(Some(1..)));
+            (client, has_begun)
         }
+    }));
+    let mut clients = Vec::new();
+    for (client, has_begun) in begun.await {
+        match has_begun {
+            true => clients.push(client),
+            false => round.forget(client.id),
+        }
+    }
+    if clients.is_empty() {
+        return Ok(RoundResult::skip("no response to the large request begins"));
+    }
+    if clients.len() < count {
+        let begun = clients.len();
+        round.note(format!(
+            "it serves only {begun} of {count} clients at a time"
+        ));
     }
     let addresses: Vec<_> = clients
         .iter()
@@ -227,8 +249,10 @@ async fn open(
 async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
     let server = round.server.address;
     let mut last = Vec::new();
-    let mut since = Instant::now();
-    loop {
+    let begun = Instant::now();
+    let mut since = begun;
+    // A response without an end never stalls where the buffers have none either.
+    while begun.elapsed() < STALL_LIMIT {
         let queues = round.queues()?;
         let handed = |client: &Option<SocketAddr>| {
             let client = (*client)?;
@@ -245,6 +269,7 @@ async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
         }
         Timer::after(Duration::from_millis(10)).await;
     }
+    last.into_iter().min()
 }
 
 fn ours(
