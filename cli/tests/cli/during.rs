@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
-use crate::support::{Answer, Folder, LAMEDUCK, Process, lameduck, read, wait_until};
+use crate::support::{
+    Answer, Folder, LAMEDUCK, Process, free_address, lameduck, read, wait_for_listener,
+    wait_until,
+};
 use crate::web::{Reply, serve, serve_tls};
 
 /// Short phases, so that a test is short.
@@ -200,6 +203,31 @@ fn tls_is_spoken_and_the_certificate_is_verified() {
             answer.stderr.contains("invalid peer certificate"),
             "{answer:?}"
         );
+    }
+}
+
+#[test]
+fn http2_and_websocket_are_spoken_over_tls_too() {
+    for protocol in ["h2", "ws"] {
+        let address = free_address();
+        let listen = address.to_string();
+        let words = [
+            "fixture",
+            "none",
+            "--tls",
+            "--protocol",
+            protocol,
+            "--listen",
+            &listen,
+        ];
+        let _server = Process::start(LAMEDUCK, &words);
+        wait_for_listener(address);
+        let options = ["--protocol", protocol, "--tls", "--insecure", "--json", "-"];
+        let answer = during(address, &options, &["true"]);
+        assert_eq!(answer.status, 0, "{answer:?}");
+        let document = document(&answer);
+        assert_eq!(document["tls"], true);
+        assert!(sum(&document, "answered") > 0, "{document:#}");
     }
 }
 
