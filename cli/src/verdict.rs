@@ -292,8 +292,13 @@ impl Row {
         };
         self.rounds += 1;
         let has_failed = !round.is_lossless();
+        if has_failed {
+            // Whoever counts rounds otherwise has said already which one it is.
+            self.first_failure.get_or_insert(self.rounds);
+        }
         if self.trace.is_none() || has_failed && !self.is_trace_of_failure {
-            round.trace.round = self.rounds;
+            let failed = self.first_failure.filter(|_| has_failed);
+            round.trace.round = failed.unwrap_or(self.rounds);
             self.trace = Some(round.trace);
             self.is_trace_of_failure = has_failed;
         }

@@ -73,6 +73,8 @@ fn the_json_of_a_check_follows_its_schema_with_and_without_events() {
             assert_valid("check", &document);
             let trace = &document["scenarios"][0]["trace"];
             assert_eq!(trace.is_null(), events.is_empty(), "{trace:#}");
+            let first_failure = &document["scenarios"][0]["first_failure"];
+            assert_eq!(first_failure.is_null(), script == GOOD, "{document:#}");
         }
     }
 }

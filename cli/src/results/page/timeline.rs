@@ -144,7 +144,8 @@ fn instant(scale: &Scale, seconds: f64, name: &str, class: &str, height: f64) ->
     // The two names are at different heights: the moments may be close.
     let y = if class == "signal" { 11.0 } else { 25.0 };
     let label = match seconds {
-        0.0 => name.to_owned(),
+        // A command that stops the server can be long.
+        0.0 => short(name),
         _ => format!("{name} {}", facts::duration(seconds)),
     };
     html! {
