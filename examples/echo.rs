@@ -1,26 +1,25 @@
-//! An echo service that stops without losing a byte.
+//! An echo service that stops without losing anything.
 //!
 //! `cargo run --release --example echo`, then Ctrl-C.
 
-#![cfg_attr(not(any(feature = "smol", feature = "async-std")), allow(dead_code))]
-
 use std::error::Error;
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::io::AsyncWriteExt;
-use lameduck::{Address, Connection, Report, Runtime, Server, Session};
+use lameduck::handover::Restart;
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
+use lameduck::{Address, Connection, Report, Runtime, Server, Session, Signal};
 use log::info;
 
 /// Answers each connection with what it sends, and stops on SIGINT or SIGTERM.
 ///
-/// The first signal drains, the second one forces. Exit status: 0 clean,
-/// 1 could not run, 2 usage, 3 something was forced or abandoned.
+/// The first signal drains, a later one aborts. Exit status: 0 clean, 1 could
+/// not run, 2 usage, 3 something was aborted or abandoned, 4 the hard deadline.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen: IP:PORT, [IPV6]:PORT or unix:PATH; repeatable
+    /// Listen on IP:PORT, [IPV6]:PORT or unix:PATH; repeatable
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:48879")]
     listen: Vec<Address>,
     /// The longest time that a stop may take
@@ -28,67 +27,76 @@ struct Args {
     grace: Duration,
     /// Take the sockets that are passed on (LISTEN_FDS), and restart without a
     /// gap on SIGHUP
-    #[cfg(feature = "handover")]
     #[arg(long)]
     restart: bool,
-    /// The runtime to serve on; default: the one that is compiled in
-    #[arg(long)]
-    runtime: Option<Choice>,
+    /// The runtime to serve on
+    #[arg(long, value_enum, default_value = "smol")]
+    runtime: Choice,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Choice {
-    #[cfg(feature = "smol")]
     Smol,
-    #[cfg(feature = "async-std")]
     AsyncStd,
+    /// With one worker for each processor
+    Tokio,
+    /// With one thread
+    TokioCurrentThread,
 }
 
 async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
-    info!("{} connected", session.peer());
+    info!("{} connected", session.peer_addr());
     let mut buffer = [0; 4096];
+    // The one place where the stop may end this connection.
     while let Some(n) = session.read_or_drain(&mut buffer).await? {
         session.write_all(&buffer[..n]).await?;
     }
-    info!("disconnecting {}", session.peer());
+    info!("disconnecting {}", session.peer_addr());
     Ok(())
 }
 
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
-    let mut builder = Server::builder(runtime).grace(args.grace);
+    let mut builder = Server::builder(runtime)
+        .grace_period(args.grace)
+        // Also if nobody reads what is logged.
+        .hard_deadline(Duration::from_secs(1), 4);
     for address in args.listen {
         builder = builder.listen(address);
     }
-    #[cfg(feature = "handover")]
     if args.restart {
-        let restart = lameduck::handover::Restart::on(lameduck::Signal::Hangup);
-        builder = builder.restart(restart);
+        builder = builder.restart(Restart::on(Signal::Hangup));
     }
     Ok(builder.bind()?.serve(echo).await)
 }
 
-fn run(args: Args) -> Result<Report, Box<dyn Error>> {
-    let choice = args.runtime.or(Choice::value_variants().first().copied());
-    match choice.ok_or("no runtime is compiled in: build with --features smol")? {
-        #[cfg(feature = "smol")]
-        Choice::Smol => smol::block_on(serve(lameduck::runtimes::smol::Smol, args)),
-        #[cfg(feature = "async-std")]
-        Choice::AsyncStd => {
-            async_std::task::block_on(serve(lameduck::runtimes::async_std::AsyncStd, args))
-        }
-    }
+/// Serves on tokio's workers. A handler that holds one, or that waits for
+/// blocking work, cannot hold up the exit.
+fn serve_on_tokio(args: Args) -> Result<Report, Box<dyn Error>> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let report = runtime.block_on(serve(Tokio::new(runtime.handle().clone()), args));
+    runtime.shutdown_background();
+    report
 }
 
-fn main() -> ExitCode {
+/// Serves on one thread of tokio, and polls the server on another one: a
+/// handler that holds its thread does not hold up the stop.
+fn serve_on_one_thread(args: Args) -> Result<Report, Box<dyn Error>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().build()?;
+    let tokio = Tokio::new(runtime.handle().clone());
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    futures::executor::block_on(serve(tokio, args))
+}
+
+fn main() -> Result<Report, Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    match run(Args::parse()) {
-        Ok(report) => {
-            info!("{report}");
-            report.exit_code()
-        }
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let args = Args::parse();
+    let report = match args.runtime {
+        Choice::Smol => smol::block_on(serve(Smol, args)),
+        Choice::AsyncStd => async_std::task::block_on(serve(AsyncStd, args)),
+        Choice::Tokio => serve_on_tokio(args),
+        Choice::TokioCurrentThread => serve_on_one_thread(args),
+    }?;
+    info!("{report}");
+    Ok(report)
 }

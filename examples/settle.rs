@@ -68,7 +68,7 @@ fn stop_once(
         .listen(loopback)
         .settle(settle)
         .bind()?;
-    let Some(Address::Inet(address)) = server.local_addresses().next().cloned() else {
+    let Some(Address::Tcp(address)) = server.local_addrs().next().cloned() else {
         return Err("not on TCP".into());
     };
     let shutdown = server.shutdown();
@@ -82,7 +82,7 @@ fn stop_once(
         *stopped_at = Some(Instant::now());
         shutdown.stop("enough");
     }
-    serving.join().map_err(|_| "the server panicked")?;
+    let _ = serving.join().map_err(|_| "the server panicked")?;
     for client in clients {
         // It ends with the connection.
         let _ = client.join();

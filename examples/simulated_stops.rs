@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Parser;
 use futures::io::AsyncWriteExt;
 use lameduck::Session;
-use lameduck::runtimes::sim::{Check, Connection, Sim};
+use lameduck::sim::{Check, Connection, Sim};
 
 /// Simulates stops of a service with ten connections, and says how fast.
 #[derive(Parser)]
@@ -28,10 +28,10 @@ async fn echo(mut session: Session<Connection>) -> io::Result<()> {
 fn ten_clients(sim: &mut Sim) {
     sim.serve(echo);
     for _ in 0..5 {
-        sim.client(async |client| client.ask(b"then idle", b"then idle").await);
+        sim.client(async |client| client.exchange(b"then idle", b"then idle").await);
         sim.client(async |client| {
-            client.ask(b"one", b"one").await?;
-            client.ask(b"two", b"two").await
+            client.exchange(b"one", b"one").await?;
+            client.exchange(b"two", b"two").await
         });
     }
 }

@@ -9,7 +9,7 @@ use std::panic::catch_unwind;
 
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::runtimes::sim;
+use lameduck::sim;
 use lameduck::{Connection, Session};
 
 /// Answers each line with its length. Wrong: it waits for the stop and for
@@ -61,10 +61,10 @@ where
 {
     sim::check(|sim| {
         sim.serve(handler);
-        for _ in 0..=sim.below(3) {
+        for _ in 0..=sim.choose(3) {
             sim.client(async |client| {
-                client.ask(b"four\n", &[4]).await?;
-                client.ask(b"seven77\n", &[7]).await
+                client.exchange(b"four\n", &[4]).await?;
+                client.exchange(b"seven77\n", &[7]).await
             });
         }
     });

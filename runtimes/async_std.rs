@@ -8,11 +8,11 @@ use std::future::Future;
 use std::io;
 use std::time::Instant;
 
-use super::Signals;
-pub use super::reactor::{Connection, Listener, Sleep};
+pub use super::parts::{Connection, Listener, Signals, Sleep};
 use crate::address::Address;
-use crate::cause::Signal;
-use crate::traits::{Runtime, Socket};
+use crate::options::ListenOptions;
+use crate::rt::{Runtime, Socket};
+use crate::signal::Signal;
 
 /// async-std's global executor.
 ///
@@ -45,12 +45,12 @@ impl Runtime for AsyncStd {
         Sleep::until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::bind(address, backlog)
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::bind(address, options)
     }
 
-    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
-        Listener::adopt(socket)
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::adopt(socket, options)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {

@@ -1,54 +1,29 @@
-//! Why a server stops.
+//! The cause of a stop.
 
+use std::borrow::Cow;
 use std::fmt;
 
-/// A signal that asks a process to stop.
-///
-/// ```
-/// assert_eq!(lameduck::Signal::Interrupt.to_string(), "SIGINT");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Signal {
-    /// SIGINT: Ctrl-C.
-    Interrupt,
-    /// SIGTERM: systemd, Kubernetes, `kill`.
-    Terminate,
-    /// SIGQUIT: Ctrl-\\.
-    Quit,
-    /// SIGHUP: the terminal is gone.
-    Hangup,
-}
+use crate::signal::Signal;
 
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Signal::Interrupt => "SIGINT",
-            Signal::Terminate => "SIGTERM",
-            Signal::Quit => "SIGQUIT",
-            Signal::Hangup => "SIGHUP",
-        })
-    }
-}
-
-/// What began a stop; the first one counts.
+/// The cause of a stop; the first one is kept.
 ///
 /// ```
 /// use lameduck::{Cause, Signal};
 ///
-/// assert_eq!(Cause::from("upgrade"), Cause::Request("upgrade"));
+/// assert_eq!(Cause::from("upgrade"), Cause::Request("upgrade".into()));
+/// assert_eq!(Cause::from(format!("upgrade to {}", 2)).to_string(), "upgrade to 2");
 /// assert_eq!(Cause::from(Signal::Terminate).to_string(), "SIGTERM");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The operating system asked.
+    /// The process received a signal.
     Signal(Signal),
-    /// The program asked, and says why.
-    Request(&'static str),
+    /// The program asked for the stop, and says why.
+    Request(Cow<'static, str>),
     /// A listener failed for good, or closed without being told to.
     Listener,
-    /// A successor took the listeners over, and serves.
+    /// A successor has taken over the listeners, and serves.
     Successor,
     /// A handler panicked, on a server that is told to stop then.
     Panic,
@@ -61,8 +36,14 @@ impl From<Signal> for Cause {
 }
 
 impl From<&'static str> for Cause {
-    fn from(why: &'static str) -> Cause {
-        Cause::Request(why)
+    fn from(reason: &'static str) -> Cause {
+        Cause::Request(reason.into())
+    }
+}
+
+impl From<String> for Cause {
+    fn from(reason: String) -> Cause {
+        Cause::Request(reason.into())
     }
 }
 
@@ -70,7 +51,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Signal(signal) => signal.fmt(f),
-            Cause::Request(why) => f.write_str(why),
+            Cause::Request(reason) => f.write_str(reason),
             Cause::Listener => f.write_str("a listener failed"),
             Cause::Successor => f.write_str("a successor took over"),
             Cause::Panic => f.write_str("a handler panicked"),

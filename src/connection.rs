@@ -1,83 +1,54 @@
-//! The session that a handler is given: reads, the idle point, the way home.
+//! A connection inside of the server: the part that its task, its session and
+//! the connection table share.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
-
 use crate::address::Address;
-use crate::gate::{Guard, Reached, Read, Shutdown};
+use crate::gate::{Guard, PhaseReached};
 use crate::report::{Activity, Straggler};
-use crate::server::Named;
-use crate::sync::plain::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
-/// A connection, as its handler has it.
-///
-/// It reads and writes like the connection itself. When the handler returns,
-/// the server flushes, half-closes and lingers, so that the peer sees its last
-/// byte and then the end: there is nothing to close.
-///
-/// The one place where the stop may end a connection is where its handler
-/// waits in [`read_or_drain`](Session::read_or_drain): there it is idle. All
-/// other reads and writes go on until force. A protocol says where it may be
-/// stopped by choosing the read that it waits in.
-///
-/// ```
-/// use futures::io::{AsyncReadExt, AsyncWriteExt};
-/// use lameduck::{Connection, Session};
-/// use std::io;
-///
-/// /// Frames of one length byte and so many bytes.
-/// async fn echo_frames(mut session: Session<impl Connection>) -> io::Result<()> {
-///     let mut length = [0];
-///     // Between two frames it may be stopped,
-///     while session.read_or_drain(&mut length).await?.is_some() {
-///         let mut frame = vec![0; usize::from(length[0])];
-///         // inside of one it may not.
-///         session.read_exact(&mut frame).await?;
-///         session.write_all(&frame).await?;
-///     }
-///     Ok(())
-/// }
-/// ```
-///
-/// A session may be moved into another task: the server waits for it.
-pub struct Session<C> {
-    /// `None` only while it is dropped. In a box, since an `async fn` keeps
-    /// its arguments twice, and the task and the record have a place for it.
-    seat: Option<Box<Seat<C>>>,
-    record: Arc<Record<C>>,
-}
-
-/// A connection and its place inside of the gate; they live and end together.
-pub(crate) struct Seat<C> {
-    // The order of the fields: the connection goes before its guard.
+/// A connection and its guard, which end together.
+pub(crate) struct GuardedConnection<C> {
+    // The order of the fields: the connection is dropped before its guard.
     pub(crate) connection: C,
-    guard: Guard,
+    pub(crate) guard: Guard,
     pub(crate) last_read: LastRead,
+    /// The handler has ended the outgoing side itself.
+    pub(crate) is_half_closed: bool,
+    /// The reads and writes that wait in another task than the handler's, where
+    /// the abort has to reach them (F69).
+    pub(crate) aborts: Option<Box<Aborts>>,
 }
 
-impl<C> Seat<C> {
-    pub(crate) fn new(connection: C, guard: Guard) -> Box<Seat<C>> {
-        Box::new(Seat {
+/// What the pending read and the pending write of a session wait for besides
+/// the connection.
+#[derive(Default)]
+pub(crate) struct Aborts {
+    pub(crate) read: Option<PhaseReached>,
+    pub(crate) write: Option<PhaseReached>,
+}
+
+impl<C> GuardedConnection<C> {
+    pub(crate) fn new(connection: C, guard: Guard) -> Box<GuardedConnection<C>> {
+        Box::new(GuardedConnection {
             connection,
             guard,
             last_read: LastRead::Bytes,
+            is_half_closed: false,
+            aborts: None,
         })
     }
 
-    /// Drops the connection, and leaves the guard to the caller.
+    /// Drops the connection, and returns the guard.
     pub(crate) fn close(self) -> Guard {
         drop(self.connection);
         self.guard
     }
 }
 
-/// How the handler's last read ended.
+/// The end of the handler's last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastRead {
     Bytes,
@@ -85,372 +56,202 @@ pub(crate) enum LastRead {
     Drained,
 }
 
-/// What is known of a connection from outside of its handler. Whoever holds
-/// the seat is alone in writing the counters: they need no atomic addition.
-pub(crate) struct Record<C> {
+/// The facts about a connection that are known outside of its handler. Only
+/// the holder of the connection writes the counters: they need no atomic
+/// addition.
+///
+/// All orderings are relaxed: a report reads each value by itself, and the task
+/// that reads the connection and the one that looks at what it found are one.
+pub(crate) struct ConnectionFacts {
+    /// Never used again (F26).
+    id: u64,
     peer: Address,
-    listener: usize,
+    listener_index: usize,
     accepted_at: Instant,
     activity: AtomicU8,
+    /// The last read found nothing, between two messages.
+    found_nothing: AtomicBool,
+    /// The stop has ended the wait at an idle point of the handler.
+    was_drained: AtomicBool,
     read: AtomicU64,
     written: AtomicU64,
-    home: Mutex<Home<C>>,
+    label: Mutex<Option<Box<str>>>,
 }
 
-/// Where a session leaves its connection when it is dropped.
-enum Home<C> {
-    Away,
-    /// In a box, as hardly anybody waits: sessions mostly end with their task.
-    Awaited(Box<Waker>),
-    Returned(Box<Seat<C>>),
+/// The part of a connection that its task, its session and the connection table
+/// share.
+pub(crate) struct ConnectionRecord<C> {
+    facts: ConnectionFacts,
+    return_slot: Mutex<ReturnSlot<C>>,
 }
 
-impl<C> Record<C> {
-    pub(crate) fn new(peer: Address, listener: usize, accepted_at: Instant) -> Record<C> {
-        Record {
-            peer,
-            listener,
-            accepted_at,
-            activity: AtomicU8::new(Activity::New as u8),
-            read: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            home: Mutex::new(Home::Away),
-        }
+/// The place where a session leaves its connection when it is dropped.
+enum ReturnSlot<C> {
+    /// The handler has the connection.
+    InUse,
+    /// The task waits for it. The waker is in a box, since most sessions end
+    /// with their handler, and no task waits.
+    Waiting(Box<Waker>),
+    Returned(Box<GuardedConnection<C>>),
+}
+
+impl ConnectionFacts {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
-    pub(crate) fn peer(&self) -> &Address {
+    pub(crate) fn listener_index(&self) -> usize {
+        self.listener_index
+    }
+
+    pub(crate) fn peer_addr(&self) -> &Address {
         &self.peer
     }
 
-    /// Bytes that the handler has written.
-    pub(crate) fn written(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes_written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn count_read(&self, bytes: usize) {
+        add(&self.read, bytes);
+    }
+
+    pub(crate) fn count_written(&self, bytes: usize) {
+        add(&self.written, bytes);
+    }
+
     pub(crate) fn set_activity(&self, activity: Activity) {
-        // Relaxed, like all of the record: a report reads each by itself.
         if self.activity.load(Ordering::Relaxed) != activity as u8 {
             self.activity.store(activity as u8, Ordering::Relaxed);
         }
     }
 
-    fn activity(&self) -> Activity {
+    pub(crate) fn activity(&self) -> Activity {
         let activity = self.activity.load(Ordering::Relaxed);
         let all = [Activity::New, Activity::Busy, Activity::Idle];
         let known = all.into_iter().find(|known| *known as u8 == activity);
         known.unwrap_or(Activity::Closing)
     }
 
-    /// The connection, if no handler holds it.
-    pub(crate) fn take_home(&self) -> Option<Box<Seat<C>>> {
-        let home = std::mem::replace(&mut *lock(&self.home), Home::Away);
-        match home {
-            Home::Returned(seat) => Some(seat),
-            Home::Away | Home::Awaited(_) => None,
+    /// Notes whether a read has just found nothing, between two messages.
+    pub(crate) fn set_found_nothing(&self, found_nothing: bool) {
+        if self.found_nothing.load(Ordering::Relaxed) != found_nothing {
+            self.found_nothing.store(found_nothing, Ordering::Relaxed);
         }
     }
 
-    /// Waits until no handler holds the connection any more.
-    pub(crate) fn poll_home(&self, cx: &mut Context<'_>) -> Poll<Box<Seat<C>>> {
-        let mut home = lock(&self.home);
-        match std::mem::replace(&mut *home, Home::Away) {
-            Home::Returned(seat) => Poll::Ready(seat),
-            before @ (Home::Away | Home::Awaited(_)) => {
-                *home = Home::Awaited(Box::new(cx.waker().clone()));
-                drop(home);
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.found_nothing.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the stop has ended the handler's wait.
+    pub(crate) fn set_drained(&self) {
+        self.was_drained.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_drained(&self) -> bool {
+        self.was_drained.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_label(&self, label: String) {
+        let before = lock(&self.label).replace(label.into());
+        drop(before);
+    }
+
+    pub(crate) fn describe(&self, now: Instant) -> Straggler {
+        Straggler {
+            id: self.id,
+            peer: self.peer.clone(),
+            label: lock(&self.label).as_deref().map(str::to_owned),
+            age: now.saturating_duration_since(self.accepted_at),
+            activity: self.activity(),
+            read: self.bytes_read(),
+            written: self.bytes_written(),
+        }
+    }
+}
+
+impl<C> ConnectionRecord<C> {
+    pub(crate) fn new(
+        id: u64,
+        peer: Address,
+        listener_index: usize,
+        accepted_at: Instant,
+    ) -> ConnectionRecord<C> {
+        ConnectionRecord {
+            facts: ConnectionFacts {
+                id,
+                peer,
+                listener_index,
+                accepted_at,
+                activity: AtomicU8::new(Activity::New as u8),
+                found_nothing: AtomicBool::new(false),
+                was_drained: AtomicBool::new(false),
+                read: AtomicU64::new(0),
+                written: AtomicU64::new(0),
+                label: Mutex::new(None),
+            },
+            return_slot: Mutex::new(ReturnSlot::InUse),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &ConnectionFacts {
+        &self.facts
+    }
+
+    /// Takes the connection, if no handler has it.
+    pub(crate) fn take_returned(&self) -> Option<Box<GuardedConnection<C>>> {
+        let slot = std::mem::replace(&mut *lock(&self.return_slot), ReturnSlot::InUse);
+        match slot {
+            ReturnSlot::Returned(connection) => Some(connection),
+            ReturnSlot::InUse | ReturnSlot::Waiting(_) => None,
+        }
+    }
+
+    /// Waits until no handler has the connection any more.
+    pub(crate) fn poll_returned(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Box<GuardedConnection<C>>> {
+        let mut slot = lock(&self.return_slot);
+        match std::mem::replace(&mut *slot, ReturnSlot::InUse) {
+            ReturnSlot::Returned(connection) => Poll::Ready(connection),
+            before @ (ReturnSlot::InUse | ReturnSlot::Waiting(_)) => {
+                *slot = ReturnSlot::Waiting(Box::new(cx.waker().clone()));
+                drop(slot);
                 drop(before);
                 Poll::Pending
             }
         }
     }
-}
 
-impl<C: Send> Named for Record<C> {
-    fn name(&self, id: u64, now: Instant) -> Straggler {
-        Straggler {
-            id,
-            peer: self.peer.clone(),
-            age: now.saturating_duration_since(self.accepted_at),
-            activity: self.activity(),
-            read: self.read.load(Ordering::Relaxed),
-            written: self.written.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl<C> Session<C> {
-    pub(crate) fn new(seat: Box<Seat<C>>, record: Arc<Record<C>>) -> Session<C> {
-        Session {
-            seat: Some(seat),
-            record,
-        }
-    }
-
-    #[expect(clippy::expect_used, reason = "the seat is taken in drop alone")]
-    fn seat(&self) -> &Seat<C> {
-        self.seat.as_ref().expect("a session holds its connection")
-    }
-
-    #[expect(clippy::expect_used, reason = "the seat is taken in drop alone")]
-    fn seat_mut(&mut self) -> &mut Seat<C> {
-        self.seat.as_mut().expect("a session holds its connection")
-    }
-
-    /// Who is at the other end.
-    pub fn peer(&self) -> &Address {
-        self.record.peer()
-    }
-
-    /// Which of the server's listeners accepted it, from 0 on, in the order in
-    /// which they were given to the builder.
-    pub fn listener(&self) -> usize {
-        self.record.listener
-    }
-
-    /// The gate: to hand to other tasks, or to ask for the stop.
-    pub fn shutdown(&self) -> &Shutdown {
-        self.seat().guard.shutdown()
-    }
-
-    /// Whether the server drains: the time to announce a close.
-    ///
-    /// ```
-    /// use lameduck::{Connection, Session};
-    /// use std::io;
-    ///
-    /// async fn answer(session: &Session<impl Connection>) -> io::Result<&str> {
-    ///     Ok(match session.is_draining() {
-    ///         true => "connection: close",
-    ///         false => "connection: keep-alive",
-    ///     })
-    /// }
-    /// ```
-    pub fn is_draining(&self) -> bool {
-        self.seat().guard.is_draining()
-    }
-
-    /// Completes when the server drains; it does not borrow the session.
-    ///
-    /// ```
-    /// use lameduck::{Connection, Session};
-    /// use std::io;
-    ///
-    /// use futures::future::{Either, select};
-    /// use futures::io::AsyncWriteExt;
-    /// use std::future::pending;
-    ///
-    /// /// A long stream, that winds down when the server does.
-    /// async fn stream(mut session: Session<impl Connection>) -> io::Result<()> {
-    ///     let (draining, endless) = (session.draining(), pending::<()>());
-    ///     if let Either::Left(_) = select(draining, endless).await {
-    ///         session.write_all(b"good bye").await?;
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    pub fn draining(&self) -> Reached {
-        self.shutdown().draining()
-    }
-
-    /// The connection itself, for its options.
-    ///
-    /// ```
-    /// use lameduck::{Connection, Session};
-    /// use std::io;
-    /// use std::os::fd::AsFd;
-    ///
-    /// /// Small answers are to leave at once. A Unix socket has no such option.
-    /// fn hurry(session: &Session<impl Connection + AsFd>) -> io::Result<()> {
-    ///     socket2::SockRef::from(session.connection()).set_tcp_nodelay(true)
-    /// }
-    /// ```
-    pub fn connection(&self) -> &C {
-        &self.seat().connection
-    }
-
-    /// The connection itself. What is read or written past the session is not
-    /// counted in the report.
-    pub fn connection_mut(&mut self) -> &mut C {
-        &mut self.seat_mut().connection
-    }
-
-    fn note_read(&mut self, bytes: usize) {
-        self.seat_mut().last_read = match bytes {
-            0 => LastRead::EndOfInput,
-            _ => LastRead::Bytes,
-        };
-        count(&self.record.read, bytes);
-    }
-
-    fn note_written(&mut self, bytes: usize) {
-        count(&self.record.written, bytes);
-    }
-}
-
-/// Adds to a counter that nobody else writes.
-fn count(counter: &AtomicU64, bytes: usize) {
-    let sum = counter.load(Ordering::Relaxed) + bytes as u64;
-    counter.store(sum, Ordering::Relaxed);
-}
-
-impl<C: AsyncRead + Unpin> Session<C> {
-    /// Waits for bytes or for the stop: the connection's idle point.
-    ///
-    /// `Ok(Some(n))`: `n` bytes were read, at least one. `Ok(None)`: nothing
-    /// more will come, since the peer ended its side, or since the server
-    /// drains and nothing more is readable. Readable bytes win over the stop.
-    ///
-    /// # Errors
-    /// Those of the connection, and `InvalidInput` for an empty buffer.
-    ///
-    /// # Cancel safety
-    /// Dropped before it completes, it has read nothing.
-    ///
-    /// ```
-    /// use lameduck::{Connection, Session};
-    /// use std::io;
-    ///
-    /// use futures::io::AsyncWriteExt;
-    ///
-    /// async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
-    ///     let mut buffer = [0; 4096];
-    ///     while let Some(n) = session.read_or_drain(&mut buffer).await? {
-    ///         session.write_all(&buffer[..n]).await?;
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    pub fn read_or_drain<'a>(&'a mut self, buffer: &'a mut [u8]) -> SessionRead<'a, C> {
-        SessionRead {
-            session: self,
-            buffer,
-        }
-    }
-}
-
-/// The idle point of a session; see [`Session::read_or_drain`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub struct SessionRead<'a, C> {
-    session: &'a mut Session<C>,
-    buffer: &'a mut [u8],
-}
-
-impl<C: AsyncRead + Unpin> Future for SessionRead<'_, C> {
-    type Output = io::Result<Option<usize>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let SessionRead { session, buffer } = self.get_mut();
-        let Seat {
-            connection, guard, ..
-        } = session.seat_mut();
-        let read = guard.poll_read_or_drain(cx, connection, buffer);
-        session.record.set_activity(match read {
-            Poll::Pending => Activity::Idle,
-            Poll::Ready(_) => Activity::Busy,
-        });
-        match ready!(read)? {
-            Read::Bytes(n) => {
-                session.note_read(n);
-                Poll::Ready(Ok(Some(n)))
-            }
-            Read::EndOfInput => {
-                session.note_read(0);
-                Poll::Ready(Ok(None))
-            }
-            Read::Drained => {
-                session.seat_mut().last_read = LastRead::Drained;
-                Poll::Ready(Ok(None))
-            }
-        }
-    }
-}
-
-impl<C> Drop for SessionRead<'_, C> {
-    fn drop(&mut self) {
-        // A read that was given up is no idle point any more.
-        self.session.record.set_activity(Activity::Busy);
-    }
-}
-
-impl<C: AsyncRead + Unpin> AsyncRead for Session<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let connection = &mut self.seat_mut().connection;
-        let n = ready!(Pin::new(connection).poll_read(cx, buffer))?;
-        if !buffer.is_empty() {
-            self.note_read(n);
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_read_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let connection = &mut self.seat_mut().connection;
-        let n = ready!(Pin::new(connection).poll_read_vectored(cx, buffers))?;
-        if buffers.iter().any(|buffer| !buffer.is_empty()) {
-            self.note_read(n);
-        }
-        Poll::Ready(Ok(n))
-    }
-}
-
-impl<C: AsyncWrite + Unpin> AsyncWrite for Session<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let connection = &mut self.seat_mut().connection;
-        let n = ready!(Pin::new(connection).poll_write(cx, buffer))?;
-        self.note_written(n);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let connection = &mut self.seat_mut().connection;
-        let n = ready!(Pin::new(connection).poll_write_vectored(cx, buffers))?;
-        self.note_written(n);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.seat_mut().connection).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.seat_mut().connection).poll_close(cx)
-    }
-}
-
-impl<C> Drop for Session<C> {
-    fn drop(&mut self) {
-        let Some(seat) = self.seat.take() else { return };
-        let home = Home::Returned(seat);
-        let before = std::mem::replace(&mut *lock(&self.record.home), home);
-        if let Home::Awaited(waker) = before {
+    /// Returns the connection to the task, which is woken if it waits.
+    pub(crate) fn give_back(&self, connection: Box<GuardedConnection<C>>) {
+        let returned = ReturnSlot::Returned(connection);
+        let before = std::mem::replace(&mut *lock(&self.return_slot), returned);
+        if let ReturnSlot::Waiting(waker) = before {
             waker.wake();
         }
     }
 }
 
-impl<C> fmt::Debug for Session<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut session = f.debug_struct("Session");
-        session.field("peer", &self.record.peer);
-        session.field("activity", &self.record.activity());
-        session.field("read", &self.record.read);
-        session.field("written", &self.record.written);
-        session.finish_non_exhaustive()
+/// A connection whose facts can be asked for, of whatever type it is.
+pub(crate) trait Describe: Send + Sync {
+    fn facts(&self) -> &ConnectionFacts;
+}
+
+impl<C: Send> Describe for ConnectionRecord<C> {
+    fn facts(&self) -> &ConnectionFacts {
+        &self.facts
     }
+}
+
+/// Adds to a counter that nobody else writes.
+fn add(counter: &AtomicU64, bytes: usize) {
+    let sum = counter.load(Ordering::Relaxed) + bytes as u64;
+    counter.store(sum, Ordering::Relaxed);
 }

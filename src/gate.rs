@@ -1,32 +1,34 @@
-//! The gate: one atomic word that holds the phase and the count of the living.
+//! The gate: one atomic word that holds the phase and the guard count.
 //!
-//! It is a useful library alone. A program with an accept loop of its own
-//! needs three things of it: the loop holds a [`Guard`] as long as it accepts,
-//! each connection gets a guard of its own *where it is accepted*, before
-//! anything is spawned, and the end is awaited with [`Shutdown::stopped`].
+//! The gate is a useful library alone. A program with an accept loop of its
+//! own holds a [`Guard`] for as long as the loop accepts, takes a guard for
+//! each connection *where it is accepted*, before anything is spawned, and
+//! awaits the end with [`Shutdown::stopped`]. The pure values in
+//! [`machine`](crate::machine) add the accept policy, the sweep and the
+//! lingering close.
 //!
 //! ```
 //! use lameduck::{Phase, Shutdown};
 //!
 //! let shutdown = Shutdown::new();
-//! let door = shutdown.enter()?; // the accept loop lives
-//! let guard = door.enter()?; // so does a connection
+//! let accept_loop = shutdown.try_guard()?;
+//! let connection = accept_loop.try_clone()?;
 //!
 //! shutdown.stop("configuration changed");
-//! assert!(shutdown.enter().is_err()); // nobody comes in from outside,
-//! let swept = door.enter()?; // the living still bring in others
+//! assert!(shutdown.try_guard().is_err()); // closed to work from outside,
+//! let swept = accept_loop.try_clone()?; // a holder still brings in others
 //!
-//! drop((guard, swept));
-//! assert_eq!(shutdown.phase(), Phase::Draining); // the door is still held
-//! drop(door);
+//! drop((connection, swept));
+//! assert_eq!(shutdown.phase(), Phase::Draining); // the loop holds a guard
+//! drop(accept_loop);
 //! assert_eq!(shutdown.phase(), Phase::Stopped);
-//! # Ok::<(), lameduck::Refused>(())
+//! # Ok::<(), lameduck::GuardError>(())
 //! ```
 //!
-//! To enter is one compare-and-swap on the word, and to leave one subtraction,
-//! which the last to leave while draining follows up with the end. A read
-//! that waits for the stop as well loads the word, and takes no lock and
-//! writes nothing while the task that polls it stays the same.
+//! Taking a guard costs one compare-and-swap on the word. Dropping one costs
+//! one subtraction; the drop of the last guard of a closed gate also ends the
+//! stop. A read that waits for the stop as well loads the word; it takes no
+//! lock and writes nothing while the same task polls it.
 
 mod guard;
 mod waiters;
@@ -36,20 +38,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-pub(crate) use self::guard::Read;
-pub use self::guard::{Guard, ReadOrDrain};
+pub use self::guard::Guard;
+pub(crate) use self::guard::Hold;
 use self::waiters::{Until, Waiter, Waiters};
-pub use self::word::{Phase, Refused};
-use self::word::{Step, Word};
+pub use self::word::GuardError;
+use self::word::{Progress, Step, StepError, Word};
 use crate::cause::Cause;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::phase::Phase;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock, look};
 
 #[derive(Debug)]
 struct Shared {
     word: AtomicUsize,
-    /// Where [`Shutdown::stop`] leads: at once to the drain, or to the notice
-    /// that a server's driver goes on from.
-    first: Phase,
+    /// The phase that [`Shutdown::stop`] leads to: `Draining`, or `LameDuck`
+    /// for a server, whose driver goes on from there.
+    stop_phase: Phase,
     cause: Mutex<Option<Cause>>,
     waiters: Waiters,
 }
@@ -57,14 +60,16 @@ struct Shared {
 impl Shared {
     #[inline]
     fn word(&self) -> Word {
-        // Acquire: pairs with the release in `change`. Who sees Stopped sees
-        // all that the guards' holders did; who sees a stop sees its cause.
+        look();
+        // Acquire: pairs with the release in `change`. A thread that sees
+        // Stopped sees all that the guards' holders did; one that sees a stop
+        // sees its cause.
         Word::from_bits(self.word.load(Ordering::Acquire))
     }
 
-    /// Takes a step of the word: gives the word before and the one after.
+    /// Takes a step of the word; returns the words before and after it.
     #[inline]
-    fn change(&self, step: Step) -> Result<(Word, Word), Refused> {
+    fn change(&self, step: Step) -> Result<(Word, Word), StepError> {
         let mut before = self.word();
         loop {
             let after = before.step(step)?;
@@ -82,51 +87,66 @@ impl Shared {
         }
     }
 
-    /// One more lives. That is no news to anybody.
+    /// Counts a guard. Nothing can be waiting for that, so no waiter is woken.
     #[inline]
-    fn enter(&self, step: Step) -> Result<(), Refused> {
-        self.change(step).map(|_| ())
+    fn enter(&self, step: Step) -> Result<(), GuardError> {
+        match self.change(step) {
+            Ok(_) => Ok(()),
+            Err(StepError::Guard(error)) => Err(error),
+            // Only a dropped guard could be missing, and a dropped guard
+            // cannot be asked.
+            Err(StepError::NotForward | StepError::NotHeld) => {
+                debug_assert!(false, "a guard brings in another, and is not counted");
+                Err(GuardError::Closed(Phase::Stopped))
+            }
+        }
     }
 
-    /// Goes forward, and wakes those to whom it is news.
-    fn advance(&self, step: Step) -> Result<(), Refused> {
+    /// Takes a step, and wakes the waiters that it concerns.
+    fn advance(&self, step: Step) -> Result<(), StepError> {
         let (before, after) = self.change(step)?;
-        if after.is_news_after(before) {
+        if after.needs_wake(before) {
             self.waiters.wake(after);
         }
         Ok(())
     }
 
-    /// One who was counted leaves. Nothing can refuse that, so nothing needs
-    /// to be looked at before: a subtraction is cheaper than the loop above.
+    /// Drops a guard. Nothing can refuse that, so nothing needs to be looked
+    /// at before: a subtraction is cheaper than the loop in `change`.
     #[inline]
     fn leave(&self) {
         // AcqRel: as in `change`.
         let before = Word::from_bits(self.word.fetch_sub(Word::ONE, Ordering::AcqRel));
         if before.phase() != Phase::Running {
-            self.left(before);
+            self.left(before, before.step(Step::Leave));
+        }
+    }
+
+    /// Gives up the server's hold.
+    fn release(&self) {
+        if let Ok((before, after)) = self.change(Step::Release) {
+            self.left(before, Ok(after));
         }
     }
 
     #[cold]
-    fn left(&self, before: Word) {
-        let after = before.step(Step::Leave);
-        debug_assert!(after.is_ok(), "a guard was counted and is not any more");
+    fn left(&self, before: Word, after: Result<Word, StepError>) {
+        debug_assert!(after.is_ok(), "a guard was dropped that was not counted");
         let Ok(after) = after else { return };
         if after.is_at_end() {
-            // Refused when somebody's advance has found the gate empty.
+            // Refused when another thread's advance has found the gate empty.
             let _ = self.advance(Step::End);
-        } else if after.is_news_after(before) {
+        } else if after.needs_wake(before) {
             self.waiters.wake(after);
         }
     }
 }
 
-/// A handle on the gate: ask for the stop, observe it, wait for it.
+/// A handle on the gate: asks for the stop, observes it, waits for it.
 ///
-/// Cheap to clone; all clones are the same gate. To ask and to wait are two
-/// things: a handler may ask, and must not wait for the end that it is itself
-/// part of (F39).
+/// It is cheap to clone; all clones are the same gate. To ask and to wait are
+/// two things: a handler may ask, and must not wait for the end that it is
+/// itself part of ([F39](crate::docs::faults)).
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     shared: Arc<Shared>,
@@ -139,63 +159,63 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// A gate of its own, open and empty.
+    /// Creates a gate that is open and empty.
     ///
-    /// A server makes its own gate: see [`Server::shutdown`](crate::Server::shutdown).
+    /// A server creates its own gate: see [`Server::shutdown`](crate::Server::shutdown).
     pub fn new() -> Shutdown {
         Shutdown::starting_with(Phase::Draining, Word::NEW)
     }
 
-    /// A gate whose stop begins with the notice, and which a driver leads on
-    /// from inside.
-    pub(crate) fn driven() -> (Shutdown, Guard) {
-        let shutdown = Shutdown::starting_with(Phase::Notice, Word::NEW_WITH_ONE);
-        let door = Guard::counted(shutdown.clone());
-        (shutdown, door)
+    /// Creates a gate whose stop begins with `LameDuck`, and which the driver
+    /// of a server leads on from there.
+    pub(crate) fn driven() -> (Shutdown, Hold) {
+        let shutdown = Shutdown::starting_with(Phase::LameDuck, Word::NEW_HELD);
+        let hold = Hold::counted(shutdown.clone());
+        (shutdown, hold)
     }
 
-    fn starting_with(first: Phase, word: Word) -> Shutdown {
+    fn starting_with(stop_phase: Phase, word: Word) -> Shutdown {
         Shutdown {
             shared: Arc::new(Shared {
                 word: AtomicUsize::new(word.bits()),
-                first,
+                stop_phase,
                 cause: Mutex::new(None),
                 waiters: Waiters::new(),
             }),
         }
     }
 
-    /// Enters: as long as the guard lives, the gate does not come to its end.
+    /// Takes a guard: the gate does not come to its end before it is dropped.
     ///
     /// Take the guard where the work comes in, before it is spawned: a guard
-    /// that is taken inside of the spawned task can be too late (F8).
+    /// that is taken inside of the spawned task can be too late
+    /// ([F8](crate::docs::faults)).
     ///
     /// # Errors
-    /// [`Refused::Closed`] once the gate is [`Draining`](Phase::Draining).
-    /// Somebody who lives can still bring in others, with [`Guard::enter`].
+    /// [`GuardError::Closed`] once the gate is [`Draining`](Phase::Draining). A
+    /// holder can still bring in others, with [`Guard::try_clone`].
     ///
     /// ```
     /// let shutdown = lameduck::Shutdown::new();
-    /// let guard = shutdown.enter()?;
-    /// assert_eq!(shutdown.living(), 1);
+    /// let guard = shutdown.try_guard()?;
+    /// assert_eq!(shutdown.guard_count(), 1);
     /// drop(guard);
-    /// assert_eq!(shutdown.living(), 0);
-    /// # Ok::<(), lameduck::Refused>(())
+    /// assert_eq!(shutdown.guard_count(), 0);
+    /// # Ok::<(), lameduck::GuardError>(())
     /// ```
     #[inline]
-    pub fn enter(&self) -> Result<Guard, Refused> {
+    pub fn try_guard(&self) -> Result<Guard, GuardError> {
         self.shared.enter(Step::Enter)?;
         Ok(Guard::counted(self.clone()))
     }
 
-    /// Enters with a guard that borrows the gate: it costs the count of the
-    /// living alone, half of the other.
+    /// Takes a guard that borrows the gate, which costs half of an owned one.
     ///
-    /// For threads and tasks that may borrow, and for all others where the gate
-    /// itself lives as long as the program.
+    /// It is for threads and tasks that may borrow, and for all others where
+    /// the gate itself lives as long as the program.
     ///
     /// # Errors
-    /// As [`enter`](Shutdown::enter).
+    /// As [`try_guard`](Shutdown::try_guard).
     ///
     /// ```
     /// use std::sync::LazyLock;
@@ -203,27 +223,27 @@ impl Shutdown {
     ///
     /// let shutdown = Shutdown::new();
     /// std::thread::scope(|scope| {
-    ///     let guard = shutdown.enter_scoped()?;
+    ///     let guard = shutdown.try_guard_ref()?;
     ///     scope.spawn(move || drop(guard));
-    ///     Ok::<(), lameduck::Refused>(())
+    ///     Ok::<(), lameduck::GuardError>(())
     /// })?;
     ///
     /// static GATE: LazyLock<Shutdown> = LazyLock::new(Shutdown::new);
     /// let gate: &'static Shutdown = &GATE;
-    /// let guard = gate.enter_scoped()?; // may go into any task
+    /// let guard = gate.try_guard_ref()?; // may go into any task
     /// std::thread::spawn(move || drop(guard));
-    /// # Ok::<(), lameduck::Refused>(())
+    /// # Ok::<(), lameduck::GuardError>(())
     /// ```
     #[inline]
-    pub fn enter_scoped(&self) -> Result<Guard<&Shutdown>, Refused> {
+    pub fn try_guard_ref(&self) -> Result<Guard<&Shutdown>, GuardError> {
         self.shared.enter(Step::Enter)?;
         Ok(Guard::counted(self))
     }
 
-    /// Asks for the stop, and says whether this call began it.
+    /// Asks for the stop; returns whether this call began it.
     ///
-    /// Idempotent: only the first cause is kept. It returns at once; to wait,
-    /// see [`stopped`](Shutdown::stopped).
+    /// It is idempotent: only the first cause is kept. It returns at once; to
+    /// wait, see [`stopped`](Shutdown::stopped).
     ///
     /// ```
     /// use lameduck::{Cause, Shutdown};
@@ -231,29 +251,29 @@ impl Shutdown {
     /// let shutdown = Shutdown::new();
     /// assert!(shutdown.stop("upgrade"));
     /// assert!(!shutdown.stop("upgrade, once more"));
-    /// assert_eq!(shutdown.cause(), Some(Cause::Request("upgrade")));
+    /// assert_eq!(shutdown.cause(), Some(Cause::from("upgrade")));
     /// ```
     pub fn stop(&self, cause: impl Into<Cause>) -> bool {
-        self.advance_for(self.shared.first, cause.into())
+        self.advance_for(self.shared.stop_phase, cause.into())
     }
 
-    /// Cuts the living off: what still runs is aborted.
+    /// Asks for what is left to be cut off; returns whether this call did.
     ///
-    /// Begins the stop where none has begun. Of a gate without a server it
-    /// only says so, to those who wait for [`Phase::Forcing`].
+    /// It begins the stop where none has begun. A gate without a server only
+    /// tells those that wait for [`Phase::Aborting`].
     ///
     /// ```
     /// use lameduck::{Phase, Shutdown};
     ///
     /// let shutdown = Shutdown::new();
-    /// let guard = shutdown.enter()?;
+    /// let guard = shutdown.try_guard()?;
     /// shutdown.stop("upgrade");
-    /// shutdown.escalate("upgrade is in a hurry");
-    /// assert_eq!(shutdown.phase(), Phase::Forcing);
-    /// # Ok::<(), lameduck::Refused>(())
+    /// shutdown.abort("the upgrade cannot wait");
+    /// assert_eq!(shutdown.phase(), Phase::Aborting);
+    /// # Ok::<(), lameduck::GuardError>(())
     /// ```
-    pub fn escalate(&self, cause: impl Into<Cause>) -> bool {
-        self.advance_for(Phase::Forcing, cause.into())
+    pub fn abort(&self, cause: impl Into<Cause>) -> bool {
+        self.advance_for(Phase::Aborting, cause.into())
     }
 
     fn advance_for(&self, phase: Phase, cause: Cause) -> bool {
@@ -262,28 +282,35 @@ impl Shutdown {
         self.advance(phase)
     }
 
-    /// Goes forward to `phase`; false when the gate is there or beyond.
+    /// Goes forward to `phase`; returns false when the gate is there already,
+    /// or beyond it.
     pub(crate) fn advance(&self, phase: Phase) -> bool {
         self.shared.advance(Step::Advance(phase)).is_ok()
     }
 
-    /// How far the stop has come.
+    /// Closes the gate, and leaves idle connections time to settle.
+    pub(crate) fn settle(&self) -> bool {
+        self.shared.advance(Step::Settle).is_ok()
+    }
+
+    /// Returns the phase.
     ///
     /// ```
     /// use lameduck::{Phase, Shutdown};
     ///
     /// let shutdown = Shutdown::new();
     /// assert_eq!(shutdown.phase(), Phase::Running);
-    /// shutdown.stop("done"); // and nobody is inside
+    /// shutdown.stop("done"); // and no guard is held
     /// assert_eq!(shutdown.phase(), Phase::Stopped);
     /// ```
     pub fn phase(&self) -> Phase {
         self.shared.word().phase()
     }
 
-    /// Whether new work is welcome: what a readiness probe should answer.
+    /// Returns whether new work is welcome, as a readiness probe asks.
     ///
-    /// Liveness is another question: a draining server is alive (F14).
+    /// Liveness is another question: a draining server is alive
+    /// ([F14](crate::docs::faults)).
     ///
     /// ```
     /// let shutdown = lameduck::Shutdown::new();
@@ -295,32 +322,35 @@ impl Shutdown {
         self.phase() == Phase::Running
     }
 
-    /// Whether the living have been told to come to an end.
+    /// Returns whether the gate has come to [`Phase::Draining`], or beyond it.
     ///
     /// ```
     /// let shutdown = lameduck::Shutdown::new();
-    /// let guard = shutdown.enter()?;
+    /// let guard = shutdown.try_guard()?;
     /// shutdown.stop("done");
     /// assert!(shutdown.is_draining() && guard.is_draining());
-    /// # Ok::<(), lameduck::Refused>(())
+    /// # Ok::<(), lameduck::GuardError>(())
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.phase() >= Phase::Settling
+        self.phase() >= Phase::Draining
     }
 
-    /// How many guards live.
+    /// Returns the number of guards.
+    ///
+    /// On a server each connection has one; the server's own hold on its gate
+    /// is not counted.
     ///
     /// ```
     /// let shutdown = lameduck::Shutdown::new();
-    /// let guards = [shutdown.enter()?, shutdown.enter()?];
-    /// assert_eq!(shutdown.living(), guards.len());
-    /// # Ok::<(), lameduck::Refused>(())
+    /// let guards = [shutdown.try_guard()?, shutdown.try_guard()?];
+    /// assert_eq!(shutdown.guard_count(), guards.len());
+    /// # Ok::<(), lameduck::GuardError>(())
     /// ```
-    pub fn living(&self) -> usize {
-        self.shared.word().living()
+    pub fn guard_count(&self) -> usize {
+        self.shared.word().guard_count()
     }
 
-    /// What the first stop gave as its cause; `None` before any.
+    /// Returns the cause of the stop; `None` before one.
     ///
     /// ```
     /// let shutdown = lameduck::Shutdown::new();
@@ -332,75 +362,80 @@ impl Shutdown {
         if self.is_ready() {
             return None;
         }
-        *lock(&self.shared.cause)
+        lock(&self.shared.cause).clone()
     }
 
-    /// Completes when the gate drains: the time to announce a close.
+    /// Waits until the gate drains: the time to announce a close.
     ///
     /// ```
     /// # futures::executor::block_on(async {
     /// let shutdown = lameduck::Shutdown::new();
-    /// let guard = shutdown.enter()?;
+    /// let guard = shutdown.try_guard()?;
     /// shutdown.stop("done");
-    /// shutdown.draining().await; // although somebody lives
+    /// shutdown.draining().await; // although a guard is held
     /// drop(guard);
-    /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
     /// ```
-    pub fn draining(&self) -> Reached {
-        self.reached(Phase::Settling)
+    pub fn draining(&self) -> PhaseReached {
+        self.reached(Phase::Draining)
     }
 
-    /// Completes when the gate is stopped: all guards are gone, or given up.
+    /// Waits until the gate is stopped: all guards are dropped, or given up.
     ///
     /// ```
     /// # futures::executor::block_on(async {
     /// let shutdown = lameduck::Shutdown::new();
-    /// let guard = shutdown.enter()?;
+    /// let guard = shutdown.try_guard()?;
     /// std::thread::spawn(move || drop(guard));
     /// shutdown.stop("done");
     /// shutdown.stopped().await;
-    /// assert_eq!(shutdown.living(), 0);
-    /// # Ok::<(), lameduck::Refused>(()) }).unwrap();
+    /// assert_eq!(shutdown.guard_count(), 0);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
     /// ```
-    pub fn stopped(&self) -> Reached {
+    pub fn stopped(&self) -> PhaseReached {
         self.reached(Phase::Stopped)
     }
 
-    /// Completes when the gate has come to `phase`, or beyond.
+    /// Waits until the gate has come to `phase`, or beyond it.
     ///
     /// ```
     /// # futures::executor::block_on(async {
     /// use lameduck::{Phase, Shutdown};
     ///
     /// let shutdown = Shutdown::new();
-    /// shutdown.escalate("at once");
-    /// shutdown.reached(Phase::Forcing).await;
+    /// shutdown.abort("at once");
+    /// shutdown.reached(Phase::Aborting).await;
     /// # });
     /// ```
-    pub fn reached(&self, phase: Phase) -> Reached {
-        Reached {
+    pub fn reached(&self, phase: Phase) -> PhaseReached {
+        self.until(Until::Progress(Progress::of(phase)))
+    }
+
+    fn until(&self, until: Until) -> PhaseReached {
+        PhaseReached {
             waiter: Waiter::new(self.clone()),
-            until: Until::Phase(phase),
+            until,
         }
     }
 }
 
-/// Completes when a gate has come to a phase; see [`Shutdown::reached`].
+/// A future that completes when a gate has come to a phase; see
+/// [`Shutdown::reached`].
 ///
 /// # Cancel safety
 /// It can be dropped and made again at any time: a phase never goes back.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub struct Reached {
+pub struct PhaseReached {
     waiter: Waiter,
     until: Until,
 }
 
-impl Future for Reached {
+impl Future for PhaseReached {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Reached { waiter, until } = &mut *self;
+        let PhaseReached { waiter, until } = &mut *self;
         waiter.poll(*until, cx)
     }
 }

@@ -1,7 +1,7 @@
-//! Listening sockets that pass from one process to the next.
+//! ListeningSocket sockets that pass from one process to the next.
 //!
 //! A supervisor such as systemd binds the sockets and passes them on
-//! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::inherit`]. A server that is
+//! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::socket_activation`]. A server that is
 //! to be replaced starts its successor with its own sockets: see
 //! [`Builder::restart`].
 //!
@@ -21,40 +21,44 @@
 //!
 //! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor
 //! say who is in charge: `MAINPID=` beside `READY=1`, from
-//! [`Builder::on_ready`].
+//! [`Builder::on_readiness_change`].
 //!
-//! [`Builder::inherit`]: crate::Builder::inherit
+//! [`Builder::socket_activation`]: crate::Builder::socket_activation
 //! [`Builder::restart`]: crate::Builder::restart
-//! [`Builder::on_ready`]: crate::Builder::on_ready
+//! [`Builder::on_readiness_change`]: crate::Builder::on_readiness_change
 
 mod inherited;
 mod predecessor;
 mod successor;
 
 use std::ffi::OsString;
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 pub(crate) use self::inherited::Inherited;
+pub use self::inherited::PassedFd;
 pub(crate) use self::predecessor::Predecessor;
 pub(crate) use self::successor::Successor;
-use crate::cause::Signal;
+use crate::signal::Signal;
 
 /// The name of the channel between the two, among the inherited descriptors.
 const CHANNEL: &str = "lameduck-predecessor";
 
 /// What the predecessor says: serve.
-const GO: u8 = b'g';
+const MSG_GO: u8 = b'g';
 /// What the predecessor says: it serves on itself.
-const STAY: u8 = b's';
-/// What the predecessor says at last: nobody else holds the sockets.
-const ALONE: u8 = b'a';
+const MSG_CANCEL: u8 = b's';
+/// What the predecessor says: it was asked for a restart, and is not the one to
+/// begin it any more.
+const MSG_RESTART: u8 = b'r';
+/// What the predecessor says at last: no other process holds the sockets.
+const MSG_SOLE_OWNER: u8 = b'a';
 /// What the successor says, before a sign for each socket, and a line's end.
-const READY: &[u8] = b"ready ";
+const MSG_READY: &[u8] = b"ready ";
 /// The sign of a socket that the successor serves.
-const TAKEN: u8 = b'+';
+const MARK_TAKEN: u8 = b'+';
 /// The sign of a socket that it has no use for.
-const LEFT: u8 = b'-';
+const MARK_LEFT: u8 = b'-';
 
 /// How a server starts its successor; see [`Builder::restart`].
 ///
@@ -76,42 +80,83 @@ pub struct Restart {
     pub(crate) signal: Signal,
     command: Vec<OsString>,
     ready_within: Duration,
+    pub(crate) grace_period: Option<Duration>,
+    pub(crate) on_terminal_hangup: bool,
 }
 
 impl Restart {
-    /// Restarts on this signal, which does not stop the server then. The
-    /// command is the one that this process was started with; what its path
-    /// leads to is looked up anew each time.
+    /// Restarts on this signal, which does not stop the server then.
+    ///
+    /// The command is the one that this process was started with. Its path is
+    /// fixed now, as the working directory and `PATH` may change; the file that
+    /// is there at the restart is started.
     pub fn on(signal: Signal) -> Restart {
         let mut command: Vec<_> = std::env::args_os().collect();
         if let Some(program) = command.first_mut() {
-            let path = Path::new(program);
-            // Without a slash it is looked for in PATH. With one it is made
-            // absolute now, as the working directory may change.
-            if path.components().count() > 1 {
-                if let Ok(path) = absolute(path) {
-                    *program = path.into();
-                }
-            }
+            *program = fixed(Path::new(program)).into();
         }
         Restart {
             signal,
             command,
             ready_within: Duration::from_secs(30),
+            grace_period: None,
+            on_terminal_hangup: false,
         }
     }
 
-    /// The program and its arguments. It has to take over what it inherits,
-    /// with [`Builder::inherit`](crate::Builder::inherit) or
+    /// Sets the grace period of the drain after a restart. Default: none, so
+    /// that no long work is cut at an upgrade ([F51](crate::docs::faults#f51)).
+    /// A stop signal during that drain has the server's usual grace period.
+    pub fn grace_period(mut self, grace_period: Duration) -> Self {
+        self.grace_period = Some(grace_period);
+        self
+    }
+
+    /// Restarts also when SIGHUP says that the terminal has hung up. Default: a
+    /// server that was started in a terminal drains then.
+    pub fn on_terminal_hangup(mut self) -> Self {
+        self.on_terminal_hangup = true;
+        self
+    }
+
+    /// Sets the program and its arguments. It has to take over what it inherits,
+    /// with [`Builder::socket_activation`](crate::Builder::socket_activation) or
     /// [`Builder::restart`](crate::Builder::restart).
     pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.command = words.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The longest time until the successor begins to serve. Default: 30 s.
+    /// Sets the longest time until the successor begins to serve. Default: 30 s.
     pub fn ready_within(mut self, time: Duration) -> Self {
         self.ready_within = time;
         self
+    }
+}
+
+/// Returns the absolute path of a program: without a slash it is looked for in
+/// `PATH`, and then in what this process runs.
+fn fixed(program: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return absolute(program).unwrap_or_else(|_| program.to_owned());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    let found = found.find(|path| path.is_file());
+    let path = found.and_then(|path| absolute(path).ok());
+    path.or_else(|| std::env::current_exe().ok())
+        .unwrap_or_else(|| program.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f42_a_program_is_found_without_a_slash_and_without_path() {
+        assert!(fixed(Path::new("sh")).is_absolute());
+        let unknown = fixed(Path::new("-no-such-program-in-any-folder"));
+        assert_eq!(unknown, std::env::current_exe().unwrap());
+        assert!(fixed(Path::new("./here")).is_absolute());
     }
 }

@@ -1,25 +1,29 @@
-//! What a stop did: every accepted connection in exactly one outcome.
+//! The report of a stop: every accepted connection has exactly one outcome.
 
+use std::error::Error;
 use std::fmt;
-use std::process::ExitCode;
+use std::io;
+use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::machine::{Log, Outcome};
-use crate::traits::Guarantee;
+pub use crate::machine::lifecycle::Outcome;
+use crate::machine::lifecycle::Recording;
+use crate::rt::CloseGuarantee;
+use crate::sync::plain::Arc;
 
-/// How one connection ended.
+/// The way in which a connection ended.
 ///
 /// ```
-/// assert_eq!(lameduck::report::Closed::PeerClosed.to_string(), "closed by the peer");
+/// assert_eq!(lameduck::report::CloseReason::PeerClosed.to_string(), "closed by the peer");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Closed {
+pub enum CloseReason {
     /// The handler came to its end by itself.
     Finished,
-    /// It ended because of the stop, where it was idle.
+    /// The stop ended it where it was idle.
     Drained,
     /// The peer ended its side, and the handler followed.
     PeerClosed,
@@ -27,37 +31,38 @@ pub enum Closed {
     Failed,
     /// The handler panicked.
     Panicked,
-    /// It was cut off by force.
+    /// The abort cut it off.
     Aborted,
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Closed::Finished => "finished",
-            Closed::Drained => "drained",
-            Closed::PeerClosed => "closed by the peer",
-            Closed::Failed => "failed",
-            Closed::Panicked => "panicked",
-            Closed::Aborted => "aborted",
+            CloseReason::Finished => "finished",
+            CloseReason::Drained => "drained",
+            CloseReason::PeerClosed => "closed by the peer",
+            CloseReason::Failed => "failed",
+            CloseReason::Panicked => "panicked",
+            CloseReason::Aborted => "aborted",
         })
     }
 }
 
-/// What a connection was doing.
+/// The activity of a connection.
 ///
 /// ```
 /// assert_eq!(lameduck::report::Activity::Idle.to_string(), "idle");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Activity {
-    /// Accepted; its handler has not begun.
+    /// It was accepted; its handler has not begun.
     New,
-    /// Its handler works, or waits for anything but the interruptible read.
+    /// Its handler works, or waits for anything but its idle point.
     Busy,
-    /// Its handler is parked in `read_or_drain`.
+    /// Its handler waits at its idle point.
     Idle,
-    /// Its handler is done; the close is under way.
+    /// Its handler has ended; the close is under way.
     Closing,
 }
 
@@ -72,41 +77,43 @@ impl fmt::Display for Activity {
     }
 }
 
-/// How many connections ended in which way.
+/// The number of connections that ended in each way.
 ///
 /// ```
-/// let tally = lameduck::report::Tally { finished: 2, aborted: 1, ..Default::default() };
-/// assert_eq!(tally.total(), 3);
+/// let mut counts = lameduck::report::CloseCounts::default();
+/// (counts.finished, counts.aborted) = (2, 1);
+/// assert_eq!(counts.total(), 3);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// [`Closed::Finished`]: the handler came to its end by itself.
+#[non_exhaustive]
+pub struct CloseCounts {
+    /// [`CloseReason::Finished`]: the handler came to its end by itself.
     pub finished: u64,
-    /// [`Closed::Drained`]: ended because of the stop, where it was idle.
+    /// [`CloseReason::Drained`]: the stop ended it where it was idle.
     pub drained: u64,
-    /// [`Closed::PeerClosed`]: the peer ended its side.
+    /// [`CloseReason::PeerClosed`]: the peer ended its side.
     pub peer_closed: u64,
-    /// [`Closed::Failed`]: the handler returned an error.
+    /// [`CloseReason::Failed`]: the handler returned an error.
     pub failed: u64,
-    /// [`Closed::Panicked`]: the handler panicked.
+    /// [`CloseReason::Panicked`]: the handler panicked.
     pub panicked: u64,
-    /// [`Closed::Aborted`]: cut off by force.
+    /// [`CloseReason::Aborted`]: the abort cut it off.
     pub aborted: u64,
 }
 
-impl Tally {
-    pub(crate) fn count(&mut self, closed: Closed) {
+impl CloseCounts {
+    pub(crate) fn count(&mut self, closed: CloseReason) {
         *match closed {
-            Closed::Finished => &mut self.finished,
-            Closed::Drained => &mut self.drained,
-            Closed::PeerClosed => &mut self.peer_closed,
-            Closed::Failed => &mut self.failed,
-            Closed::Panicked => &mut self.panicked,
-            Closed::Aborted => &mut self.aborted,
+            CloseReason::Finished => &mut self.finished,
+            CloseReason::Drained => &mut self.drained,
+            CloseReason::PeerClosed => &mut self.peer_closed,
+            CloseReason::Failed => &mut self.failed,
+            CloseReason::Panicked => &mut self.panicked,
+            CloseReason::Aborted => &mut self.aborted,
         } += 1;
     }
 
-    /// All that ended.
+    /// Returns the number of all that ended.
     pub fn total(&self) -> u64 {
         self.finished
             + self.drained
@@ -121,17 +128,20 @@ impl Tally {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Straggler {
-    /// Its number: the first connection accepted is 1, and none is reused.
+    /// The number of the connection: see [`Session::id`](crate::Session::id).
     pub id: u64,
-    /// Who was at the other end.
+    /// The address of the peer.
     pub peer: Address,
-    /// How long ago it was accepted.
+    /// The handler's own name for it: see
+    /// [`SessionHandle::set_label`](crate::SessionHandle::set_label).
+    pub label: Option<String>,
+    /// The time since it was accepted.
     pub age: Duration,
-    /// What it was doing when it was cut off.
+    /// Its activity when it was cut off.
     pub activity: Activity,
-    /// Bytes that its handler had read.
+    /// The number of bytes that its handler had read.
     pub read: u64,
-    /// Bytes that its handler had written.
+    /// The number of bytes that its handler had written.
     pub written: u64,
 }
 
@@ -140,77 +150,227 @@ impl fmt::Display for Straggler {
         let Straggler {
             id,
             peer,
+            label,
             age,
             activity,
             read,
             written,
         } = self;
-        write!(f, "#{id} {peer}: {activity}, {age:.1?} old, ")?;
+        write!(f, "#{id} {peer}: ")?;
+        if let Some(label) = label {
+            write!(f, "{label}, ")?;
+        }
+        write!(f, "{activity}, {age:.1?} old, ")?;
         write!(f, "{read} B read, {written} B written")
     }
 }
 
-/// What became of one listener.
+/// The report of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerReport {
-    /// Where it listened.
-    pub local: Address,
-    /// How many connections it accepted.
+    /// The address that it listened on.
+    pub local_addr: Address,
+    /// The number of connections that it accepted.
     pub accepted: u64,
-    /// How many of them were taken from its queue after the stop began.
+    /// The number of them that were taken from its queue after the stop began.
     pub swept: u64,
-    /// What its close guaranteed.
-    pub guarantee: Guarantee,
+    /// The guarantee that its close had.
+    pub guarantee: CloseGuarantee,
 }
 
-/// What a stop did; made once, when it is over.
-///
-/// ```
-/// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use lameduck::{Address, Server, runtimes::smol::Smol};
-///
-/// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
-/// let server = builder.bind()?;
-/// server.shutdown().stop("done");
-/// let report = smol::block_on(server.serve(|_| async { Ok(()) }));
-/// assert!(report.to_string().starts_with("stopped clean"));
-/// assert_eq!((report.accepted, report.exit_status()), (0, 0));
-/// # Ok(()) }
-/// # #[cfg(not(feature = "smol"))] fn main() {}
-/// ```
+/// The report of one hook; see [`Builder::after_drain`](crate::Builder::after_drain).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookReport {
+    /// The name of the hook.
+    pub name: String,
+    /// How far it came.
+    pub outcome: HookOutcome,
+    /// The time that it took.
+    pub duration: Duration,
+    /// The time that it had.
+    pub limit: Duration,
+}
+
+/// The outcome of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HookOutcome {
+    /// It succeeded.
+    Done,
+    /// It returned an error, which is among [`Report::errors`].
+    Failed,
+    /// It panicked.
+    Panicked,
+    /// Its time was over before it ended.
+    TimedOut,
+}
+
+impl fmt::Display for HookOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HookOutcome::Done => "done",
+            HookOutcome::Failed => "failed",
+            HookOutcome::Panicked => "panicked",
+            HookOutcome::TimedOut => "timed out",
+        })
+    }
+}
+
+/// An error of a listener or a hook.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+pub enum ServerError {
+    /// A listener failed, and was closed.
+    Accept {
+        /// The listener's address.
+        listener: Address,
+        /// The error of the system.
+        source: Arc<io::Error>,
+    },
+    /// A listener was closed before its accept queue was empty: clients that
+    /// waited in it were reset ([F46](crate::docs::faults#f46)).
+    Unswept {
+        /// The listener's address.
+        listener: Address,
+    },
+    /// Something could not be cleaned up when a listener closed.
+    Close {
+        /// The listener's address.
+        listener: Address,
+        /// The error of the system.
+        source: Arc<io::Error>,
+    },
+    /// A hook returned an error.
+    Hook {
+        /// The name of the hook.
+        name: String,
+        /// The error of the hook.
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// A hook panicked.
+    HookPanicked {
+        /// The name of the hook.
+        name: String,
+    },
+    /// The time of a hook was over before it ended.
+    HookTimedOut {
+        /// The name of the hook.
+        name: String,
+        /// The time that it had.
+        limit: Duration,
+    },
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Accept { listener, .. } => {
+                write!(f, "accepting on {listener} failed for good")
+            }
+            ServerError::Unswept { listener } => write!(
+                f,
+                "{listener} was closed before its accept queue was empty: clients in it were reset"
+            ),
+            ServerError::Close { listener, .. } => write!(f, "closing {listener} failed"),
+            ServerError::Hook { name, .. } => write!(f, "hook {name} failed"),
+            ServerError::HookPanicked { name } => write!(f, "hook {name} panicked"),
+            ServerError::HookTimedOut { name, limit } => {
+                write!(f, "hook {name} did not end within its {limit:.1?}")
+            }
+        }
+    }
+}
+
+impl Error for ServerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            ServerError::Accept { source, .. } | ServerError::Close { source, .. } => {
+                Some(source)
+            }
+            ServerError::Hook { source, .. } => Some(&**source),
+            ServerError::Unswept { .. }
+            | ServerError::HookPanicked { .. }
+            | ServerError::HookTimedOut { .. } => None,
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The report of a stop, made once, when it is over.
+///
+/// It can be returned from `main`, whose exit status follows from it.
+///
+/// ```
+/// use lameduck::{Report, Server, runtimes::smol::Smol};
+///
+/// fn main() -> Result<Report, Box<dyn std::error::Error>> {
+///     let server = Server::builder(Smol).listen("127.0.0.1:0").bind()?;
+///     server.shutdown().stop("done");
+///     let report = smol::block_on(server.serve(|_| async { std::io::Result::Ok(()) }));
+///     assert!(report.to_string().starts_with("stopped clean"));
+///     assert_eq!((report.accepted, report.exit_status()), (0, 0));
+///     Ok(report)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it says whether anything was cut off"]
+#[non_exhaustive]
 pub struct Report {
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What began it.
+    /// The cause.
     pub cause: Cause,
-    /// From the stop to the end.
-    pub took: Duration,
-    /// Connections accepted, over the server's whole life.
+    /// The time from the stop to its end.
+    pub duration: Duration,
+    /// The number of connections accepted, over the server's whole life.
     pub accepted: u64,
-    /// How those that ended did so.
-    pub closed: Tally,
-    /// Those that were cut off, the oldest first.
+    /// The number of connections that ended in each way.
+    pub closed: CloseCounts,
+    /// The connections that were cut off, the oldest first.
     pub aborted: Vec<Straggler>,
-    /// Those that were cut off and are still not gone.
+    /// The connections that were cut off, and are still there.
     pub abandoned: Vec<Straggler>,
-    /// Guards that others than connections still hold.
-    pub other_guards: usize,
-    /// Every listener.
+    /// The number of guards that are still held, those of abandoned connections
+    /// apart.
+    pub untracked_guards: usize,
+    /// The listeners, in the order in which they were given to the builder.
     pub listeners: Vec<ListenerReport>,
-    /// Every error of a listener or a hook.
-    pub errors: Vec<String>,
-    /// What the machine was told, where the builder was asked to
-    /// [record](crate::Builder::record) it.
-    pub log: Option<Log>,
+    /// The hooks, in their order.
+    pub hooks: Vec<HookReport>,
+    /// The errors of listeners and hooks.
+    pub errors: Vec<ServerError>,
+    /// The inputs of the lifecycle, where the builder was asked to
+    /// [record](crate::Builder::record) them.
+    pub recording: Option<Recording>,
+}
+
+impl Termination for Report {
+    fn report(self) -> ExitCode {
+        self.exit_code()
+    }
 }
 
 impl Report {
-    /// Whether the sums agree: each accepted connection came from a listener
-    /// and has exactly one outcome, and who is counted is also named (S4).
-    pub fn adds_up(&self) -> bool {
+    /// Returns whether the sums agree: each accepted connection came from a
+    /// listener and has exactly one outcome, and each that is counted as aborted
+    /// is described ([S4](crate::docs::spec#s4)).
+    pub fn is_consistent(&self) -> bool {
         let abandoned = self.abandoned.len() as u64;
         let listeners: u64 = self.listeners.iter().map(|l| l.accepted).sum();
         self.accepted == self.closed.total() + abandoned
@@ -218,23 +378,24 @@ impl Report {
             && self.closed.aborted == self.aborted.len() as u64
     }
 
-    /// The exit status that follows: 0 clean, 1 a listener or a hook failed,
-    /// 3 something was forced or abandoned.
+    /// Returns the exit status that follows: 0 for clean, 1 where a listener
+    /// or a hook failed, 3 where something was aborted or abandoned.
     pub fn exit_status(&self) -> u8 {
         match self.outcome {
             Outcome::Clean => 0,
             Outcome::Failed => 1,
-            Outcome::Forced | Outcome::Abandoned => 3,
+            Outcome::Aborted | Outcome::Abandoned => 3,
         }
     }
 
-    /// [`exit_status`](Report::exit_status), to be returned from `main`.
+    /// Returns the [exit status](Report::exit_status), to be returned from
+    /// `main`.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit_status())
     }
 }
 
-/// How many stragglers of a kind are shown by name.
+/// The number of stragglers of a kind that are shown.
 const SHOWN: usize = 10;
 
 fn show(f: &mut fmt::Formatter<'_>, what: &str, all: &[Straggler]) -> fmt::Result {
@@ -252,45 +413,46 @@ impl fmt::Display for Report {
         let outcome = match self.outcome {
             Outcome::Clean => "clean".to_owned(),
             Outcome::Failed => format!("with {} errors", self.errors.len()),
-            Outcome::Forced => format!("by force, {} aborted", self.aborted.len()),
+            Outcome::Aborted => format!("by an abort, {} aborted", self.aborted.len()),
             Outcome::Abandoned => {
-                let unresponsive = self.abandoned.len() + self.other_guards;
-                format!("by force, {unresponsive} abandoned")
+                let abandoned = self.abandoned.len() + self.untracked_guards;
+                format!("by an abort, {abandoned} abandoned")
             }
         };
-        write!(
-            f,
-            "stopped {outcome}, {:.1?} after {}",
-            self.took, self.cause
-        )?;
-        let tally = self.closed;
+        let (duration, cause) = (self.duration, &self.cause);
+        write!(f, "stopped {outcome}, {duration:.1?} after {cause}")?;
+        let counts = self.closed;
         write!(
             f,
             "\n  {} accepted: {} finished, {} drained, {} closed by the peer, \
              {} failed, {} panicked, {} aborted, {} abandoned",
             self.accepted,
-            tally.finished,
-            tally.drained,
-            tally.peer_closed,
-            tally.failed,
-            tally.panicked,
-            tally.aborted,
+            counts.finished,
+            counts.drained,
+            counts.peer_closed,
+            counts.failed,
+            counts.panicked,
+            counts.aborted,
             self.abandoned.len(),
         )?;
         for listener in &self.listeners {
             write!(
                 f,
-                "\n  {}: {} accepted, {} of them swept; closed with {}",
-                listener.local, listener.accepted, listener.swept, listener.guarantee
+                "\n  {}: {} accepted, {} of them swept; close guarantee: {}",
+                listener.local_addr, listener.accepted, listener.swept, listener.guarantee
             )?;
+        }
+        for hook in &self.hooks {
+            let (name, outcome) = (&hook.name, hook.outcome);
+            write!(f, "\n  hook {name}: {outcome} after {:.1?}", hook.duration)?;
         }
         show(f, "aborted", &self.aborted)?;
         show(f, "abandoned", &self.abandoned)?;
-        if self.other_guards > 0 {
-            write!(f, "\n  {} guards of others still held", self.other_guards)?;
+        if self.untracked_guards > 0 {
+            write!(f, "\n  {} guards are still held", self.untracked_guards)?;
         }
         for error in &self.errors {
-            write!(f, "\n  error: {error}")?;
+            write!(f, "\n  error: {}", Chain(error))?;
         }
         Ok(())
     }

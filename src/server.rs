@@ -1,103 +1,137 @@
 //! The server: builder, driver, and the tasks of connections.
 //!
-//! It decides nothing about the stop. The [machine](crate::machine) does; the
-//! driver tells it what happens on the [traits](crate::traits) and carries out
-//! what it says.
+//! It is I/O only. The pure values in [`machine`](crate::machine) decide; the
+//! driver tells them what happens on the [traits](crate::rt) of the runtime, and
+//! carries out what they say.
 
-mod accept;
 mod builder;
-mod closing;
+mod close;
 mod driver;
+mod early_signals;
 mod error;
-mod ledger;
+#[cfg(feature = "parts")]
+mod hard_deadline;
+mod hooks;
+mod listener;
+mod listeners;
+mod open;
+mod table;
 mod task;
+pub(crate) mod timer;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
 
 pub use self::builder::Builder;
-pub use self::closing::Linger;
+pub use self::close::close;
 pub use self::driver::Serve;
 pub use self::error::BindError;
-pub(crate) use self::ledger::Named;
+pub use self::hooks::HookContext;
 
-use self::accept::Accepting;
 use self::driver::Handover;
-use self::task::Common;
+use self::early_signals::EarlySignals;
+pub(crate) use self::hooks::BoxError;
+use self::hooks::Hook;
+use self::listener::ListenerTask;
+use self::task::ServerShared;
 use crate::address::Address;
-use crate::connection::Session;
-use crate::gate::{Guard, Shutdown};
-use crate::machine::{Config, Log};
-use crate::traits::{ConnectionOf, Runtime};
+use crate::gate::{Hold, Shutdown};
+#[cfg(feature = "handover")]
+use crate::handover::PassedFd;
+use crate::machine::lifecycle::{Config, Recording};
+use crate::rt::{ConnectionOf, Runtime};
+use crate::session::Session;
 
-/// Work that runs after the last connection, by name.
-struct Hook {
-    name: String,
-    work: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
+/// Whether new work is welcome, as load balancers and supervisors ask; see
+/// [`Builder::on_readiness_change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing between")]
+pub enum Readiness {
+    /// Connections are accepted and served.
+    Ready,
+    /// The stop has begun.
+    NotReady,
 }
 
-/// A server that is bound, and not yet serving.
+type OnReadinessChange = Box<dyn Fn(Readiness) + Send + Sync>;
+
+/// A server that is bound, and does not serve yet.
 ///
 /// ```
-/// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use lameduck::{Address, Server, runtimes::smol::Smol};
+/// use lameduck::{Server, runtimes::smol::Smol};
 ///
-/// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
-/// let server = builder.bind()?;
-/// assert_eq!(server.local_addresses().count(), 1);
-/// # Ok(()) }
-/// # #[cfg(not(feature = "smol"))] fn main() {}
+/// let server = Server::builder(Smol).listen("127.0.0.1:0").bind()?;
+/// assert_eq!(server.local_addrs().count(), 1);
+/// # Ok::<(), lameduck::BindError>(())
 /// ```
 #[must_use = "it serves only once `serve` is awaited"]
 pub struct Server<R: Runtime> {
-    common: Common<R, ()>,
+    shared: ServerShared<R, ()>,
     config: Config,
-    log: Option<Log>,
-    signals: Option<R::Signals>,
-    listeners: Vec<Accepting<R>>,
-    limit: usize,
+    recording: Option<Recording>,
+    signals: Option<EarlySignals<R::Signals>>,
+    listeners: Vec<ListenerTask<R>>,
+    connection_limit: Option<usize>,
     hooks: Vec<Hook>,
-    on_ready: Option<Box<dyn Fn(bool) + Send + Sync>>,
-    door: Guard,
+    on_readiness_change: Option<OnReadinessChange>,
+    hold: Hold,
     handover: Handover,
+    #[cfg(feature = "handover")]
+    passed: Vec<PassedFd>,
 }
 
 impl<R: Runtime> Server<R> {
-    /// Begins a server on `runtime`.
+    /// Creates a builder of a server on `runtime`.
     pub fn builder(runtime: R) -> Builder<R> {
         Builder::new(runtime)
     }
 
-    /// The handle on this server's gate: ask for the stop, observe it, wait.
+    /// Returns the handle on this server's gate: asks for the stop, observes
+    /// it, waits for it.
     ///
     /// ```
-    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use lameduck::{Address, Server, runtimes::smol::Smol};
+    /// use lameduck::{Server, runtimes::smol::Smol};
     ///
-    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
-    /// let server = builder.bind()?;
-    /// let shutdown = server.shutdown(); // to a health check, a handler, a test
+    /// let server = Server::builder(Smol).listen("127.0.0.1:0").bind()?;
+    /// let shutdown = server.shutdown(); // for a health check, a handler, a test
     /// assert!(shutdown.is_ready());
-    /// # Ok(()) }
-    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// # Ok::<(), lameduck::BindError>(())
     /// ```
     pub fn shutdown(&self) -> Shutdown {
-        self.common.shutdown.clone()
+        self.shared.shutdown.clone()
     }
 
-    /// Where it listens, with the ports that were given for port 0.
-    pub fn local_addresses(&self) -> impl Iterator<Item = &Address> {
-        self.listeners.iter().map(Accepting::local)
+    /// Returns the addresses that it listens on, with the ports that the system
+    /// chose for port 0, in the order in which listeners were given to the
+    /// builder.
+    pub fn local_addrs(&self) -> impl Iterator<Item = &Address> {
+        self.listeners.iter().map(ListenerTask::local_addr)
+    }
+
+    /// Takes the descriptors that this process was started with
+    /// ([`Builder::socket_activation`]) and that no listener is made of: sockets
+    /// of other kinds, FIFOs, what a supervisor keeps for its service, and
+    /// listening sockets that were not asked for.
+    ///
+    /// Sockets that are not taken are closed when the server begins to serve.
+    #[cfg(feature = "handover")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
+    pub fn take_passed_fds(&mut self) -> Vec<PassedFd> {
+        std::mem::take(&mut self.passed)
+    }
+
+    /// Returns the runtime that it serves on.
+    pub fn runtime(&self) -> &R {
+        &self.shared.runtime
     }
 
     /// Serves until it is stopped, and completes with the report.
     ///
     /// `handler` is called for each connection, in a task of its own. When
     /// its future is done, the connection is closed in order: flushed,
-    /// half-closed, and read until the peer's end. An error or a panic of a
-    /// handler ends its own connection only; it is logged and counted.
+    /// half-closed, and read until the peer's end. An error of any kind, or a
+    /// panic of a handler, ends its own connection only; it is logged with its
+    /// causes, and counted. An abort drops the handler's future where it is.
     ///
     /// # Cancel safety
     /// Dropped before it completes, it closes its listeners with no sweep and
@@ -105,17 +139,13 @@ impl<R: Runtime> Server<R> {
     /// ask [`Shutdown::stop`] and await the end.
     ///
     /// ```
-    /// # #[cfg(feature = "smol")] fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use lameduck::{Address, Server, runtimes::smol::Smol};
-    ///
     /// use futures::io::AsyncWriteExt;
+    /// use lameduck::{Server, runtimes::smol::Smol};
     /// use std::io::Read;
     ///
-    /// let builder = Server::builder(Smol).listen("127.0.0.1:0".parse::<Address>()?);
-    /// let server = builder.bind()?;
-    /// let Some(Address::Inet(address)) = server.local_addresses().next().cloned() else {
-    ///     unreachable!("it listens on TCP")
-    /// };
+    /// let bound = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = bound.local_addr()?;
+    /// let server = Server::builder(Smol).listen_on(bound).bind()?;
     /// let mut client = std::net::TcpStream::connect(address)?;
     /// server.shutdown().stop("one client is enough");
     ///
@@ -127,13 +157,13 @@ impl<R: Runtime> Server<R> {
     /// client.read_to_string(&mut greeting)?;
     /// assert_eq!(greeting, "welcome");
     /// assert_eq!(report.closed.finished, 1);
-    /// # Ok(()) }
-    /// # #[cfg(not(feature = "smol"))] fn main() {}
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn serve<H, F>(self, handler: H) -> Serve<R, H>
+    pub fn serve<H, F, E>(self, handler: H) -> Serve<R, H>
     where
         H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
-        F: Future<Output = io::Result<()>> + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
     {
         Serve::new(self, handler)
     }
@@ -142,7 +172,7 @@ impl<R: Runtime> Server<R> {
 impl<R: Runtime> fmt::Debug for Server<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut server = f.debug_struct("Server");
-        server.field("local", &self.local_addresses().collect::<Vec<_>>());
+        server.field("local_addrs", &self.local_addrs().collect::<Vec<_>>());
         server.field("config", &self.config);
         server.finish_non_exhaustive()
     }

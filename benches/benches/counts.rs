@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::io::AsyncRead;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use lameduck::machine::{Config, Input, Machine};
-use lameduck::{Guard, Reached, Shutdown};
+use lameduck::{Guard, PhaseReached, Shutdown};
 
 /// How often each thing is done in one count.
 const TIMES: usize = 1_000;
@@ -46,15 +46,15 @@ fn living() -> Guard {
 }
 
 /// A gate with so many who wait for it.
-fn waited_for(waiters: usize) -> (Shutdown, Guard, Vec<Reached>) {
+fn waited_for(waiters: usize) -> (Shutdown, Guard, Vec<PhaseReached>) {
     let shutdown = gate();
-    let door = shutdown.enter().expect("the gate is open");
+    let accept_guard = shutdown.try_guard().expect("the gate is open");
     let mut cx = Context::from_waker(Waker::noop());
-    let mut waiting: Vec<Reached> = (0..waiters).map(|_| shutdown.draining()).collect();
+    let mut waiting: Vec<PhaseReached> = (0..waiters).map(|_| shutdown.draining()).collect();
     for waiter in &mut waiting {
         assert!(Pin::new(waiter).poll(&mut cx).is_pending());
     }
-    (shutdown, door, waiting)
+    (shutdown, accept_guard, waiting)
 }
 
 #[library_benchmark]
@@ -68,11 +68,11 @@ fn guard(shutdown: Shutdown) -> Shutdown {
 
 #[library_benchmark]
 #[bench::from_a_guard(living())]
-fn guard_of_guard(door: Guard) -> Guard {
+fn guard_of_guard(accept_guard: Guard) -> Guard {
     for _ in 0..TIMES {
-        let _ = black_box(black_box(&door).enter());
+        let _ = black_box(black_box(&accept_guard).enter());
     }
-    door
+    accept_guard
 }
 
 #[library_benchmark]
@@ -116,9 +116,9 @@ fn read(mut guard: Guard) -> Guard {
 
 #[library_benchmark]
 #[bench::thousand_waiters(waited_for(TIMES))]
-fn stop((shutdown, door, waiting): (Shutdown, Guard, Vec<Reached>)) -> (Guard, Vec<Reached>) {
+fn stop((shutdown, accept_guard, waiting): (Shutdown, Guard, Vec<PhaseReached>)) -> (Guard, Vec<PhaseReached>) {
     shutdown.stop("measured");
-    (door, waiting)
+    (accept_guard, waiting)
 }
 
 #[library_benchmark]

@@ -194,8 +194,8 @@ pub async fn bare_tokio() -> Ended {
 async fn lameduck<R: Runtime>(runtime: R) -> Result<Report, Box<dyn Error>> {
     drop_privilege()?;
     let server = Server::builder(runtime).listen(ANY).bind()?;
-    for address in server.local_addresses() {
-        if let Address::Inet(address) = address {
+    for address in server.local_addrs() {
+        if let Address::Tcp(address) = address {
             listening(address.port());
         }
     }

@@ -170,7 +170,7 @@ pub fn guards(threads: usize) -> Vec<Subject> {
         }),
         Subject::threaded("lameduck, for a scope", threads, move |count| {
             for _ in 0..count {
-                let _ = black_box(black_box(&scoped).enter_scoped());
+                let _ = black_box(black_box(&scoped).try_guard_ref());
             }
         }),
         Subject::threaded("lameduck, from a guard", threads, move |count| {
@@ -270,7 +270,7 @@ pub fn parked(threads: usize) -> Vec<Subject> {
         }),
         Subject::threaded("lameduck", threads, move |count| {
             let (mut reader, mut buffer) = (Silent, [0; 64]);
-            let mut guard = shutdown.enter().expect("the gate is open");
+            let mut guard = shutdown.try_guard().expect("the gate is open");
             poll_often(pin!(guard.read_or_drain(&mut reader, &mut buffer)), count);
         }),
         Subject::threaded("swansong", threads, move |count| {
@@ -334,7 +334,7 @@ pub fn reads() -> Vec<Subject> {
             reads!(|reader, buffer| reader.read(buffer)),
         ),
         Subject::threaded("lameduck", 1, move |count| {
-            let mut guard = shutdown.enter().expect("the gate is open");
+            let mut guard = shutdown.try_guard().expect("the gate is open");
             let (mut reader, mut buffer) = (Alternating::default(), [0; 64]);
             let waker = waker();
             let mut cx = Context::from_waker(&waker);
@@ -426,13 +426,13 @@ pub fn wakes(waiters: usize) -> Vec<Subject> {
             "lameduck",
             Box::new(move || {
                 let shutdown = Shutdown::new();
-                let door = shutdown.enter();
+                let accept_guard = shutdown.try_guard();
                 let time = wake(
                     waiters,
                     || shutdown.draining(),
                     || shutdown.stop("measured"),
                 );
-                drop(door);
+                drop(accept_guard);
                 time
             }),
         ),

@@ -85,7 +85,7 @@ impl Model {
         if matches!(step, Step::Enter | Step::Join) {
             assert!(
                 step == Step::Join || !self.door_closed,
-                "S9: in by a closed door"
+                "S9: in by a closed accept_guard"
             );
             self.threads[id].guards += 1;
         }
@@ -112,7 +112,7 @@ impl Model {
         self.word = after;
         self.door_closed |= after.phase() >= Phase::Settling;
         let guards: usize = self.threads.iter().map(|thread| thread.guards).sum();
-        assert_eq!(after.living(), guards, "S4: {after:?}");
+        assert_eq!(after.guard_count(), guards, "S4: {after:?}");
     }
 
     fn act(&mut self, byte: u8) {

@@ -41,7 +41,7 @@ impl Arbitrary<'_> for Script {
             notice: *bytes.choose(&DURATIONS)?,
             sweep: *bytes.choose(&DURATIONS)?,
             settle: *bytes.choose(&DURATIONS)?,
-            force_margin: *bytes.choose(&DURATIONS)?,
+            abort_timeout: *bytes.choose(&DURATIONS)?,
         };
         let setup = Setup {
             config,

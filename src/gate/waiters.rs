@@ -1,44 +1,44 @@
-//! Who waits at the gate, and the order that loses no wake-up: register,
+//! The waiters of the gate, and the order that loses no wake-up: register,
 //! recheck, then wait (F44).
 
 use std::borrow::Borrow;
 use std::task::{Context, Poll, Waker};
 
-use super::word::{Phase, Word};
+use super::word::{Progress, Word};
 use super::{Shared, Shutdown};
 use crate::sync::{Mutex, lock};
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// This phase, or a later one.
-    Phase(Phase),
-    /// At most one is left inside, and nobody can come in.
-    Alone,
+    /// The stop has come this far, or further.
+    Progress(Progress),
+    /// The gate is closed, and one holder is left at most.
+    Last,
 }
 
 impl Until {
     #[inline]
     fn reached(self, word: Word) -> bool {
         match self {
-            Until::Phase(phase) => word.has_reached(phase),
-            Until::Alone => word.alone(),
+            Until::Progress(progress) => word.has_reached(progress),
+            Until::Last => word.is_last(),
         }
     }
 
-    /// Whether it stays reached. Else a waiter can be woken, find it gone
-    /// again, and has to give its waker anew: the first one was used.
+    /// Returns whether it stays reached. Otherwise a waiter can be woken, find
+    /// it gone again, and has to register once more: its waker was used.
     #[inline]
-    fn is_lasting(self) -> bool {
+    fn is_sticky(self) -> bool {
         match self {
-            Until::Phase(_) => true,
-            // Who is alone may bring in another.
-            Until::Alone => false,
+            Until::Progress(_) => true,
+            // The last holder may bring in another.
+            Until::Last => false,
         }
     }
 }
 
-/// A slab of waiters, so that to register allocates only when it grows.
+/// A slab of waiters: registering allocates only when it grows.
 #[derive(Debug)]
 pub(super) struct Waiters {
     slots: Mutex<Slots>,
@@ -56,11 +56,11 @@ enum Entry {
     Taken { until: Until, waker: Option<Waker> },
 }
 
-/// How many are woken between two holds of the lock.
+/// The number of wakers that are taken under one hold of the lock.
 const BATCH: usize = 64;
 
-/// How many have room from the first one on.
-const FIRST: usize = 16;
+/// The room that a table begins with.
+const INITIAL: usize = 16;
 
 impl Waiters {
     pub(super) fn new() -> Waiters {
@@ -72,7 +72,8 @@ impl Waiters {
         }
     }
 
-    /// Wakes all who have what they wait for; never under the lock (L6).
+    /// Wakes the waiters that have what they wait for, and never under the lock:
+    /// a waker is foreign code (L6).
     pub(super) fn wake(&self, word: Word) {
         let mut from = 0;
         let mut batch = [const { None::<Waker> }; BATCH];
@@ -135,7 +136,7 @@ impl Slots {
             None => {
                 if self.entries.len() == self.entries.capacity() {
                     // Half of a table that doubles would be empty.
-                    self.entries.reserve_exact(self.entries.len() / 8 + FIRST);
+                    self.entries.reserve_exact(self.entries.len() / 8 + INITIAL);
                 }
                 self.entries.push(entry);
                 return (self.entries.len() - 1, None);
@@ -154,7 +155,7 @@ impl Slots {
     }
 }
 
-/// One waiter's place, kept from poll to poll and given back on drop.
+/// One waiter, whose place is kept from poll to poll and given back on drop.
 #[derive(Debug)]
 pub(super) struct Waiter<S: Borrow<Shutdown> = Shutdown> {
     /// The gate, owned or borrowed.
@@ -165,8 +166,8 @@ pub(super) struct Waiter<S: Borrow<Shutdown> = Shutdown> {
 #[derive(Debug)]
 struct Registered {
     key: usize,
-    /// A copy of the waker that is there, so that to be polled again by the
-    /// same task takes no lock and writes nothing.
+    /// A copy of the registered waker: polling again from the same task takes
+    /// no lock and writes nothing.
     waker: Waker,
 }
 
@@ -189,29 +190,31 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
         until.reached(self.shared().word())
     }
 
-    /// Ready once what it waits for is there; else the task will be woken. It
-    /// is always the same: given anew, it is known where this is compiled.
+    /// Returns ready once `until` is reached; otherwise the task is woken then.
+    ///
+    /// `until` is passed on every call, not stored, so that it is a constant
+    /// after inlining.
     #[inline]
     pub(super) fn poll(&mut self, until: Until, cx: &mut Context<'_>) -> Poll<()> {
         if self.reached(until) {
             return Poll::Ready(());
         }
-        if until.is_lasting() && self.is_awaited_by(cx.waker()) {
+        if until.is_sticky() && self.is_registered_for(cx.waker()) {
             return Poll::Pending;
         }
         self.register(until, cx.waker())
     }
 
-    /// Whether the task with this waker was registered before. Until what it
-    /// waits for is there it will be woken; it lasts, so when it was not there
-    /// at a look after that, the wake is yet to come.
+    /// Returns whether the task with this waker was registered before. What it
+    /// waits for is sticky: if a look after the registration did not find it,
+    /// the wake is yet to come.
     #[inline]
-    pub(super) fn is_awaited_by(&self, waker: &Waker) -> bool {
+    pub(super) fn is_registered_for(&self, waker: &Waker) -> bool {
         let registered = self.registered.as_ref();
         registered.is_some_and(|registered| registered.waker.will_wake(waker))
     }
 
-    // Once a task: not a part of the code that runs at each poll.
+    // It runs once a task: it stays out of the code of each poll.
     #[cold]
     pub(super) fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
         let key = self.registered.as_ref().map(|registered| registered.key);
@@ -219,8 +222,8 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
         let key = waiters.register(key, until, waker.clone());
         let waker = waker.clone();
         self.registered = Some(Registered { key, waker });
-        // The recheck: a step before the registration has found nobody to
-        // wake; the lock that both took makes that step visible here.
+        // The recheck: a step that came before the registration has found no
+        // waiter; the lock that both took makes that step visible here.
         if self.reached(until) {
             Poll::Ready(())
         } else {
@@ -240,13 +243,10 @@ impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::future::Future;
-    use std::io;
     use std::pin::Pin;
     use std::task::Wake;
     use std::thread;
     use std::time::{Duration, Instant};
-
-    use futures::stream::{self, TryStreamExt};
 
     use super::*;
     use crate::sync::plain::Arc;
@@ -257,7 +257,7 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
-    /// Polls twice with the same waker, the second time while somebody else
+    /// Polls twice with the same waker, the second time while another thread
     /// holds the lock.
     #[track_caller]
     fn assert_no_lock<T>(
@@ -281,30 +281,32 @@ mod tests {
     }
 
     #[test]
-    fn to_be_polled_again_by_the_same_task_takes_no_lock() {
+    fn polling_again_from_the_same_task_takes_no_lock() {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
         let mut stopped = shutdown.stopped();
         assert_no_lock(&shutdown, |cx| Pin::new(&mut stopped).poll(cx));
-        let mut silent = stream::pending::<io::Result<Vec<u8>>>().into_async_read();
+        let mut guard = shutdown.try_guard().unwrap();
         assert_no_lock(&shutdown, |cx| {
-            guard.poll_read_or_drain(cx, &mut silent, &mut [0])
+            if guard.is_registered_for(cx) {
+                return Poll::Pending;
+            }
+            guard.register(cx)
         });
     }
 
     #[test]
-    fn a_table_grows_seldom_and_not_far_ahead() {
+    fn the_table_grows_seldom_and_not_far_ahead() {
         let mut slots = Slots {
             entries: Vec::new(),
             vacant: None,
         };
         let (mut grown, mut room) = (0, 0);
         for key in 0..10_000 {
-            let until = Until::Phase(Phase::Draining);
+            let until = Until::Progress(Progress::SETTLED);
             assert_eq!(slots.put(None, until, Waker::noop().clone()).0, key);
             let before = std::mem::replace(&mut room, slots.entries.capacity());
             grown += usize::from(room != before);
-            assert!(room <= key + key / 8 + FIRST, "room for {room}, of {key}");
+            assert!(room <= key + key / 8 + INITIAL, "room for {room}, of {key}");
         }
         assert!(grown < 100, "{grown} times");
     }

@@ -1,134 +1,114 @@
-//! The gate's word: phase and count of the living, which change together.
+//! The gate's word: phase and guard count, which change together.
 //!
 //! [`Word::step`] is pure. The atomic in the gate only retries it, so that
 //! enumerating small words checks every transition there is.
 
 use std::fmt;
 
-/// How far a stop has come, as everybody who watches the gate sees it.
-///
-/// The order is the order of time: a phase never goes back.
+use crate::phase::Phase;
+
+/// The error of a guard that the gate refuses. A refused step changes nothing.
 ///
 /// ```
-/// use lameduck::Phase;
-///
-/// assert!(Phase::Running < Phase::Draining);
-/// assert_eq!(Phase::ALL.last(), Some(&Phase::Stopped));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// Serving; no stop was asked for.
-    Running,
-    /// A stop was asked for: not ready any more, still accepting, and no
-    /// connection has been told (lame duck).
-    Notice,
-    /// No entry from outside; the living may announce their end. Those that
-    /// wait for bytes are still read, for what is on its way. It is passed over
-    /// unless a server is given time to settle.
-    Settling,
-    /// The living come to an end; who waits for bytes is done.
-    Draining,
-    /// The budget is spent, or someone escalated: the living are cut off.
-    Forcing,
-    /// It is over.
-    Stopped,
-}
-
-impl Phase {
-    /// Every phase, in order.
-    pub const ALL: [Phase; 6] = [
-        Phase::Running,
-        Phase::Notice,
-        Phase::Settling,
-        Phase::Draining,
-        Phase::Forcing,
-        Phase::Stopped,
-    ];
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Running => "running",
-            Phase::Notice => "giving notice",
-            Phase::Settling => "settling",
-            Phase::Draining => "draining",
-            Phase::Forcing => "forcing",
-            Phase::Stopped => "stopped",
-        })
-    }
-}
-
-/// Why the gate refused a step. A refused step changes nothing.
-///
-/// ```
-/// use lameduck::{Phase, Refused, Shutdown};
+/// use lameduck::{GuardError, Phase, Shutdown};
 ///
 /// let shutdown = Shutdown::new();
 /// shutdown.stop("done");
-/// let refused = shutdown.enter().unwrap_err();
-/// assert_eq!(refused, Refused::Closed(Phase::Stopped));
-/// assert_eq!(refused.to_string(), "no entry: the server is stopped");
+/// let error = shutdown.try_guard().unwrap_err();
+/// assert_eq!(error, GuardError::Closed(Phase::Stopped));
+/// assert_eq!(error.to_string(), "no new guard: the server is stopped");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Refused {
-    /// The door is closed: the gate is in this phase.
+pub enum GuardError {
+    /// The gate is closed: it has come to this phase.
     Closed(Phase),
-    /// No more living can be counted.
+    /// The gate cannot count one more guard.
     Full,
-    /// The gate has already come to this phase, which is not before the one
-    /// that was asked for.
-    NotForward(Phase),
-    /// There is nobody who could leave or bring others in.
-    Nobody,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for GuardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refused::Closed(phase) => write!(f, "no entry: the server is {phase}"),
-            Refused::Full => f.write_str("no entry: the gate cannot count more"),
-            Refused::NotForward(phase) => write!(f, "the server is already {phase}"),
-            Refused::Nobody => f.write_str("nobody is inside"),
+            GuardError::Closed(phase) => write!(f, "no new guard: the server is {phase}"),
+            GuardError::Full => f.write_str("no new guard: the gate cannot count more"),
         }
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for GuardError {}
 
-/// What can be done to the word.
+impl From<GuardError> for std::io::Error {
+    fn from(error: GuardError) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}
+
+/// A step of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Somebody comes in from outside.
+    /// Counts a guard for work from outside.
     Enter,
-    /// Somebody who lives brings in another.
+    /// Counts a guard for work that a holder brings in.
     Join,
-    /// Somebody who lives leaves. Refused only where nobody lives, so the gate
+    /// Drops a guard. It is refused only where none is counted, so the gate
     /// takes it as a plain subtraction.
     Leave,
-    /// The last has left while draining: it is over.
+    /// Gives up the server's hold, which keeps the gate from its end.
+    Release,
+    /// Ends the stop, after the last guard was dropped.
     End,
-    /// The stop goes forward to a phase.
+    /// Goes to `Draining`, and leaves idle connections time to settle.
+    Settle,
+    /// Goes to a phase.
     Advance(Phase),
 }
 
-/// Phase in the low bits, count of the living above them.
+/// The reason why a step was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StepError {
+    /// The step counts a guard, which the gate refuses.
+    Guard(GuardError),
+    /// The gate is already in the wanted phase, or beyond it.
+    NotForward,
+    /// Nothing is counted that could be dropped, or could bring in others.
+    NotHeld,
+}
+
+/// How far a stop has come, in the order of time: the phase, and inside of
+/// `Draining` whether the time to settle is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Progress(usize);
+
+impl Progress {
+    /// The beginning of a phase.
+    pub(crate) const fn of(phase: Phase) -> Progress {
+        Progress((phase as usize) << 1)
+    }
+
+    /// Draining, with no time left to settle: an idle connection ends.
+    pub(crate) const SETTLED: Progress = Progress((Phase::Draining as usize) << 1 | 1);
+}
+
+/// Settled flag and phase in the low bits, then the server's hold, then the
+/// guard count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Word(usize);
 
-const PHASE_BITS: u32 = 3;
-const PHASE_MASK: usize = (1 << PHASE_BITS) - 1;
+const PROGRESS_BITS: u32 = 4;
+const PROGRESS_MASK: usize = (1 << PROGRESS_BITS) - 1;
+const HELD: usize = 1 << PROGRESS_BITS;
+const COUNT_SHIFT: u32 = PROGRESS_BITS + 1;
 
 impl Word {
-    /// Running, with nobody inside.
+    /// Running, with no guard.
     pub(crate) const NEW: Word = Word(0);
-    /// Running, with one inside.
-    pub(crate) const NEW_WITH_ONE: Word = Word(Word::ONE);
-    /// One who lives, to be subtracted when they leave.
-    pub(crate) const ONE: usize = 1 << PHASE_BITS;
-    /// The most that can be counted.
-    pub(crate) const MOST: usize = usize::MAX >> PHASE_BITS;
+    /// Running, with the server's hold.
+    pub(crate) const NEW_HELD: Word = Word(HELD);
+    /// One guard, to be subtracted when it is dropped.
+    pub(crate) const ONE: usize = 1 << COUNT_SHIFT;
+    /// The highest guard count.
+    pub(crate) const MAX_GUARDS: usize = usize::MAX >> COUNT_SHIFT;
 
     #[inline]
     pub(crate) const fn from_bits(bits: usize) -> Word {
@@ -142,69 +122,92 @@ impl Word {
 
     #[inline]
     pub(crate) const fn phase(self) -> Phase {
-        match self.0 & PHASE_MASK {
+        match (self.0 & PROGRESS_MASK) >> 1 {
             0 => Phase::Running,
-            1 => Phase::Notice,
-            2 => Phase::Settling,
-            3 => Phase::Draining,
-            4 => Phase::Forcing,
+            1 => Phase::LameDuck,
+            2 => Phase::Draining,
+            3 => Phase::Aborting,
             _ => Phase::Stopped,
         }
     }
 
-    /// Whether the phase is this one, or a later one.
     #[inline]
-    pub(crate) const fn has_reached(self, phase: Phase) -> bool {
-        self.0 & PHASE_MASK >= phase as usize
+    const fn progress(self) -> Progress {
+        Progress(self.0 & PROGRESS_MASK)
+    }
+
+    /// Returns whether the stop has come this far.
+    #[inline]
+    pub(crate) const fn has_reached(self, progress: Progress) -> bool {
+        self.0 & PROGRESS_MASK >= progress.0
     }
 
     #[inline]
-    pub(crate) const fn living(self) -> usize {
-        self.0 >> PHASE_BITS
+    pub(crate) const fn guard_count(self) -> usize {
+        self.0 >> COUNT_SHIFT
     }
 
     #[inline]
-    const fn new(phase: Phase, living: usize) -> Word {
-        Word(living << PHASE_BITS | phase as usize)
+    const fn is_held(self) -> bool {
+        self.0 & HELD != 0
     }
 
-    /// The word after `step`, or why the step is refused.
     #[inline]
-    pub(crate) fn step(self, step: Step) -> Result<Word, Refused> {
-        let (phase, living) = (self.phase(), self.living());
+    const fn with(self, progress: Progress) -> Word {
+        Word(self.0 & !PROGRESS_MASK | progress.0)
+    }
+
+    /// Returns the word after `step`, or the reason why the step is refused.
+    #[inline]
+    pub(crate) fn step(self, step: Step) -> Result<Word, StepError> {
+        let (phase, guards) = (self.phase(), self.guard_count());
+        let closed = Err(StepError::Guard(GuardError::Closed(phase)));
         match step {
-            Step::Enter if phase >= Phase::Settling => Err(Refused::Closed(phase)),
-            Step::Join if phase == Phase::Stopped => Err(Refused::Closed(phase)),
-            Step::Join if living == 0 => Err(Refused::Nobody),
-            Step::Enter | Step::Join if living == Word::MOST => Err(Refused::Full),
-            Step::Enter | Step::Join => Ok(Word::new(phase, living + 1)),
-            Step::Leave if living == 0 => Err(Refused::Nobody),
-            Step::Leave => Ok(Word::new(phase, living - 1)),
-            Step::End if self.is_at_end() => Ok(Word::new(Phase::Stopped, 0)),
-            Step::End => Err(Refused::NotForward(phase)),
-            Step::Advance(to) if to <= phase => Err(Refused::NotForward(phase)),
-            Step::Advance(to) => match Word::new(to, living) {
-                // Emptiness while draining is the end, in the same step.
-                word if word.is_at_end() => Ok(Word::new(Phase::Stopped, 0)),
-                word => Ok(word),
-            },
+            Step::Enter if phase >= Phase::Draining => closed,
+            Step::Join if phase == Phase::Stopped => closed,
+            Step::Join if guards == 0 && !self.is_held() => Err(StepError::NotHeld),
+            Step::Enter | Step::Join if guards == Word::MAX_GUARDS => {
+                Err(StepError::Guard(GuardError::Full))
+            }
+            Step::Enter | Step::Join => Ok(Word(self.0 + Word::ONE)),
+            Step::Leave if guards == 0 => Err(StepError::NotHeld),
+            Step::Leave => Ok(Word(self.0 - Word::ONE)),
+            Step::Release if self.is_held() => Ok(Word(self.0 & !HELD)),
+            Step::Release => Err(StepError::NotHeld),
+            Step::End if self.is_at_end() => Ok(self.with(Progress::of(Phase::Stopped))),
+            Step::End => Err(StepError::NotForward),
+            Step::Settle => self.advance(Progress::of(Phase::Draining)),
+            Step::Advance(Phase::Draining) => self.advance(Progress::SETTLED),
+            Step::Advance(phase) => self.advance(Progress::of(phase)),
         }
     }
 
-    /// Whether nobody is left, nobody can come, and it is not yet said.
+    fn advance(self, to: Progress) -> Result<Word, StepError> {
+        if to <= self.progress() {
+            return Err(StepError::NotForward);
+        }
+        match self.with(to) {
+            // An empty gate that closes has come to its end, in the same step.
+            word if word.is_at_end() => Ok(word.with(Progress::of(Phase::Stopped))),
+            word => Ok(word),
+        }
+    }
+
+    /// Returns whether the gate is closed and empty, and not stopped yet.
     #[inline]
     pub(crate) fn is_at_end(self) -> bool {
-        self.living() == 0 && (Phase::Settling..Phase::Stopped).contains(&self.phase())
+        self.0 & !PROGRESS_MASK == 0
+            && (Phase::Draining..Phase::Stopped).contains(&self.phase())
     }
 
-    /// Whether somebody may be waiting for the change from `before` to here.
-    pub(crate) fn is_news_after(self, before: Word) -> bool {
-        self.phase() != before.phase() || (self.alone() && !before.alone())
+    /// Returns whether a waiter may be waiting for the change from `before`.
+    pub(crate) fn needs_wake(self, before: Word) -> bool {
+        self.progress() != before.progress() || (self.is_last() && !before.is_last())
     }
 
-    /// Whether at most one is left of a gate that lets nobody in.
-    pub(crate) fn alone(self) -> bool {
-        self.phase() >= Phase::Settling && self.living() <= 1
+    /// Returns whether the gate is closed, and one holder is left at most.
+    pub(crate) fn is_last(self) -> bool {
+        self.phase() >= Phase::Draining && self.guard_count() + usize::from(self.is_held()) <= 1
     }
 }
 
@@ -212,24 +215,50 @@ impl Word {
 mod tests {
     use super::*;
 
-    fn steps() -> Vec<Step> {
-        let mut steps = vec![Step::Enter, Step::Join, Step::Leave, Step::End];
-        steps.extend(Phase::ALL.map(Step::Advance));
+    const PROGRESSES: [Progress; 6] = [
+        Progress::of(Phase::Running),
+        Progress::of(Phase::LameDuck),
+        Progress::of(Phase::Draining),
+        Progress::SETTLED,
+        Progress::of(Phase::Aborting),
+        Progress::of(Phase::Stopped),
+    ];
+
+    fn word(progress: Progress, is_held: bool, guards: usize) -> Word {
+        Word(guards << COUNT_SHIFT | usize::from(is_held) << PROGRESS_BITS | progress.0)
+    }
+
+    fn all_steps() -> Vec<Step> {
+        use Step::*;
+        let mut steps = vec![Enter, Join, Leave, Release, End, Settle];
+        steps.extend(Phase::ALL.map(Advance));
         steps
     }
 
     /// All small words, and those at the upper end, with all steps.
     fn every_small_case() -> impl Iterator<Item = (Word, Step)> {
-        let counts = (0..=5).chain(Word::MOST - 1..=Word::MOST);
-        let words = counts.flat_map(|living| Phase::ALL.map(|phase| Word::new(phase, living)));
-        words.flat_map(|word| steps().into_iter().map(move |step| (word, step)))
+        let counts = (0..=5).chain(Word::MAX_GUARDS - 1..=Word::MAX_GUARDS);
+        let holds = counts.flat_map(|guards| [(guards, false), (guards, true)]);
+        let words = holds.flat_map(|(guards, is_held)| {
+            PROGRESSES.map(|progress| word(progress, is_held, guards))
+        });
+        words.flat_map(|word| all_steps().into_iter().map(move |step| (word, step)))
+    }
+
+    fn closed(phase: Phase) -> Result<Word, StepError> {
+        Err(StepError::Guard(GuardError::Closed(phase)))
     }
 
     #[test]
     fn a_word_holds_what_it_was_made_of() {
-        for (word, _) in every_small_case() {
-            assert_eq!(Word::from_bits(word.bits()), word);
-            assert_eq!(Word::new(word.phase(), word.living()), word);
+        for guards in [0, 1, 5, Word::MAX_GUARDS] {
+            for (progress, is_held) in PROGRESSES.iter().flat_map(|p| [(*p, false), (*p, true)])
+            {
+                let word = word(progress, is_held, guards);
+                assert_eq!(Word::from_bits(word.bits()), word);
+                assert_eq!(word.progress(), progress);
+                assert_eq!((word.is_held(), word.guard_count()), (is_held, guards));
+            }
         }
     }
 
@@ -237,6 +266,7 @@ mod tests {
     fn s1_no_step_goes_back() {
         for (word, step) in every_small_case() {
             if let Ok(next) = word.step(step) {
+                assert!(next.progress() >= word.progress(), "{word:?} {step:?}");
                 assert!(next.phase() >= word.phase(), "{word:?} {step:?}");
             }
         }
@@ -245,35 +275,33 @@ mod tests {
     #[test]
     fn s2_stopped_stays_stopped() {
         for (word, step) in every_small_case() {
-            if word.phase() == Phase::Stopped {
-                match word.step(step) {
-                    Ok(next) => {
-                        assert_eq!(step, Step::Leave);
-                        assert_eq!(next, Word::new(Phase::Stopped, word.living() - 1));
-                    }
-                    Err(_) => assert!(step != Step::Leave || word.living() == 0),
-                }
+            if let (Phase::Stopped, Ok(next)) = (word.phase(), word.step(step)) {
+                assert!(matches!(step, Step::Leave | Step::Release), "{step:?}");
+                assert_eq!(next.phase(), Phase::Stopped);
             }
         }
     }
 
     #[test]
-    fn s4_each_step_counts_exactly_one_or_none() {
+    fn s4_each_step_counts_one_guard_or_none() {
         for (word, step) in every_small_case() {
             let Ok(next) = word.step(step) else { continue };
             match step {
-                Step::Enter | Step::Join => assert_eq!(next.living(), word.living() + 1),
-                Step::Leave => assert_eq!(next.living() + 1, word.living()),
-                Step::Advance(_) | Step::End => assert_eq!(next.living(), word.living()),
+                Step::Enter | Step::Join => {
+                    assert_eq!(next.guard_count(), word.guard_count() + 1);
+                }
+                Step::Leave => assert_eq!(next.guard_count() + 1, word.guard_count()),
+                _ => assert_eq!(next.guard_count(), word.guard_count()),
             }
+            assert_eq!(next.is_held(), word.is_held() && step != Step::Release);
         }
     }
 
     #[test]
-    fn s9_nobody_comes_in_from_outside_once_draining() {
+    fn s9_a_closed_gate_admits_nobody_from_outside() {
         for (word, step) in every_small_case() {
-            if step == Step::Enter && word.phase() >= Phase::Settling {
-                assert_eq!(word.step(step), Err(Refused::Closed(word.phase())));
+            if step == Step::Enter && word.phase() >= Phase::Draining {
+                assert_eq!(word.step(step), closed(word.phase()));
             }
             if step == Step::Join && word.phase() == Phase::Stopped {
                 assert!(word.step(step).is_err());
@@ -282,58 +310,74 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_enter_does() {
+    fn an_open_gate_admits_all_that_it_can_count() {
         for (word, _) in every_small_case() {
-            let full = word.living() == Word::MOST;
+            let full = word.guard_count() == Word::MAX_GUARDS;
+            let more = if full {
+                Err(StepError::Guard(GuardError::Full))
+            } else {
+                Ok(Word(word.0 + Word::ONE))
+            };
             let entered = match word.phase() {
-                phase if phase >= Phase::Settling => Err(Refused::Closed(phase)),
-                _ if full => Err(Refused::Full),
-                phase => Ok(Word::new(phase, word.living() + 1)),
+                phase if phase >= Phase::Draining => closed(phase),
+                _ => more,
             };
             assert_eq!(word.step(Step::Enter), entered, "{word:?}");
             let joined = match word.phase() {
-                Phase::Stopped => Err(Refused::Closed(Phase::Stopped)),
-                _ if word.living() == 0 => Err(Refused::Nobody),
-                _ if full => Err(Refused::Full),
-                phase => Ok(Word::new(phase, word.living() + 1)),
+                Phase::Stopped => closed(Phase::Stopped),
+                _ if word.guard_count() == 0 && !word.is_held() => Err(StepError::NotHeld),
+                _ => more,
             };
             assert_eq!(word.step(Step::Join), joined, "{word:?}");
         }
-        let full = Word::from_bits(usize::MAX & !PHASE_MASK);
-        assert_eq!(full.step(Step::Enter), Err(Refused::Full));
     }
 
     #[test]
-    fn who_is_at_the_end() {
+    fn only_a_closed_and_empty_gate_is_at_its_end() {
         for (word, _) in every_small_case() {
-            let closing = [Phase::Settling, Phase::Draining, Phase::Forcing];
-            let ends = word.living() == 0 && closing.contains(&word.phase());
+            let closing = [Phase::Draining, Phase::Aborting].contains(&word.phase());
+            let ends = word.guard_count() == 0 && !word.is_held() && closing;
             assert_eq!(word.is_at_end(), ends, "{word:?}");
             assert_eq!(word.step(Step::End).is_ok(), ends, "{word:?}");
             for phase in Phase::ALL {
-                assert_eq!(word.has_reached(phase), word.phase() >= phase);
+                assert_eq!(word.has_reached(Progress::of(phase)), word.phase() >= phase);
             }
         }
     }
 
     #[test]
-    fn s13_to_stop_twice_is_to_stop_once() {
+    fn s13_a_second_stop_is_refused() {
         for (word, step) in every_small_case() {
-            if let (Step::Advance(_), Ok(next)) = (step, word.step(step)) {
-                assert_eq!(next.step(step), Err(Refused::NotForward(next.phase())));
+            if let (Step::Advance(_) | Step::Settle, Ok(next)) = (step, word.step(step)) {
+                assert_eq!(next.step(step), Err(StepError::NotForward));
             }
         }
     }
 
     #[test]
-    fn l2_the_last_to_leave_ends_it() {
+    fn f17_settling_is_a_part_of_draining() {
+        let settling = Word::NEW_HELD.step(Step::Settle).unwrap();
+        assert_eq!(settling.phase(), Phase::Draining);
+        assert!(!settling.has_reached(Progress::SETTLED));
+        let settled = settling.step(Step::Advance(Phase::Draining)).unwrap();
+        assert_eq!(settled.phase(), Phase::Draining);
+        assert!(settled.has_reached(Progress::SETTLED) && settled.needs_wake(settling));
+        assert_eq!(settled.step(Step::Settle), Err(StepError::NotForward));
+    }
+
+    #[test]
+    fn l2_the_last_guard_ends_the_stop() {
         for (word, step) in every_small_case() {
             let Ok(next) = word.step(step) else { continue };
-            // Who leaves an end behind takes it, and nobody else makes one.
-            let is_taken = step == Step::Leave && word.living() == 1 || word.is_at_end();
-            assert!(!next.is_at_end() || is_taken, "{word:?} {step:?}");
+            // The step that empties a closed gate is followed by `End`.
+            let empties =
+                matches!(step, Step::Leave | Step::Release) && next.bits() < Word::ONE;
+            assert!(
+                !next.is_at_end() || empties || word.is_at_end(),
+                "{word:?} {step:?}"
+            );
             if next.is_at_end() {
-                assert_eq!(next.step(Step::End), Ok(Word::new(Phase::Stopped, 0)));
+                assert_eq!(next.step(Step::End).unwrap().phase(), Phase::Stopped);
             }
         }
     }
@@ -358,15 +402,17 @@ mod tests {
     }
 
     #[test]
-    fn l4_every_change_that_somebody_can_wait_for_is_news() {
+    fn l4_every_change_that_somebody_can_wait_for_wakes() {
         for (word, step) in every_small_case() {
             let Ok(next) = word.step(step) else { continue };
             assert_eq!(
-                next.is_news_after(word),
-                word.phase() != next.phase() || (next.alone() && !word.alone()),
+                next.needs_wake(word),
+                word.progress() != next.progress() || (next.is_last() && !word.is_last()),
             );
         }
-        let two = Word::new(Phase::Draining, 2);
-        assert!(two.step(Step::Leave).unwrap().is_news_after(two));
+        let two = word(Progress::SETTLED, false, 2);
+        assert!(two.step(Step::Leave).unwrap().needs_wake(two));
+        let held = word(Progress::SETTLED, true, 1);
+        assert!(held.step(Step::Leave).unwrap().needs_wake(held));
     }
 }

@@ -12,10 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 use log::info;
 
-use super::{ALONE, CHANNEL, GO, READY, Restart, STAY, TAKEN};
+use super::{
+    CHANNEL, MARK_TAKEN, MSG_CANCEL, MSG_GO, MSG_READY, MSG_RESTART, MSG_SOLE_OWNER, Restart,
+};
 
 /// Which of the sockets the successor serves, or why there is none.
 type Answer = Result<Vec<bool>, String>;
@@ -29,8 +31,11 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Starts it, with these sockets.
-    pub(crate) fn start(restart: &Restart, sockets: Vec<OwnedFd>) -> io::Result<Successor> {
+    /// Starts it, with these sockets and their names.
+    pub(crate) fn start(
+        restart: &Restart,
+        sockets: Vec<(String, OwnedFd)>,
+    ) -> io::Result<Successor> {
         let (channel, theirs) = UnixStream::pair()?;
         let reader = channel.try_clone()?;
         let (count, within) = (sockets.len(), restart.ready_within);
@@ -40,7 +45,7 @@ impl Successor {
         // Once in a long while: a thread is what every runtime has, and to
         // start a process and to wait for it both block.
         thread::Builder::new().name(name).spawn(move || {
-            attend(command, reader, count, within, tell);
+            supervise_child(command, reader, count, within, tell);
         })?;
         Ok(Successor {
             channel,
@@ -58,16 +63,21 @@ impl Successor {
 
     /// Lets it serve. From now on nothing brings us back.
     pub(crate) fn go(&mut self) -> io::Result<()> {
-        self.channel.write_all(&[GO])?;
+        self.channel.write_all(&[MSG_GO])?;
         self.goes = true;
         Ok(())
     }
 
+    /// Passes a restart on: this process cannot begin it any more.
+    pub(crate) fn pass_restart_on(&mut self) -> bool {
+        self.goes && self.channel.write_all(&[MSG_RESTART]).is_ok()
+    }
+
     /// Tells it that the sockets are its own: we have closed ours, and nobody
     /// else had them.
-    pub(crate) fn leave_alone(mut self) {
+    pub(crate) fn notify_sole_owner(mut self) {
         // If it is gone, nobody wants to know.
-        let _ = self.channel.write_all(&[ALONE]);
+        let _ = self.channel.write_all(&[MSG_SOLE_OWNER]);
     }
 }
 
@@ -75,7 +85,7 @@ impl Drop for Successor {
     /// Calls off what has not come to its end.
     fn drop(&mut self) {
         if !self.goes {
-            let _ = self.channel.write_all(&[STAY]);
+            let _ = self.channel.write_all(&[MSG_CANCEL]);
             // Wakes the thread, which ends the process and waits for that.
             let _ = self.channel.shutdown(Shutdown::Both);
         }
@@ -84,13 +94,13 @@ impl Drop for Successor {
 
 fn command(
     restart: &Restart,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<(String, OwnedFd)>,
     channel: UnixStream,
 ) -> io::Result<Command> {
     let mut words = restart.command.iter();
     let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut names = vec!["lameduck"; sockets.len()];
-    names.push(CHANNEL);
+    let (mut names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+    names.push(CHANNEL.to_owned());
     let passed = sockets.into_iter().chain([channel.into()]);
     // sd_listen_fds(3): they begin behind the standard streams.
     let mappings = passed.zip(3..).map(|(parent_fd, child_fd)| FdMapping {
@@ -102,15 +112,19 @@ fn command(
         .args(words)
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
-        // Nobody knows it before the child lives; it may be left out.
+        // What names a process, or the descriptors of this one: a child that
+        // believed it would find nothing (F53). They may be left out.
         .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_PIDFDID")
+        .env_remove("LISTEN_FDS_FIRST_FD")
+        .env_remove("WATCHDOG_PID")
         .fd_mappings(mappings.collect())
         .map_err(io::Error::other)?;
     Ok(command)
 }
 
 /// Looks after the process: until it is ready, and then until it ends.
-fn attend(
+fn supervise_child(
     mut command: Command,
     channel: UnixStream,
     sockets: usize,
@@ -146,7 +160,7 @@ fn await_ready(channel: UnixStream, sockets: usize, within: Duration) -> Answer 
     let late = || format!("it was not ready within {within:?}, and was killed");
     let begun = Instant::now();
     let mut said = Vec::new();
-    while said.last() != Some(&b'\n') && said.len() < READY.len() + sockets + 1 {
+    while said.last() != Some(&b'\n') && said.len() < MSG_READY.len() + sockets + 1 {
         let left = within.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Err(late());
@@ -164,10 +178,10 @@ fn await_ready(channel: UnixStream, sockets: usize, within: Duration) -> Answer 
         }
     }
     let signs = said
-        .strip_prefix(READY)
+        .strip_prefix(MSG_READY)
         .and_then(|signs| signs.get(..sockets));
     match signs {
-        Some(signs) => Ok(signs.iter().map(|sign| *sign == TAKEN).collect()),
+        Some(signs) => Ok(signs.iter().map(|sign| *sign == MARK_TAKEN).collect()),
         None => Err("it does not speak as a server of this library".to_owned()),
     }
 }
@@ -179,7 +193,7 @@ mod tests {
     use futures::executor::block_on;
 
     use super::*;
-    use crate::cause::Signal;
+    use crate::signal::Signal;
 
     /// What a shell script that is no server comes to; its channel is
     /// descriptor 3.

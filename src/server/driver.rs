@@ -1,14 +1,13 @@
-//! The driver: tells the machine what happens, and does what it says.
-//! It decides nothing.
+//! The driver: feeds the lifecycle and the sweeps with what happens, and
+//! carries out what they say.
 
 #[cfg_attr(feature = "handover", path = "driver/handover.rs")]
-#[cfg_attr(not(feature = "handover"), path = "driver/alone.rs")]
+#[cfg_attr(not(feature = "handover"), path = "driver/no_handover.rs")]
 mod handover;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,236 +16,189 @@ use std::time::{Duration, Instant};
 use log::{debug, info, trace, warn};
 
 pub(super) use self::handover::Handover;
-use super::accept::{Accepted, Accepting};
-use super::task::{self, Common};
-use super::{Hook, Server};
+use super::early_signals::EarlySignals;
+use super::hooks::{BoxError, Hook};
+use super::listener::{Accepted, Limit, ListenerTask};
+use super::listeners::Listeners;
+use super::task::{self, AcceptedConnection, ServerShared};
+use super::timer::{Clock, Timer};
+use super::{OnReadinessChange, Readiness, Server};
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::connection::{Record, Seat, Session};
-use crate::gate::{Guard, Phase, Reached};
-use crate::machine::{Fault, Input, Log, Machine, Outcome, Output, Stage};
-use crate::report::Report;
+use crate::gate::{Hold, PhaseReached};
+use crate::machine::lifecycle::{Failed, Input, Lifecycle, Outcome, Output, Recording};
+use crate::phase::Phase;
+use crate::report::{Chain, Report, ServerError};
+use crate::rt::{ConnectionOf, Runtime, SignalSource};
+use crate::session::Session;
+use crate::signal::Signal;
 use crate::sync::plain::Arc;
-use crate::traits::{ConnectionOf, Runtime, SignalSource};
-
-/// For a stop whose cause nobody has said.
-const UNKNOWN: Cause = Cause::Request("a stop");
 
 /// A running server; completes with the report. See [`Server::serve`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Serve<R: Runtime, H> {
-    common: Arc<Common<R, H>>,
-    machine: Machine,
+    shared: Arc<ServerShared<R, H>>,
+    lifecycle: Lifecycle,
     inputs: VecDeque<Input>,
-    log: Option<Log>,
-    /// The machine's time is counted from here.
-    origin: Instant,
-    asked_at: Option<Instant>,
-    timer: Option<Pin<Box<R::Sleep>>>,
+    recording: Option<Recording>,
+    clock: Clock<R>,
+    timer: Timer<R>,
     signals: Option<R::Signals>,
-    signals_seen: u32,
-    listeners: Vec<Accepting<R>>,
-    limit: usize,
+    /// Signals that came before the server served.
+    early_signals: VecDeque<Signal>,
+    /// When the first of them came that waits for a predecessor.
+    signal_waits_since: Option<Duration>,
+    listeners: Listeners<R>,
+    connection_limit: Option<usize>,
     hooks: Vec<Hook>,
     running_hook: Option<usize>,
-    on_ready: Option<Box<dyn Fn(bool) + Send + Sync>>,
-    begun: bool,
-    asked: Option<Reached>,
-    escalated: Option<Reached>,
-    alone: Reached,
-    /// By it the gate stays open for the swept, and is not stopped before the
-    /// hooks have run.
-    door: Guard,
-    errors: Vec<String>,
+    on_readiness_change: Option<OnReadinessChange>,
+    serving: bool,
+    stop_requested: Option<PhaseReached>,
+    stopped_at: Option<Instant>,
+    abort_requested: Option<PhaseReached>,
+    drained: PhaseReached,
+    /// By it the gate stays open for connections that are swept, and does not
+    /// end before the hooks have run.
+    hold: Hold,
+    errors: Vec<ServerError>,
     outcome: Option<Outcome>,
     handover: Handover,
 }
 
-impl<R, H, F> Serve<R, H>
-where
-    R: Runtime,
-    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
-    F: Future<Output = io::Result<()>> + Send + 'static,
-{
+impl<R: Runtime, H> Serve<R, H> {
     pub(super) fn new(server: Server<R>, handler: H) -> Serve<R, H> {
         let Server {
-            common,
+            shared,
             config,
-            log,
+            recording,
             signals,
             listeners,
-            limit,
+            connection_limit,
             hooks,
-            on_ready,
-            door,
+            on_readiness_change,
+            hold,
             handover,
+            #[cfg(feature = "handover")]
+            passed,
         } = server;
-        let shutdown = &common.shutdown;
+        #[cfg(feature = "handover")]
+        passed
+            .into_iter()
+            .for_each(crate::handover::PassedFd::close);
+        let shutdown = &shared.shutdown;
+        let (signals, early) = signals.map_or((None, Vec::new()), EarlySignals::take);
         Serve {
-            origin: common.runtime.now(),
-            machine: Machine::new(config, listeners.len(), hooks.len()),
-            asked: Some(shutdown.reached(Phase::Notice)),
-            escalated: Some(shutdown.reached(Phase::Forcing)),
-            alone: door.alone(),
-            common: Arc::new(common.with_handler(handler)),
+            clock: Clock::new(shared.runtime.clone()),
+            lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
+            stop_requested: Some(shutdown.reached(Phase::LameDuck)),
+            abort_requested: Some(shutdown.reached(Phase::Aborting)),
+            drained: hold.drained(),
+            shared: Arc::new(shared.with_handler(handler)),
             inputs: VecDeque::new(),
-            log,
-            asked_at: None,
-            timer: None,
+            recording,
+            timer: Timer::new(),
             signals,
-            signals_seen: 0,
-            listeners,
-            limit,
+            early_signals: early.into(),
+            signal_waits_since: None,
+            listeners: Listeners::new(listeners),
+            connection_limit,
             hooks,
             running_hook: None,
-            on_ready,
-            begun: false,
-            door,
+            on_readiness_change,
+            serving: false,
+            stopped_at: None,
+            hold,
             errors: Vec::new(),
             outcome: None,
             handover,
         }
     }
 
-    fn begin(&mut self) {
-        if !self.begun && self.may_begin() && self.common.shutdown.is_ready() {
-            self.begun = true;
-            for listener in &self.listeners {
-                info!("listening on {}", listener.local());
+    fn start_serving(&mut self) {
+        if !self.serving && self.may_serve() && self.shared.shutdown.is_ready() {
+            self.serving = true;
+            self.listeners.wake_all();
+            for listener in self.listeners.iter() {
+                info!("listening on {}", listener.local_addr());
             }
-            self.set_ready(true);
+            self.tell_readiness(Readiness::Ready);
         }
-    }
-
-    /// Polls each source once; true when one of them had news.
-    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = [
-            self.poll_signals(cx),
-            self.poll_handover(cx),
-            self.poll_gate(cx),
-            self.poll_timer(cx),
-        ];
-        let mut accepted = false;
-        for id in 0..self.listeners.len() {
-            accepted |= self.poll_listener(id, cx);
-        }
-        let after = [accepted, self.poll_emptied(cx), self.poll_hook(cx)];
-        before.into_iter().chain(after).any(|news| news)
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.handover.is_waiting() {
+            if let Some(signal) = self.early_signals.pop_front() {
+                self.signal(signal);
+                return true;
+            }
+        }
         let Some(signals) = &mut self.signals else {
             return false;
         };
         match signals.poll_signal(cx) {
-            Poll::Pending => return false,
+            Poll::Pending => false,
             Poll::Ready(None) => {
                 self.signals = None;
-                warn!("no signals will be seen any more; the stop can be asked for in code");
-                return false;
+                warn!("the signal source has ended: only the program can stop the server now");
+                false
             }
             Poll::Ready(Some(signal)) => {
                 info!("received {signal}");
-                if self.is_restart(signal) {
-                    return true;
-                }
-                self.signals_seen += 1;
-                match self.signals_seen {
-                    1 => self.common.shutdown.stop(signal),
-                    _ => self.common.shutdown.escalate(signal),
-                };
+                self.signal(signal);
+                true
             }
         }
-        true
     }
 
-    /// What was asked of the gate, by a signal or through a handle.
+    fn signal(&mut self, signal: Signal) {
+        if self.is_restart(signal) {
+            return;
+        }
+        if !self.handover.is_waiting() {
+            return self.feed(Input::Signal(signal));
+        }
+        let now = self.clock.now();
+        let waiting_since = *self.signal_waits_since.get_or_insert(now);
+        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+            // Somebody is in a hurry: nobody is served here that could be lost.
+            self.feed(Input::Abort);
+        } else {
+            info!("{signal} waits for the predecessor's word");
+            self.early_signals.push_back(signal);
+        }
+    }
+
+    /// Polls for what was asked for through a handle on the gate.
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut news = false;
-        if is_ready(&mut self.asked, cx) {
-            let cause = self.common.shutdown.cause().unwrap_or(UNKNOWN);
-            self.asked_at = Some(self.common.runtime.now());
-            self.handover.call_off();
-            self.feed(Input::Stop { cause });
-            news = true;
+        let mut progress = false;
+        if !self.handover.is_waiting() && is_ready(&mut self.stop_requested, cx) {
+            self.feed(Input::Stop);
+            progress = true;
         }
-        if is_ready(&mut self.escalated, cx) {
-            self.feed(Input::Escalate);
-            news = true;
+        if is_ready(&mut self.abort_requested, cx) {
+            self.feed(Input::Abort);
+            progress = true;
         }
-        news
+        progress
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(timer) = &mut self.timer else {
-            return false;
-        };
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
+        let deadline = self.lifecycle.deadline();
+        let is_due = self.timer.poll(&self.clock, deadline, cx).is_ready();
+        if is_due {
+            self.feed(Input::Tick);
         }
-        self.timer = None;
-        self.feed(Input::Tick);
-        // A timer that came early has not moved the machine, which then has
-        // no reason to ask for another.
-        if let (None, Some(at)) = (&self.timer, self.machine.deadline()) {
-            self.arm(at);
-        }
-        true
-    }
-
-    fn poll_listener(&mut self, id: usize, cx: &mut Context<'_>) -> bool {
-        let mut news = false;
-        let sweeping = self.listeners[id].is_sweeping();
-        if !sweeping && !self.handover.is_our_turn() {
-            return false;
-        }
-        while self.may_accept(id, cx) {
-            let runtime = &self.common.runtime;
-            match self.listeners[id].poll(runtime, &mut self.errors, cx) {
-                Accepted::Connection(connection, peer) => self.admit(id, connection, peer),
-                Accepted::Quiet => self.feed(Input::ListenerQuiet(id)),
-                Accepted::Failed => self.feed(Input::ListenerClosed(id, Err(Fault))),
-                Accepted::Waiting => break,
-                Accepted::Enough => {
-                    // Not news, which would be followed at once: the
-                    // connections too want their turn.
-                    cx.waker().wake_by_ref();
-                    return false;
-                }
-            }
-            news = true;
-        }
-        news
-    }
-
-    /// The limit does not hold back a sweep: who is in the queue was in before
-    /// the stop, and a queue is bounded.
-    fn may_accept(&self, id: usize, cx: &mut Context<'_>) -> bool {
-        let unlimited = self.limit == usize::MAX || self.listeners[id].is_sweeping();
-        unlimited || self.common.ledger.has_room(self.limit, cx)
-    }
-
-    /// The guard first, then the book, then the task (F8).
-    fn admit(&mut self, listener: usize, connection: ConnectionOf<R>, peer: Address) {
-        let guard = match self.door.enter() {
-            Ok(guard) => guard,
-            Err(refused) => return warn!("{peer}: {refused}"),
-        };
-        debug!("{peer} connected to {}", self.listeners[listener].local());
-        let now = self.common.runtime.now();
-        let record = Arc::new(Record::new(peer, listener, now));
-        let seat = Seat::new(connection, guard);
-        let task = task::attend(self.common.clone(), seat, record);
-        self.common.runtime.spawn(task);
+        is_due
     }
 
     fn poll_emptied(&mut self, cx: &mut Context<'_>) -> bool {
-        let awaited = self.machine.awaits_emptied();
-        if !awaited || Pin::new(&mut self.alone).poll(cx).is_pending() {
+        let is_awaited = self.lifecycle.awaits_emptied();
+        if !is_awaited || Pin::new(&mut self.drained).poll(cx).is_pending() {
             return false;
         }
-        // Who is gone may be gone by force that came later in this turn than
-        // the look at the gate: then that is what comes first (S5).
+        // An abort that came after the last look at the gate may be what
+        // emptied it: then the abort comes first (S5).
         self.poll_gate(cx);
         self.feed(Input::Emptied);
         true
@@ -256,140 +208,251 @@ where
         let Some(id) = self.running_hook else {
             return false;
         };
-        let Hook { name, work } = &mut self.hooks[id];
-        let Some(running) = work else { return false };
-        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-        let failure = match polled {
-            Ok(Poll::Pending) => return false,
-            Ok(Poll::Ready(Ok(()))) => None,
-            Ok(Poll::Ready(Err(error))) => Some(format!("hook {name}: {error}")),
-            Err(_) => Some(format!("hook {name}: panicked")),
+        let runtime = &self.shared.runtime;
+        let Poll::Ready(result) = self.hooks[id].poll(|| runtime.now(), cx) else {
+            return false;
         };
-        *work = None;
         self.running_hook = None;
-        let result = match failure {
-            None => Ok(()),
-            Some(error) => {
-                warn!("{error}");
-                self.errors.push(error);
-                Err(Fault)
-            }
-        };
+        let result = self.keep_error(result);
         self.feed(Input::HookDone(id, result));
         true
     }
 
-    /// The loop of the machine's contract. What is done can be an input again.
+    fn keep_error(&mut self, result: Result<(), ServerError>) -> Result<(), Failed> {
+        result.map_err(|error| {
+            self.errors.push(error);
+            Failed
+        })
+    }
+
+    /// Gives an input to the lifecycle, and carries out what it says. That can
+    /// be an input again.
     fn feed(&mut self, input: Input) {
         self.inputs.push_back(input);
         while let Some(input) = self.inputs.pop_front() {
-            let now = self.common.runtime.now();
-            let now = now.saturating_duration_since(self.origin);
-            if let Some(log) = &mut self.log {
-                log.push(now, input);
+            let now = self.clock.now();
+            if let Some(recording) = &mut self.recording {
+                recording.push(now, input);
             }
-            if let Err(ignored) = self.machine.handle(now, input) {
-                trace!("{ignored}");
+            let was_running = self.lifecycle.phase() == Phase::Running;
+            if let Err(unexpected) = self.lifecycle.handle(now, input) {
+                trace!("{unexpected}");
             }
-            while let Some(output) = self.machine.poll_output() {
-                self.carry_out(output);
+            if was_running && self.lifecycle.phase() != Phase::Running {
+                self.stop_has_begun(input);
+            }
+            while let Some(output) = self.lifecycle.poll_output() {
+                trace!("{output:?}");
+                self.execute(output);
             }
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
-        trace!("{output:?}");
-        let shutdown = &self.common.shutdown;
+    /// Tells the gate the cause, where the gate did not ask for the stop.
+    fn stop_has_begun(&mut self, input: Input) {
+        self.stopped_at = Some(self.shared.runtime.now());
+        self.stop_requested = None;
+        let cause = match input {
+            Input::Signal(signal) => Cause::Signal(signal),
+            Input::HandedOver => Cause::Successor,
+            Input::ListenerClosed(..) => Cause::Listener,
+            // It has its cause already; this one is for a program that asks in
+            // a way that does not exist yet.
+            _ => Cause::from("a request"),
+        };
+        self.shared.shutdown.stop(cause);
+        self.handover.cancel();
+    }
+
+    fn execute(&mut self, output: Output) {
         match output {
-            Output::SetReady(ready) => {
-                shutdown.advance(Phase::Notice);
-                // Who was never ready, or has a successor that is, has no news.
-                if self.begun && !self.handover.is_handed_over() {
-                    self.set_ready(ready);
+            Output::NotReady => {
+                // A server that was never ready, or whose successor is, has
+                // nothing to tell.
+                if self.serving && !self.handover.is_handed_over() {
+                    self.tell_readiness(Readiness::NotReady);
                 }
             }
-            Output::Notify(stage) => self.notify(stage),
-            Output::Quiesce(id) => {
-                let origin = self.listeners[id].origin();
-                let holders = self.handover.holders(id, origin);
-                self.listeners[id].quiesce(&self.common.runtime, holders);
+            Output::Enter(phase) => self.enter(phase),
+            Output::EndIdle => _ = self.shared.shutdown.advance(Phase::Draining),
+            Output::StopAccepting(id) => {
+                let origin = self.listeners.get(id).origin();
+                let sharing = self.handover.sharing(id, origin);
+                self.listeners.stop_accepting(id, sharing);
             }
             Output::CloseListener(id) => {
-                let closed = self.listeners[id].close(&mut self.errors);
-                let result = if closed { Ok(()) } else { Err(Fault) };
-                self.inputs.push_back(Input::ListenerClosed(id, result));
-                if self.listeners.iter().all(Accepting::is_closed) {
-                    let origins = self.listeners.iter().map(Accepting::origin);
-                    self.handover.leave(origins);
+                if let Some(closed) = self.listeners.close_now(id, &self.clock) {
+                    let input = self.listener_closed(id, closed);
+                    self.inputs.push_back(input);
                 }
             }
-            Output::Settle => _ = shutdown.advance(Phase::Settling),
-            Output::Drain => _ = shutdown.advance(Phase::Draining),
-            Output::Abort => _ = shutdown.advance(Phase::Forcing),
-            Output::RunHook(id) => {
-                debug!("running hook {}", self.hooks[id].name);
+            Output::RunHook(id, limit) => {
+                let shared = &self.shared;
+                self.hooks[id].run(&shared.runtime, limit, &shared.shutdown);
                 self.running_hook = Some(id);
             }
-            Output::ArmTimer(at) => self.arm(at),
+            Output::CancelHook(id) => {
+                self.running_hook = None;
+                let now = self.shared.runtime.now();
+                self.errors.extend(self.hooks[id].cancel(now));
+            }
             Output::Complete(outcome) => self.outcome = Some(outcome),
         }
     }
 
-    fn set_ready(&self, ready: bool) {
-        if let Some(on_ready) = &self.on_ready {
-            if catch_unwind(AssertUnwindSafe(|| on_ready(ready))).is_err() {
-                warn!("the readiness callback panicked");
-            }
+    fn enter(&mut self, phase: Phase) {
+        let shutdown = &self.shared.shutdown;
+        // Counted before the phase is entered, which ends idle connections.
+        let guards = shutdown.guard_count();
+        if self.lifecycle.is_settling() && phase == Phase::Draining {
+            shutdown.settle();
+        } else {
+            shutdown.advance(phase);
+        }
+        if phase == Phase::Aborting {
+            warn!("stopping: {phase}, guard count {guards}");
+        } else if let Some(cause) = shutdown.cause() {
+            info!("stopping ({cause}): {phase}, guard count {guards}");
         }
     }
 
-    fn notify(&self, stage: Stage) {
-        let living = self.common.shutdown.living().saturating_sub(1);
-        match (stage, self.machine.cause()) {
-            (Stage::Notice | Stage::Quiesce, Some(cause)) => {
-                info!("stopping ({cause}): {stage}, {living} living");
-            }
-            (Stage::Force, _) => warn!("stopping: {stage}, {living} living"),
-            _ => info!("stopping: {stage}, {living} living"),
+    fn listener_closed(&mut self, id: usize, closed: Result<(), ServerError>) -> Input {
+        if let Err(error) = &closed {
+            warn!("{}", Chain(error));
         }
+        let result = self.keep_error(closed);
+        if self.listeners.all_closed() {
+            let origins = self.listeners.iter().map(ListenerTask::origin);
+            self.handover.notify_sole_owner(origins);
+        }
+        Input::ListenerClosed(id, result)
     }
 
-    fn arm(&mut self, at: Duration) {
-        // Longer than anybody waits, and within what every clock can hold
-        // (F34); should it ever end, the timer is armed anew.
-        let at = at.min(Duration::from_secs(3_000_000_000));
-        let sleep = self.common.runtime.sleep_until(self.origin + at);
-        self.timer = Some(Box::pin(sleep));
+    fn tell_readiness(&self, readiness: Readiness) {
+        if let Some(tell) = &self.on_readiness_change {
+            if catch_unwind(AssertUnwindSafe(|| tell(readiness))).is_err() {
+                warn!("the callback for readiness changes panicked");
+            }
+        }
     }
 
     fn report(&mut self, outcome: Outcome) -> Report {
-        let now = self.common.runtime.now();
-        let balance = self.common.ledger.balance(now);
-        for hook in self.hooks.iter().filter(|hook| hook.work.is_some()) {
-            let error = format!("hook {}: no time was left for it to end", hook.name);
-            self.errors.push(error);
-        }
-        let living = self.common.shutdown.living().saturating_sub(1);
+        let now = self.shared.runtime.now();
+        let snapshot = self.shared.table.snapshot(now);
+        let guards = self.shared.shutdown.guard_count();
         let report = Report {
             outcome,
-            cause: self.machine.cause().unwrap_or(UNKNOWN),
-            took: now.saturating_duration_since(self.asked_at.unwrap_or(now)),
-            accepted: balance.accepted,
-            closed: balance.closed,
-            aborted: balance.aborted,
-            other_guards: living.saturating_sub(balance.living.len()),
-            abandoned: balance.living,
-            listeners: self.listeners.iter().map(Accepting::report).collect(),
+            cause: self.shared.shutdown.cause().unwrap_or("a request".into()),
+            duration: now.saturating_duration_since(self.stopped_at.unwrap_or(now)),
+            accepted: snapshot.accepted,
+            closed: snapshot.closed,
+            aborted: snapshot.aborted,
+            untracked_guards: guards.saturating_sub(snapshot.open.len()),
+            abandoned: snapshot.open,
+            listeners: self.listeners.iter().map(ListenerTask::report).collect(),
+            hooks: self.hooks.iter().filter_map(Hook::report).collect(),
             errors: std::mem::take(&mut self.errors),
-            log: self.log.take(),
+            recording: self.recording.take(),
         };
-        debug_assert!(report.adds_up(), "S4: {report}");
+        debug_assert!(report.is_consistent(), "S4: {report}");
         report
     }
 }
 
+impl<R, H, F, E> Serve<R, H>
+where
+    R: Runtime,
+    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<BoxError>,
+{
+    /// Polls each source once; returns whether one of them made progress.
+    fn poll_sources(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = self.poll_signals(cx);
+        progress |= self.poll_handover(cx);
+        progress |= self.poll_gate(cx);
+        progress |= self.poll_timer(cx);
+        progress |= self.poll_listeners(cx);
+        progress |= self.poll_emptied(cx);
+        progress |= self.poll_hook(cx);
+        progress
+    }
+
+    /// Polls the listeners that were woken, and then those that wait at the
+    /// connection limit, while it lets them in.
+    fn poll_listeners(&mut self, cx: &mut Context<'_>) -> bool {
+        self.listeners.collect(&self.clock);
+        let mut progress = false;
+        while let Some(id) = self.listeners.next() {
+            progress |= self.poll_listener(id);
+        }
+        while let Some(id) = self.next_at_limit(cx) {
+            progress |= self.poll_listener(id);
+        }
+        progress |= self.listeners.poll_handshakes(&self.clock);
+        // Last, when all have said how long they wait.
+        progress |= self.listeners.poll_timer(&self.clock, cx);
+        progress
+    }
+
+    fn next_at_limit(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        let limit = Limit {
+            connections: self.connection_limit,
+            table: &self.shared.table,
+        };
+        self.listeners.next_at_limit(limit, cx)
+    }
+
+    fn poll_listener(&mut self, id: usize) -> bool {
+        let mut progress = false;
+        if self.listeners.get(id).is_accepting() && !self.handover.is_serving() {
+            return false;
+        }
+        loop {
+            let limit = Limit {
+                connections: self.connection_limit,
+                table: &self.shared.table,
+            };
+            match self.listeners.poll(id, &self.clock, limit) {
+                Accepted::Connection(connection, peer) => self.admit(id, connection, peer),
+                Accepted::Closed(closed) => {
+                    let input = self.listener_closed(id, closed);
+                    self.feed(input);
+                }
+                Accepted::Nothing | Accepted::AtLimit | Accepted::AskHandshakes => {
+                    return progress;
+                }
+                // No progress, which would be followed at once: the
+                // connections' tasks, too, want to run.
+                Accepted::Yield => return false,
+            }
+            progress = true;
+        }
+    }
+
+    /// The guard first, then the table, then the task (F8).
+    fn admit(&mut self, id: usize, connection: ConnectionOf<R>, peer: Address) {
+        let guard = match self.hold.try_guard() {
+            Ok(guard) => guard,
+            Err(error) => return warn!("{peer}: {error}"),
+        };
+        debug!(
+            "{peer} connected to {}",
+            self.listeners.get(id).local_addr()
+        );
+        let accepted = AcceptedConnection {
+            connection,
+            guard,
+            peer,
+            listener_index: id,
+        };
+        let task = task::connection_task(self.shared.clone(), accepted);
+        self.shared.runtime.spawn(task);
+    }
+}
+
 /// Polls a future that is wanted once.
-fn is_ready(future: &mut Option<Reached>, cx: &mut Context<'_>) -> bool {
+fn is_ready(future: &mut Option<PhaseReached>, cx: &mut Context<'_>) -> bool {
     let ready = future
         .as_mut()
         .is_some_and(|f| Pin::new(f).poll(cx).is_ready());
@@ -399,24 +462,31 @@ fn is_ready(future: &mut Option<Reached>, cx: &mut Context<'_>) -> bool {
     ready
 }
 
-impl<R, H, F> Future for Serve<R, H>
+impl<R, H, F, E> Future for Serve<R, H>
 where
     R: Runtime,
     H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
-    F: Future<Output = io::Result<()>> + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<BoxError>,
 {
     type Output = Report;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
-        this.begin();
-        while this.turn(cx) {
-            this.begin();
+        this.listeners.begin_poll(cx);
+        this.start_serving();
+        while this.poll_sources(cx) {
+            this.start_serving();
             if let Some(outcome) = this.outcome {
                 let report = this.report(outcome);
-                this.common.shutdown.advance(Phase::Stopped);
+                // From here on signals act by themselves again (F60).
+                this.signals = None;
+                this.shared.shutdown.advance(Phase::Stopped);
                 return Poll::Ready(report);
             }
+        }
+        if this.listeners.has_yielded() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -427,18 +497,18 @@ impl<R: Runtime, H> Unpin for Serve<R, H> {}
 
 impl<R: Runtime, H> Drop for Serve<R, H> {
     fn drop(&mut self) {
-        // Nobody is left who could end the stop: let the living end by
-        // themselves. After a stop this is refused, and does nothing.
-        self.common.shutdown.stop("the server was dropped");
-        self.common.shutdown.advance(Phase::Draining);
+        // Nobody is left who could end the stop: connections end by themselves.
+        // After a stop this is refused, and does nothing.
+        self.shared.shutdown.stop("the server was dropped");
+        self.shared.shutdown.advance(Phase::Draining);
     }
 }
 
 impl<R: Runtime, H> fmt::Debug for Serve<R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut serve = f.debug_struct("Serve");
-        serve.field("machine", &self.machine);
-        serve.field("shutdown", &self.common.shutdown);
+        serve.field("lifecycle", &self.lifecycle);
+        serve.field("shutdown", &self.shared.shutdown);
         serve.finish_non_exhaustive()
     }
 }

@@ -1,41 +1,80 @@
-//! Why a server could not be bound.
+//! The errors of binding a server.
 
 use std::fmt;
 use std::io;
 
-use crate::address::Address;
-use crate::machine::ConfigError;
+use crate::address::{Address, AddressError};
+use crate::machine::lifecycle::ConfigError;
 
-/// Why a server could not be bound. Its text is one line that says what to do.
-#[derive(Debug)]
+/// The error of a server that could not be bound. Its text is one line that
+/// says what to do.
 #[non_exhaustive]
 pub enum BindError {
-    /// The parts of the budget exceed it.
+    /// The parts of the budget do not fit into it.
     Config(ConfigError),
+    /// A text is no address.
+    Address(AddressError),
     /// There is no address to listen on.
     NoAddress,
     /// The connection limit is 0.
-    NoRoom,
+    ZeroConnectionLimit,
     /// The signals cannot be caught.
     Signals(io::Error),
+    /// The thread of the hard deadline cannot be started.
+    HardDeadline(io::Error),
     /// A socket that was passed on is of no use.
     Adopt(io::Error),
     /// An address cannot be listened on.
     Listen(Address, io::Error),
+    /// An option does not fit the address, or contradicts another one.
+    Options(Address, String),
+    /// An address is in use by a socket that is known.
+    InUse {
+        /// The address.
+        address: Address,
+        /// The error of the system.
+        error: io::Error,
+        /// Who has it, and what to do.
+        hint: String,
+    },
+    /// No listening socket of this name was passed on.
+    NotPassed {
+        /// The name.
+        name: String,
+        /// What was passed on.
+        passed: String,
+    },
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BindError::Config(error) => error.fmt(f),
+            BindError::Address(error) => error.fmt(f),
             BindError::NoAddress => f.write_str("no address to listen on: give at least one"),
-            BindError::NoRoom => {
+            BindError::ZeroConnectionLimit => {
                 f.write_str("a connection limit of 0 lets nobody in: give at least 1")
             }
             BindError::Signals(error) => write!(f, "cannot catch the signals: {error}"),
-            BindError::Adopt(error) => {
-                write!(f, "cannot use a socket that was passed on: {error}")
+            BindError::HardDeadline(error) => {
+                write!(f, "cannot start the thread of the hard deadline: {error}")
             }
+            BindError::Adopt(error) => {
+                write!(f, "cannot use what was passed on: {error}")
+            }
+            BindError::Options(address, misfit) => {
+                write!(f, "cannot listen on {address}: {misfit}")
+            }
+            BindError::InUse {
+                address,
+                error,
+                hint,
+            } => write!(f, "cannot listen on {address}: {error}; {hint}"),
+            BindError::NotPassed { name, passed } => write!(
+                f,
+                "no listening socket was passed on as `{name}` (LISTEN_FDNAMES): passed on were \
+                 {passed}"
+            ),
             BindError::Listen(address, error) => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match advice(address, error.kind()) {
@@ -49,13 +88,13 @@ impl fmt::Display for BindError {
 
 fn advice(address: &Address, kind: io::ErrorKind) -> Option<&'static str> {
     match (address, kind) {
-        (Address::Inet(_), io::ErrorKind::AddrInUse) => {
+        (Address::Tcp(_), io::ErrorKind::AddrInUse) => {
             Some("another process has this port: stop that one, or choose another port")
         }
-        (Address::Inet(_), io::ErrorKind::PermissionDenied) => {
+        (Address::Tcp(_), io::ErrorKind::PermissionDenied) => {
             Some("choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE")
         }
-        (Address::Inet(_), io::ErrorKind::AddrNotAvailable) => {
+        (Address::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
             Some("no interface of this machine has this address: choose another one")
         }
         (Address::Unix(_), io::ErrorKind::AddrInUse | io::ErrorKind::AlreadyExists) => {
@@ -69,17 +108,16 @@ fn advice(address: &Address, kind: io::ErrorKind) -> Option<&'static str> {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            BindError::Config(error) => Some(error),
-            BindError::NoAddress | BindError::NoRoom => None,
-            BindError::Signals(error)
-            | BindError::Adopt(error)
-            | BindError::Listen(_, error) => Some(error),
-        }
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
+
+// The text of an error contains that of its cause, so that one line says all.
+// Therefore it has no source: a chain of causes would say everything twice.
+impl std::error::Error for BindError {}
 
 #[cfg(test)]
 mod tests {
@@ -88,9 +126,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_listened_on_is_named_with_what_helps() {
+    fn the_error_names_the_address_and_says_what_helps() {
         use io::ErrorKind::*;
-        let inet = Address::Inet(([127, 0, 0, 1], 80).into());
+        let inet = Address::Tcp(([127, 0, 0, 1], 80).into());
         let unix = Address::Unix(Some("/run/echo.sock".into()));
         for (address, kind, helps) in [
             (&inet, AddrInUse, "another port"),
@@ -114,18 +152,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_said_is_the_source() {
-        let said = || io::Error::other("so it is");
-        let address = Address::Unix(None);
+    fn a_chain_of_causes_says_nothing_twice() {
+        let system = || io::Error::other("so it is");
         for error in [
-            BindError::Signals(said()),
-            BindError::Adopt(said()),
-            BindError::Listen(address, said()),
+            BindError::Signals(system()),
+            BindError::Adopt(system()),
+            BindError::Listen(Address::Unix(None), system()),
         ] {
-            let source = error.source().expect("the system said it");
-            assert_eq!(source.to_string(), "so it is", "{error}");
+            assert!(error.to_string().contains("so it is"), "{error}");
+            assert!(error.source().is_none(), "{error}");
         }
-        assert!(BindError::NoAddress.source().is_none());
-        assert!(BindError::NoRoom.source().is_none());
     }
 }

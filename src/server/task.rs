@@ -1,117 +1,141 @@
 //! One connection's task: its handler, its close, its one outcome.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use log::{debug, error, warn};
 
-use super::closing::{self, Linger, Trust};
-use super::ledger::{Entry, Ledger};
+use super::close;
+use super::hooks::BoxError;
+use super::table::{ConnectionTable, Key};
+use crate::address::Address;
 use crate::cause::Cause;
-use crate::connection::{LastRead, Record, Seat, Session};
-use crate::gate::{Phase, Reached, Shutdown};
-use crate::report::{Activity, Closed};
+use crate::connection::{ConnectionRecord, GuardedConnection, LastRead};
+use crate::gate::{Guard, PhaseReached, Shutdown};
+use crate::machine::closing::{Config, Facts, LingeringClose};
+use crate::phase::Phase;
+use crate::report::{Activity, Chain, CloseReason};
+use crate::rt::{Connection, ConnectionOf, Runtime};
+use crate::session::Session;
 use crate::sync::plain::Arc;
-use crate::traits::{ConnectionOf, Runtime};
 
-/// What all connections of a server have in common.
-pub(super) struct Common<R, H> {
+/// What all connections of a server share.
+pub(super) struct ServerShared<R, H> {
     pub(super) runtime: R,
     pub(super) handler: H,
-    pub(super) ledger: Ledger,
+    pub(super) table: ConnectionTable,
     pub(super) shutdown: Shutdown,
-    pub(super) linger: Linger,
+    pub(super) lingering_close: Config,
     pub(super) stop_on_panic: bool,
 }
 
-impl<R> Common<R, ()> {
-    pub(super) fn with_handler<H>(self, handler: H) -> Common<R, H> {
-        Common {
+impl<R> ServerShared<R, ()> {
+    pub(super) fn with_handler<H>(self, handler: H) -> ServerShared<R, H> {
+        ServerShared {
             runtime: self.runtime,
             handler,
-            ledger: self.ledger,
+            table: self.table,
             shutdown: self.shutdown,
-            linger: self.linger,
+            lingering_close: self.lingering_close,
             stop_on_panic: self.stop_on_panic,
         }
     }
 }
 
-/// Ten segments, the first window of a connection (RFC 6928): a network takes
-/// them at once, and any peer has room for them.
-const SMALL: u64 = 14_600;
-
-/// One who lives: its drop books the outcome, however the task ends (F25).
-struct Living<R: Runtime, H> {
-    entry: Entry,
-    common: Arc<Common<R, H>>,
-    record: Arc<Record<ConnectionOf<R>>>,
-    /// The connection, until its handler has it, and once it is back.
-    seat: Option<Box<Seat<ConnectionOf<R>>>>,
-    closed: Closed,
+/// An open connection. Its drop records the outcome, even if the runtime drops
+/// the task (F25).
+struct ConnectionTask<R: Runtime, H> {
+    key: Key,
+    shared: Arc<ServerShared<R, H>>,
+    record: Arc<ConnectionRecord<ConnectionOf<R>>>,
+    /// The connection, until its handler has it, and once it was returned.
+    inner: Option<Box<GuardedConnection<ConnectionOf<R>>>>,
+    closed: CloseReason,
 }
 
-impl<R: Runtime, H> Drop for Living<R, H> {
+impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
     fn drop(&mut self) {
-        let seat = self.seat.take().or_else(|| self.record.take_home());
-        let guard = seat.map(|seat| seat.close());
-        let now = self.common.runtime.now();
-        self.common.ledger.close(self.entry, self.closed, now);
-        debug!("#{} {}: {}", self.entry.id, self.record.peer(), self.closed);
-        // The guard last: who sees an empty gate sees a book that is complete.
+        let inner = self.inner.take().or_else(|| self.record.take_returned());
+        let guard = inner.map(|inner| inner.close());
+        let now = self.shared.runtime.now();
+        self.shared.table.remove(self.key, self.closed, now);
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
+        debug!("#{id} {peer}: {}", self.closed);
+        // The guard last: whoever sees an empty gate sees a complete table.
         drop(guard);
     }
 }
 
-/// Enters the connection into the book, and returns the task that serves it.
+/// A connection that was just accepted.
+pub(super) struct AcceptedConnection<C> {
+    pub(super) connection: C,
+    pub(super) guard: Guard,
+    pub(super) peer: Address,
+    pub(super) listener_index: usize,
+}
+
+/// Adds the connection to the table, and returns the task that serves it.
 ///
-/// The entry is made here and not in the task: a task that never runs is
-/// counted all the same (F8).
-pub(super) fn attend<R, H, F>(
-    common: Arc<Common<R, H>>,
-    seat: Box<Seat<ConnectionOf<R>>>,
-    record: Arc<Record<ConnectionOf<R>>>,
+/// It is added here and not in the task: a task that never runs is counted all
+/// the same (F8).
+pub(super) fn connection_task<R, H, F, E>(
+    shared: Arc<ServerShared<R, H>>,
+    accepted: AcceptedConnection<ConnectionOf<R>>,
 ) -> impl Future<Output = ()> + Send + 'static
 where
     R: Runtime,
     H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
-    F: Future<Output = io::Result<()>> + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<BoxError>,
 {
-    let mut living = Living {
-        entry: common.ledger.open(record.clone()),
-        common,
+    let AcceptedConnection {
+        connection,
+        guard,
+        peer,
+        listener_index,
+    } = accepted;
+    let now = shared.runtime.now();
+    let record = |id| ConnectionRecord::new(id, peer, listener_index, now);
+    let (key, record) = shared.table.insert(record);
+    let mut task = ConnectionTask {
+        key,
+        shared,
         record,
-        seat: Some(seat),
+        inner: Some(GuardedConnection::new(connection, guard)),
         // Until something better is known: the runtime may drop the task.
-        closed: Closed::Aborted,
+        closed: CloseReason::Aborted,
     };
     async move {
-        living.record.set_activity(Activity::Busy);
-        let mut forced = living.common.shutdown.reached(Phase::Forcing);
+        task.record.facts().set_activity(Activity::Busy);
+        let mut aborting = task.shared.shutdown.reached(Phase::Aborting);
         // No `async fn`s of their own: what those borrow is in the task, too.
         let closed = {
             let mut handler = pin!(None);
-            let ended = match call(&mut living, handler.as_mut()) {
+            let ended = match call(&mut task, handler.as_mut()) {
                 Err(Panicked) => Err(Panicked),
                 Ok(()) => {
-                    let ended = unless(&mut forced, Contained(handler.as_mut())).await;
-                    put_away(handler, ended.transpose())
+                    let ended = until_abort(&mut aborting, CatchUnwind(handler.as_mut())).await;
+                    drop_handler(handler, ended.transpose())
                 }
             };
-            living.judge(ended)
+            task.classify(ended)
         };
         if let Some(closed) = closed {
-            living.finish(closed, &mut forced).await;
+            task.finish(closed, &mut aborting).await;
+        }
+        if task.inner.is_none() {
+            // Aborted, and in another task, whose reads and writes fail: it is
+            // open until that one drops it (F69).
+            task.await_return().await;
         }
     }
 }
 
-/// Drops the handler, by which the session comes home. That is the handler's
-/// code once more.
-fn put_away<F, T>(
+/// Drops the handler, which returns the session. That is the handler's code
+/// once more.
+fn drop_handler<F, T>(
     mut handler: Pin<&mut Option<F>>,
     ended: Result<T, Panicked>,
 ) -> Result<T, Panicked> {
@@ -127,28 +151,31 @@ struct Panicked;
 /// variables that it passes through would be as large as it is, and be a part
 /// of every connection's task.
 fn call<R, H, F>(
-    living: &mut Living<R, H>,
+    task: &mut ConnectionTask<R, H>,
     mut handler: Pin<&mut Option<F>>,
 ) -> Result<(), Panicked>
 where
     R: Runtime,
     H: Fn(Session<ConnectionOf<R>>) -> F,
 {
-    let session = living
-        .seat
+    let session = task
+        .inner
         .take()
-        .map(|seat| Session::new(seat, living.record.clone()));
+        .map(|inner| Session::new(inner, task.record.clone()));
     let called = catch_unwind(AssertUnwindSafe(|| {
-        handler.set(session.map(&living.common.handler));
+        handler.set(session.map(&task.shared.handler));
     }));
     called.map_err(|_| Panicked)
 }
 
 /// A handler whose panics are values.
-struct Contained<'a, F>(Pin<&'a mut Option<F>>);
+struct CatchUnwind<'a, F>(Pin<&'a mut Option<F>>);
 
-impl<F: Future<Output = io::Result<()>>> Future for Contained<'_, F> {
-    type Output = Result<io::Result<()>, Panicked>;
+impl<F, E> Future for CatchUnwind<'_, F>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    type Output = Result<Result<(), E>, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(handler) = self.0.as_mut().as_pin_mut() else {
@@ -161,91 +188,119 @@ impl<F: Future<Output = io::Result<()>>> Future for Contained<'_, F> {
     }
 }
 
-impl<R: Runtime, H> Living<R, H> {
-    /// What the handler's end means for the connection; `None`: cut off.
-    fn judge(&self, ended: Result<Option<io::Result<()>>, Panicked>) -> Option<Closed> {
-        let peer = self.record.peer();
+impl<R: Runtime, H> ConnectionTask<R, H> {
+    /// Returns what the handler's end means for the connection; `None` where
+    /// it was aborted.
+    fn classify<E: Into<BoxError>>(
+        &self,
+        ended: Result<Option<Result<(), E>>, Panicked>,
+    ) -> Option<CloseReason> {
+        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         match ended {
             Ok(None) => None,
-            Ok(Some(Ok(()))) => Some(Closed::Finished),
+            Ok(Some(Ok(()))) => Some(CloseReason::Finished),
             Ok(Some(Err(error))) => {
-                warn!("#{} {peer}: {error}", self.entry.id);
-                Some(Closed::Failed)
+                let error = error.into();
+                warn!("#{id} {peer}: the handler failed: {}", Chain(&*error));
+                Some(CloseReason::Failed)
             }
             Err(Panicked) => {
-                error!("#{} {peer}: the handler panicked", self.entry.id);
-                if self.common.stop_on_panic {
-                    self.common.shutdown.stop(Cause::Panic);
+                error!("#{id} {peer}: the handler panicked");
+                if self.shared.stop_on_panic {
+                    self.shared.shutdown.stop(Cause::Panic);
                 }
-                Some(Closed::Panicked)
+                Some(CloseReason::Panicked)
             }
         }
     }
 
-    /// Closes in order, once the session is home, unless force comes first.
-    async fn finish(&mut self, closed: Closed, forced: &mut Reached) {
-        let home = poll_fn(|cx| self.record.poll_home(cx));
-        let Some(seat) = unless(forced, home).await else {
+    /// Waits until an aborted session is dropped by the task that has it.
+    async fn await_return(&mut self) {
+        let returned = poll_fn(|cx| self.record.poll_returned(cx));
+        self.inner = Some(returned.await);
+    }
+
+    /// Closes in order, once the session was returned, unless the abort comes
+    /// first.
+    async fn finish(&mut self, closed: CloseReason, aborting: &mut PhaseReached) {
+        let returned = poll_fn(|cx| self.record.poll_returned(cx));
+        let Some(inner) = until_abort(aborting, returned).await else {
             return;
         };
-        let last_read = seat.last_read;
-        self.record.set_activity(Activity::Closing);
-        let connection = &mut self.seat.insert(seat).connection;
-        let (runtime, linger) = (&self.common.runtime, &self.common.linger);
-        let draining = self.common.shutdown.is_draining();
-        let trust = match (self.record.written(), last_read) {
-            (SMALL.., _) => Trust::None,
-            // That read was a moment ago, and found no end.
-            (_, LastRead::Drained) => Trust::Any,
-            _ if draining => Trust::Answer,
-            _ => Trust::Any,
+        let facts = self.record.facts();
+        // Drained at an idle point, whatever the handler read after that: the
+        // peer's answer to a good-bye, for one.
+        let last_read = match inner.last_read {
+            _ if facts.was_drained() => LastRead::Drained,
+            last_read => last_read,
         };
-        let closing = closing::close(connection, runtime, linger, trust, draining);
-        let closing = pin!(closing);
-        match unless(forced, closing).await {
+        facts.set_activity(Activity::Closing);
+        let facts = Facts {
+            written: facts.bytes_written(),
+            was_idle: last_read == LastRead::Drained,
+            is_draining: inner.guard.is_draining(),
+        };
+        let is_half_closed = inner.is_half_closed;
+        let connection = &mut self.inner.insert(inner).connection;
+        if matches!(closed, CloseReason::Failed | CloseReason::Panicked) {
+            connection.set_failed();
+        }
+        let closing = LingeringClose::new(self.shared.lingering_close, facts);
+        let closing = pin!(close::close_rest(
+            connection,
+            is_half_closed,
+            &self.shared.runtime,
+            closing
+        ));
+        match until_abort(aborting, closing).await {
             None => return,
             Some(Ok(())) => {}
-            Some(Err(error)) => debug!(
-                "#{} {}: closing: {error}",
-                self.entry.id,
-                self.record.peer()
-            ),
+            Some(Err(error)) => {
+                let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
+                debug!("#{id} {peer}: closing: {error}");
+            }
         }
         self.closed = match (closed, last_read) {
-            (Closed::Finished, LastRead::Drained) => Closed::Drained,
-            (Closed::Finished, LastRead::EndOfInput) => Closed::PeerClosed,
+            (CloseReason::Finished, LastRead::Drained) => CloseReason::Drained,
+            (CloseReason::Finished, LastRead::EndOfInput) => CloseReason::PeerClosed,
             _ => closed,
         };
     }
 }
 
-/// What `work` gives, or `None` when force comes before. No `async fn`: it would
-/// have a place for its work twice.
-fn unless<T>(
-    forced: &mut Reached,
+/// Returns what `work` gives, or `None` when the abort comes before. No
+/// `async fn`: it would have a place for its work twice.
+fn until_abort<T>(
+    aborting: &mut PhaseReached,
     mut work: impl Future<Output = T> + Unpin,
 ) -> impl Future<Output = Option<T>> {
-    poll_fn(move |cx| match Pin::new(&mut work).poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Pin::new(&mut *forced).poll(cx).map(|()| None),
+    poll_fn(move |cx| {
+        // First: the work would see reads and writes fail, and call that its
+        // own end.
+        if Pin::new(&mut *aborting).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut work).poll(cx).map(Some)
     })
 }
 
 #[cfg(all(test, feature = "smol"))]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::runtimes::smol::Smol;
 
-    /// The size of the task that serves with this handler.
+    /// Returns the size of the task that serves with this handler.
     fn size<H, F>(_: H) -> usize
     where
         H: Fn(Session<ConnectionOf<Smol>>) -> F + Send + Sync + 'static,
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        fn returned<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
+        fn returned<A, B, T>(_: impl Fn(A, B) -> T) -> usize {
             size_of::<T>()
         }
-        returned(attend::<Smol, H, F>)
+        returned(connection_task::<Smol, H, F, io::Error>)
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::Outcome;
-use lameduck::{Linger, Runtime, Session};
+use lameduck::report::Outcome;
+use lameduck::{Runtime, Session};
 
-use crate::kit::{Client, LONG, builder, echo, eventually, number, start};
+use crate::support::{Client, LONG, builder, echo, eventually, number, start};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -44,45 +44,56 @@ pub(crate) fn f16_unread_input_does_not_reset_a_draining_server(runtime: impl Ru
     assert_eq!(server.report().outcome, Outcome::Clean);
 }
 
-pub(crate) fn f22_a_peer_that_never_ends_is_capped(runtime: impl Runtime) {
-    let linger = Linger {
-        quiet: Duration::from_secs(60),
-        cap: Duration::from_millis(300),
-    };
-    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+pub(crate) fn f22_a_peer_that_never_ends_is_closed_after_the_total_time(runtime: impl Runtime) {
+    let (idle, total) = (Duration::from_secs(60), Duration::from_millis(300));
+    let server = start(
+        builder(runtime)
+            .lingering_close(idle, total)
+            .bind()
+            .unwrap(),
+        echo,
+    );
     let mut client = server.connect();
     client.exchange(b"I shall not close");
     let report = server.stop();
     assert_eq!(report.outcome, Outcome::Clean);
     assert!(
-        report.took >= linger.cap && report.took.as_secs() < 10,
+        report.duration >= total && report.duration.as_secs() < 10,
         "{report}"
     );
     assert_eq!(client.rest(), b"");
 }
 
-pub(crate) fn f22_a_peer_that_is_quiet_is_let_go(runtime: impl Runtime) {
-    let linger = Linger {
-        quiet: Duration::from_millis(50),
-        cap: Duration::from_secs(60),
-    };
-    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+pub(crate) fn f22_a_silent_peer_is_closed_after_the_idle_time(runtime: impl Runtime) {
+    let (idle, total) = (Duration::from_millis(50), Duration::from_secs(60));
+    let server = start(
+        builder(runtime)
+            .lingering_close(idle, total)
+            .bind()
+            .unwrap(),
+        echo,
+    );
     let mut client = server.connect();
     client.exchange(b"I shall not close");
     let report = server.stop();
     assert!(
-        report.took >= linger.quiet && report.took.as_secs() < 10,
+        report.duration >= idle && report.duration.as_secs() < 10,
         "{report}"
     );
     assert_eq!(client.rest(), b"");
 }
 
-pub(crate) fn f22_a_thousand_lingering_cost_no_more_than_one(runtime: impl Runtime) {
-    let linger = Linger {
-        quiet: Duration::from_millis(300),
-        cap: Duration::from_millis(300),
-    };
-    let server = start(builder(runtime).linger(linger).bind().unwrap(), echo);
+pub(crate) fn f22_three_hundred_lingering_closes_cost_no_more_time_than_one(
+    runtime: impl Runtime,
+) {
+    let (idle, total) = (Duration::from_millis(300), Duration::from_millis(300));
+    let server = start(
+        builder(runtime)
+            .lingering_close(idle, total)
+            .bind()
+            .unwrap(),
+        echo,
+    );
     let mut clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.exchange(b"I shall not close");
@@ -90,7 +101,7 @@ pub(crate) fn f22_a_thousand_lingering_cost_no_more_than_one(runtime: impl Runti
     let report = server.stop();
     assert_eq!(report.closed.drained, 300);
     // One after another they would take 90 s.
-    assert!(report.took.as_secs() < 10, "{report}");
+    assert!(report.duration.as_secs() < 10, "{report}");
 }
 
 pub(crate) fn f23_a_large_answer_reaches_a_slow_reader(runtime: impl Runtime) {
@@ -158,18 +169,15 @@ pub(crate) fn f24_the_stop_waits_for_a_slow_reader(runtime: impl Runtime) {
     f24_the_stop_waits_for_acknowledgements(runtime, false);
 }
 
-pub(crate) fn f24_the_stop_waits_for_one_that_has_half_closed(runtime: impl Runtime) {
+pub(crate) fn f24_the_stop_waits_for_a_slow_reader_that_has_half_closed(runtime: impl Runtime) {
     f24_the_stop_waits_for_acknowledgements(runtime, true);
 }
 
-pub(crate) fn f24_the_stop_does_not_wait_for_one_that_resets(runtime: impl Runtime) {
-    let linger = Linger {
-        quiet: Duration::from_millis(20),
-        cap: Duration::from_secs(60),
-    };
+pub(crate) fn f24_the_stop_does_not_wait_for_a_peer_that_resets(runtime: impl Runtime) {
+    let (idle, total) = (Duration::from_millis(20), Duration::from_secs(60));
     let server = builder(runtime)
-        .grace(LONG * 6)
-        .linger(linger)
+        .grace_period(LONG * 6)
+        .lingering_close(idle, total)
         .bind()
         .unwrap();
     let server = start(server, answer_at_length);
@@ -183,23 +191,25 @@ pub(crate) fn f24_the_stop_does_not_wait_for_one_that_resets(runtime: impl Runti
     drop(client);
     let report = server.report();
     assert_eq!(report.outcome, Outcome::Clean);
-    assert!(report.took < LONG, "{report}");
+    assert!(report.duration < LONG, "{report}");
 }
 
-pub(crate) fn f22_a_peer_that_takes_nothing_is_let_go(runtime: impl Runtime) {
-    let linger = Linger {
-        quiet: Duration::from_millis(20),
-        cap: Duration::from_millis(400),
-    };
-    let server = builder(runtime).linger(linger).bind().unwrap();
+pub(crate) fn f22_a_peer_that_takes_no_output_is_closed_after_the_total_time(
+    runtime: impl Runtime,
+) {
+    let (idle, total) = (Duration::from_millis(20), Duration::from_millis(400));
+    let server = builder(runtime)
+        .lingering_close(idle, total)
+        .bind()
+        .unwrap();
     let server = start(server, |mut session| async move {
         session.write_all(&vec![b'y'; MEGABYTE / 2]).await
     });
     let client = server.connect();
     // All is written, and half of it is in our kernel: nobody reads.
-    eventually("closing", || server.shutdown.living() == 2);
+    eventually("closing", || server.shutdown.guard_count() == 1);
     let report = server.stop();
     assert_eq!(report.outcome, Outcome::Clean);
-    assert!(report.took.as_secs() < 10, "{report}");
+    assert!(report.duration.as_secs() < 10, "{report}");
     drop(client);
 }

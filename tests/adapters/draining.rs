@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::Outcome;
-use lameduck::traits::Guarantee;
-use lameduck::{Cause, Runtime, Session};
+use lameduck::report::{Outcome, ServerError};
+use lameduck::rt::CloseGuarantee;
+use lameduck::{Cause, Readiness, Runtime, Session};
 
-use crate::kit::{Client, Running, builder, echo, eventually, first_address, start};
+use crate::support::{Client, Running, builder, echo, eventually, first_address, start};
 
 fn echo_server<R: Runtime>(runtime: R) -> Running {
     start(builder(runtime).bind().unwrap(), echo)
@@ -23,11 +23,11 @@ pub(crate) fn answers_exactly_what_it_read(runtime: impl Runtime) {
     let report = server.stop();
     assert_eq!(client.rest(), b"");
     assert_eq!(report.outcome, Outcome::Clean);
-    assert_eq!(report.cause, Cause::Request("the test is over"));
+    assert_eq!(report.cause, Cause::from("the test is over"));
     assert_eq!(report.exit_status(), 0);
 }
 
-pub(crate) fn readable_bytes_win_over_the_stop(runtime: impl Runtime) {
+pub(crate) fn f17_readable_bytes_win_over_the_stop(runtime: impl Runtime) {
     for _ in 0..50 {
         let server = echo_server(runtime.clone());
         let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
@@ -66,7 +66,7 @@ pub(crate) fn l2_an_empty_server_stops_at_once(runtime: impl Runtime) {
     let report = echo_server(runtime).stop();
     assert_eq!(report.outcome, Outcome::Clean);
     // Far below every deadline: no timer had a part in it.
-    assert!(report.took.as_millis() < 500, "{report}");
+    assert!(report.duration.as_millis() < 500, "{report}");
 }
 
 pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime) {
@@ -89,19 +89,19 @@ pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime)
     assert_eq!(report.listeners[0].swept, 100);
 }
 
-pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
+pub(crate) fn f13_a_lame_duck_accepts_and_serves(runtime: impl Runtime) {
     let (told, ready) = mpsc::channel();
     let notice = Duration::from_millis(400);
     let server = builder(runtime)
-        .notice(notice)
-        .on_ready(move |ready| _ = told.send(ready));
+        .lame_duck(notice)
+        .on_readiness_change(move |ready| _ = told.send(ready));
     let server = start(server.bind().unwrap(), echo);
-    assert_eq!(ready.recv(), Ok(true));
+    assert_eq!(ready.recv(), Ok(Readiness::Ready));
     let mut served = server.connect();
     served.exchange(b"before");
 
     server.shutdown.stop("the balancer will learn");
-    assert_eq!(ready.recv(), Ok(false));
+    assert_eq!(ready.recv(), Ok(Readiness::NotReady));
     assert!(!server.shutdown.is_ready());
     let mut late = server.connect();
     late.exchange(b"the balancer did not know");
@@ -111,10 +111,10 @@ pub(crate) fn f13_notice_goes_on_accepting(runtime: impl Runtime) {
     drop((late, served));
     let report = server.report();
     assert_eq!(report.accepted, 2);
-    assert!(report.took >= notice);
+    assert!(report.duration >= notice);
 }
 
-pub(crate) fn f17_what_is_on_its_way_is_read_while_it_settles(runtime: impl Runtime) {
+pub(crate) fn f17_idle_connections_are_read_while_they_settle(runtime: impl Runtime) {
     let settle = Duration::from_secs(2);
     let server = builder(runtime).settle(settle).bind().unwrap();
     let server = start(server, echo);
@@ -129,10 +129,10 @@ pub(crate) fn f17_what_is_on_its_way_is_read_while_it_settles(runtime: impl Runt
     drop((idle, away));
     let report = server.report();
     assert_eq!(report.closed.drained, 2);
-    assert!(report.took >= settle);
+    assert!(report.duration >= settle);
 }
 
-pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
+pub(crate) fn s20_a_sweep_that_is_cut_by_its_limit_is_unswept(runtime: impl Runtime) {
     let bound = builder(runtime).sweep_limit(10).bind().unwrap();
     let shutdown = bound.shutdown();
     let address = first_address(&bound);
@@ -144,10 +144,16 @@ pub(crate) fn a_sweep_takes_no_more_than_its_limit(runtime: impl Runtime) {
     }
     let report = server.report();
     assert_eq!((report.accepted, report.listeners[0].swept), (10, 10));
-    assert_eq!(report.outcome, Outcome::Clean);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+    // F46: those who were left there are no part of a clean stop.
+    assert_eq!((report.outcome, report.exit_status()), (Outcome::Failed, 1));
+    assert!(
+        matches!(&report.errors[..], [ServerError::Unswept { .. }]),
+        "{report}"
+    );
 }
 
-pub(crate) fn a_sweep_of_a_full_queue_is_a_whole_one(runtime: impl Runtime) {
+pub(crate) fn f1_a_sweep_of_a_full_queue_keeps_its_guarantee(runtime: impl Runtime) {
     // A queue holds one more than its backlog.
     let bound = builder(runtime).backlog(9).bind().unwrap();
     let shutdown = bound.shutdown();
@@ -160,19 +166,23 @@ pub(crate) fn a_sweep_of_a_full_queue_is_a_whole_one(runtime: impl Runtime) {
     }
     let report = server.report();
     assert_eq!(report.listeners[0].swept, 10);
-    assert_ne!(report.listeners[0].guarantee, Guarantee::None, "{report}");
+    assert_ne!(
+        report.listeners[0].guarantee,
+        CloseGuarantee::Unswept,
+        "{report}"
+    );
 }
 
 pub(crate) fn f20_a_connection_that_never_sent_a_byte_is_idle(runtime: impl Runtime) {
     let server = echo_server(runtime);
     let mut silent = server.connect();
-    eventually("accepted", || server.shutdown.living() == 2);
+    eventually("accepted", || server.shutdown.guard_count() == 1);
     server.shutdown.stop("now");
     assert_eq!(silent.rest(), b"");
     drop(silent);
     let report = server.report();
     assert_eq!(report.closed.drained, 1);
-    assert!(report.took.as_secs() < 5, "{report}");
+    assert!(report.duration.as_secs() < 5, "{report}");
 }
 
 pub(crate) fn f21_a_session_in_another_task_is_waited_for(runtime: impl Runtime) {
@@ -194,7 +204,7 @@ pub(crate) fn f21_a_session_in_another_task_is_waited_for(runtime: impl Runtime)
     client.expect(b"upgraded");
     server.shutdown.stop("now");
     eventually("draining", || server.shutdown.is_draining());
-    assert_eq!(server.shutdown.living(), 2);
+    assert_eq!(server.shutdown.guard_count(), 1);
     go.send(()).unwrap();
     assert_eq!(client.rest(), b"last");
     drop(client);
@@ -213,7 +223,7 @@ pub(crate) fn f39_a_handler_can_ask_for_the_stop(runtime: impl Runtime) {
     let mut client = server.connect();
     assert_eq!(client.rest(), b"bye");
     drop(client);
-    assert_eq!(server.report().cause, Cause::Request("a client asked"));
+    assert_eq!(server.report().cause, Cause::from("a client asked"));
 }
 
 pub(crate) fn f41_hooks_run_after_connections_in_order(runtime: impl Runtime) {
@@ -225,13 +235,13 @@ pub(crate) fn f41_hooks_run_after_connections_in_order(runtime: impl Runtime) {
     let (first, second, ended) = (note("first"), note("second"), note("connection"));
     let ended = Arc::new(ended);
     let server = builder(runtime)
-        .after_drain("first", async move {
+        .after_drain("first", |_| async move {
             first();
-            Ok(())
+            io::Result::Ok(())
         })
-        .after_drain("second", async move {
+        .after_drain("second", |_| async move {
             second();
-            Ok(())
+            io::Result::Ok(())
         });
     let server = start(server.bind().unwrap(), move |session| {
         let ended = ended.clone();
@@ -266,7 +276,7 @@ pub(crate) fn s11_a_busy_connection_is_not_interrupted(runtime: impl Runtime) {
     );
     let mut client = server.connect();
     client.send(b"\x06hal");
-    eventually("accepted", || server.shutdown.living() == 2);
+    eventually("accepted", || server.shutdown.guard_count() == 1);
     server.shutdown.stop("in the middle of a message");
     eventually("draining", || server.shutdown.is_draining());
     client.send(b"ves");

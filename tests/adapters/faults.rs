@@ -13,12 +13,12 @@ use futures::channel::mpsc::unbounded;
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
-use lameduck::machine::Outcome;
-use lameduck::traits::Guarantee;
-use lameduck::{Linger, Phase, Runtime, Session};
+use lameduck::report::Outcome;
+use lameduck::rt::CloseGuarantee;
+use lameduck::{Phase, Readiness, Runtime, Session};
 use socket2::{Domain, Socket, Type};
 
-use crate::kit::{Client, builder, echo, eventually, start};
+use crate::support::{Client, builder, echo, eventually, start};
 
 pub(crate) fn f3_a_port_is_not_shared_by_two_sockets(runtime: impl Runtime) {
     let server = start(builder(runtime).bind().unwrap(), echo);
@@ -26,20 +26,20 @@ pub(crate) fn f3_a_port_is_not_shared_by_two_sockets(runtime: impl Runtime) {
     other.set_reuse_port(true).unwrap();
     let refused = other.bind(&server.address().into()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AddrInUse);
-    server.stop();
+    let _ = server.stop();
 }
 
 pub(crate) fn f4_other_holders_of_a_socket_are_left_alone(runtime: impl Runtime) {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let adopted = lameduck::Server::builder(runtime).signals([]);
-    let adopted = adopted.adopt(held.try_clone().unwrap());
+    let adopted = adopted.listen_on(held.try_clone().unwrap());
     let server = start(adopted.bind().unwrap(), echo);
     let mut client = server.connect();
     client.exchange(b"served by us");
     let address = server.address();
     drop(client);
     let report = server.stop();
-    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Swept);
     // Neither shut down nor filtered.
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"served by them").unwrap();
@@ -69,7 +69,7 @@ pub(crate) fn f6_a_child_keeps_neither_port_nor_connection(runtime: impl Runtime
     server.shutdown.stop("now");
     assert_eq!(client.rest(), b"");
     drop(client);
-    server.report();
+    let _ = server.report();
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_eq!(
@@ -83,7 +83,7 @@ pub(crate) fn f6_a_child_keeps_neither_port_nor_connection(runtime: impl Runtime
 
 pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
     let notice = Duration::from_millis(300);
-    let server = start(builder(runtime).notice(notice).bind().unwrap(), echo);
+    let server = start(builder(runtime).lame_duck(notice).bind().unwrap(), echo);
     let mut client = server.connect();
     client.exchange(b"ready");
     server.shutdown.stop("now");
@@ -93,7 +93,7 @@ pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
     client.exchange(b"alive");
     assert_eq!(client.rest(), b"");
     drop(client);
-    server.report();
+    let _ = server.report();
 }
 
 /// The library has no such window: a handler that wants one goes on serving for a
@@ -139,18 +139,18 @@ pub(crate) fn f15_a_handler_can_spread_the_closes(runtime: impl Runtime) {
     drop(last);
     let report = server.report();
     assert_eq!(report.outcome, Outcome::Clean);
-    assert!(report.took >= WINDOW, "{report}");
+    assert!(report.duration >= WINDOW, "{report}");
 }
 
 pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
     for _ in 0..20 {
         let mut client = server.connect();
         client.exchange(b"come and go");
         // The address of a socket is used again, and its descriptor as well.
         drop(client);
-        eventually("gone", || server.shutdown.living() == 1);
+        eventually("gone", || server.shutdown.guard_count() == 0);
     }
     let mut stuck: Vec<_> = (0..3).map(|_| server.connect()).collect();
     stuck.iter_mut().for_each(Client::stuff);
@@ -182,7 +182,7 @@ pub(crate) fn f27_a_request_that_was_read_is_waited_for(runtime: impl Runtime) {
     was_read.recv().unwrap();
     server.shutdown.stop("now");
     eventually("draining", || server.shutdown.is_draining());
-    assert_eq!(server.shutdown.living(), 2, "the request counts");
+    assert_eq!(server.shutdown.guard_count(), 1, "the request counts");
     dispatch.unbounded_send(()).unwrap();
     assert_eq!(client.rest(), b"answer");
     drop(client);
@@ -191,15 +191,11 @@ pub(crate) fn f27_a_request_that_was_read_is_waited_for(runtime: impl Runtime) {
 
 pub(crate) fn f34_the_longest_times_do_not_overflow(runtime: impl Runtime) {
     let forever = Duration::MAX;
-    let linger = Linger {
-        quiet: forever,
-        cap: forever,
-    };
+    let (idle, total) = (forever, forever);
     let server = builder(runtime)
-        .grace(forever)
-        .sweep(forever)
-        .force_margin(forever)
-        .linger(linger);
+        .grace_period(forever)
+        .abort_timeout(forever)
+        .lingering_close(idle, total);
     let server = start(server.bind().unwrap(), |mut session| async move {
         session.read_exact(&mut [0; 5]).await?;
         session.write_all(b"hello").await
@@ -214,8 +210,12 @@ pub(crate) fn f34_the_longest_times_do_not_overflow(runtime: impl Runtime) {
 pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     let (ours, supervisor) = UnixDatagram::pair().unwrap();
     // sd_notify(3): STOPPING=1 starts the supervisor's clock.
-    let server = builder(runtime).on_ready(move |ready| {
-        let state: &[u8] = if ready { b"READY=1" } else { b"STOPPING=1" };
+    let server = builder(runtime).on_readiness_change(move |readiness| {
+        let state: &[u8] = if readiness == Readiness::Ready {
+            b"READY=1"
+        } else {
+            b"STOPPING=1"
+        };
         ours.send(state).unwrap();
     });
     let server = start(server.bind().unwrap(), echo);
@@ -228,9 +228,9 @@ pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     server.connect().exchange(b"in between");
     server.shutdown.stop("now");
     server.shutdown.stop("again");
-    server.shutdown.escalate("at once");
+    server.shutdown.abort("at once");
     assert_eq!(hear(), "STOPPING=1");
-    server.report();
+    let _ = server.report();
     supervisor.set_nonblocking(true).unwrap();
     assert!(supervisor.recv(&mut [0; 32]).is_err(), "said once more");
 }
@@ -251,11 +251,11 @@ pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime:
     let (say, said) = mpsc::channel();
     let server = builder(runtime)
         .restart(Restart::on(Signal::Hangup).command(successor))
-        .on_ready(move |ready| say.send(ready).unwrap());
+        .on_readiness_change(move |ready| say.send(ready).unwrap());
     let server = start(server.bind().unwrap(), echo);
     server.connect().exchange(b"before");
     kill_process(getpid(), Number::HUP).unwrap();
     let report = server.report();
     assert_eq!(report.cause, Cause::Successor, "{report}");
-    assert_eq!(said.try_iter().collect::<Vec<_>>(), [true]);
+    assert_eq!(said.try_iter().collect::<Vec<_>>(), [Readiness::Ready]);
 }

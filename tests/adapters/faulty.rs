@@ -7,12 +7,12 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use lameduck::machine::Outcome;
-use lameduck::traits::{Guarantee, Holders};
-use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
+use lameduck::report::Outcome;
+use lameduck::rt::{CloseGuarantee, SocketSharing};
+use lameduck::{Address, Cause, ListenOptions, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
-use crate::kit::{Client, builder, echo, eventually, start, tcp};
+use crate::support::{Client, builder, echo, eventually, start, tcp};
 
 /// What the listeners do wrong, each in the order in which they were bound.
 #[derive(Clone, Debug, Default)]
@@ -54,8 +54,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
         self.inner.sleep_until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener> {
-        let inner = self.inner.bind(address, backlog)?;
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Self::Listener> {
+        let inner = self.inner.bind(address, options)?;
         let script = self.scripts.lock().unwrap().pop_front();
         let script = script.unwrap_or_default();
         Ok(FaultyListener { inner, script })
@@ -69,8 +69,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
 impl<L: Listener> Listener for FaultyListener<L> {
     type Connection = L::Connection;
 
-    fn local(&self) -> &Address {
-        self.inner.local()
+    fn local_addr(&self) -> &Address {
+        self.inner.local_addr()
     }
 
     fn poll_accept(
@@ -83,8 +83,8 @@ impl<L: Listener> Listener for FaultyListener<L> {
         }
     }
 
-    fn quiesce(&mut self, holders: Holders) -> Guarantee {
-        self.inner.quiesce(holders)
+    fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee {
+        self.inner.stop_accepting(sharing)
     }
 
     fn close(self) -> io::Result<()> {
@@ -134,8 +134,8 @@ pub(crate) fn f7_the_stop_interrupts_the_back_off(runtime: impl Runtime) {
     let server = builder(faulty(runtime, [accepts_with(errors)]));
     let report = start(server.bind().unwrap(), echo).stop();
     assert_eq!(report.outcome, Outcome::Clean);
-    // The sweep is bounded by 1 s, also while nothing can be accepted.
-    assert!(report.took.as_secs() < 5, "{report}");
+    // Far below the grace period: the sweep begins at once.
+    assert!(report.duration.as_secs() < 15, "{report}");
 }
 
 pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Runtime) {
@@ -143,7 +143,7 @@ pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Run
     let second: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = builder(faulty(runtime, scripts)).listen(second);
     let server: Server<_> = server.bind().unwrap();
-    let addresses: Vec<_> = server.local_addresses().cloned().collect();
+    let addresses: Vec<_> = server.local_addrs().cloned().collect();
     let mut client = Client::connect(tcp(&addresses[1]));
     client.send(b"established before");
     let server = start(server, echo);
@@ -154,7 +154,9 @@ pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Run
     assert_eq!(report.cause, Cause::Listener);
     assert_eq!(report.errors.len(), 1);
     assert!(
-        report.errors[0].contains(&addresses[0].to_string()),
+        report.errors[0]
+            .to_string()
+            .contains(&addresses[0].to_string()),
         "{report}"
     );
 }
@@ -171,9 +173,7 @@ pub(crate) fn f40_a_close_that_fails_is_reported(runtime: impl Runtime) {
 
 /// The driver has looked at the gate in this turn already, and sees the empty
 /// server before it sees what emptied it.
-pub(crate) fn s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop(
-    runtime: impl Runtime,
-) {
+pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: impl Runtime) {
     let met = Arc::new(Barrier::new(2));
     let script = Script {
         meet_at_close: Some(met.clone()),
@@ -185,12 +185,50 @@ pub(crate) fn s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop(
     stubborn.stuff();
     server.shutdown.stop("slowly");
     met.wait();
-    server.shutdown.escalate("quickly");
-    eventually("cut off", || server.shutdown.living() == 1);
+    server.shutdown.abort("quickly");
+    eventually("cut off", || server.shutdown.guard_count() == 0);
     met.wait();
     let report = server.report();
     assert_eq!(
         (report.outcome, report.closed.aborted),
-        (Outcome::Forced, 1)
+        (Outcome::Aborted, 1)
     );
+}
+
+pub(crate) fn f46_a_sweep_waits_for_descriptors(runtime: impl Runtime) {
+    // 5 ms, then twice as long each time: more than a second of sweeping.
+    let server = builder(faulty(runtime, [accepts_with([Errno::MFILE; 8])]));
+    let server = server.bind().unwrap();
+    let mut client = Client::connect(tcp(server.local_addrs().next().unwrap()));
+    client.send(b"in the queue");
+    server.shutdown().stop("before the first accept");
+    let server = start(server, echo);
+    assert_eq!(client.rest(), b"in the queue");
+    drop(client);
+    let report = server.report();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
+    assert_ne!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+}
+
+pub(crate) fn f46_a_listener_that_fails_in_its_sweep_makes_it_no_clean_stop(
+    runtime: impl Runtime,
+) {
+    let server = builder(faulty(runtime, [accepts_with([Errno::BADF])]));
+    let server = server.bind().unwrap();
+    server.shutdown().stop("before the first accept");
+    let report = start(server, echo).report();
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+    assert_eq!((report.outcome, report.errors.len()), (Outcome::Failed, 1));
+}
+
+/// What epoll says when it has no room: the listener is asked again.
+pub(crate) fn f48_what_the_runtime_has_no_room_for_is_served_later(runtime: impl Runtime) {
+    let errors = [Errno::NOSPC, Errno::NOMEM, Errno::NOSPC];
+    let server = builder(faulty(runtime, [accepts_with(errors)]));
+    let server = start(server.bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"a little later");
+    drop(client);
+    let report = server.stop();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
 }

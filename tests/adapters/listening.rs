@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lameduck::machine::Outcome;
+use lameduck::report::Outcome;
 use lameduck::{Address, BindError, Runtime, Server};
 
-use crate::kit::{Client, LONG, builder, echo, eventually, start};
+use crate::support::{Client, LONG, builder, echo, eventually, start};
 
 /// A path that no other test has.
-fn socket_path() -> PathBuf {
+pub(crate) fn socket_path() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("lameduck-{}-{number}.sock", std::process::id()))
@@ -32,7 +32,7 @@ pub(crate) fn several_listeners_of_all_kinds_drain_together(runtime: impl Runtim
     }
     let server = start(server.bind().unwrap(), echo);
     let mut clients = vec![server.connect()];
-    if let Some(Address::Inet(address)) = server.addresses.get(2) {
+    if let Some(Address::Tcp(address)) = server.addresses.get(2) {
         clients.push(Client::connect(*address));
     }
     for client in &mut clients {
@@ -124,11 +124,11 @@ pub(crate) fn a_busy_port_is_refused(runtime: impl Runtime) {
     assert!(!text.contains('\n'));
 }
 
-pub(crate) fn what_could_serve_nobody_is_refused(runtime: impl Runtime) {
+pub(crate) fn a_server_without_an_address_or_room_is_refused(runtime: impl Runtime) {
     let error = Server::builder(runtime.clone()).bind().unwrap_err();
     assert!(matches!(error, BindError::NoAddress), "{error}");
     let error = builder(runtime).connection_limit(0).bind().unwrap_err();
-    assert!(matches!(error, BindError::NoRoom), "{error}");
+    assert!(matches!(error, BindError::ZeroConnectionLimit), "{error}");
 }
 
 pub(crate) fn a_path_that_exists_is_refused(runtime: impl Runtime) {
@@ -146,7 +146,11 @@ pub(crate) fn f31_parts_beyond_the_budget_are_refused(runtime: impl Runtime) {
     let second = Duration::from_secs(1);
     // The address could not be bound either: the budget is looked at first.
     let server = Server::builder(runtime).listen(taken.local_addr().unwrap());
-    let error = server.grace(second).notice(second * 2).bind().unwrap_err();
+    let error = server
+        .grace_period(second)
+        .lame_duck(second * 2)
+        .bind()
+        .unwrap_err();
     assert!(matches!(error, BindError::Config(_)), "{error}");
     eventually("the port is still the other's", || {
         taken.local_addr().is_ok()

@@ -1,48 +1,61 @@
 //! One suite over real sockets, run on every adapter that is compiled in.
 
-#![cfg(any(feature = "smol", feature = "async-std"))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails, as it should"
 )]
 
 mod closing;
+mod conformance;
 mod draining;
 mod faults;
 mod faulty;
-mod kit;
 mod listening;
+mod many;
+mod naive;
+mod options;
 mod outcomes;
-#[cfg(feature = "sim")]
 mod parity;
 mod storm;
+mod support;
+
+#[allow(
+    dead_code,
+    reason = "an example, whose main function nobody calls here"
+)]
+#[path = "../../examples/own_runtime.rs"]
+mod own_runtime;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
-        #[cfg(feature = "smol")]
         mod smol {
             use lameduck::runtimes::smol::Smol;
             $($(#[test] fn $test() { crate::$theme::$test(Smol); })+)+
         }
-        #[cfg(feature = "async-std")]
         mod async_std {
             use lameduck::runtimes::async_std::AsyncStd;
             $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
         }
+        mod tokio_multi_thread {
+            use crate::support::tokio_multi_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_multi_thread()); })+)+
+        }
+        mod tokio_current_thread {
+            use crate::support::tokio_current_thread;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio_current_thread()); })+)+
+        }
     };
 }
 
-#[cfg(feature = "sim")]
 mod beside_the_simulation {
     suite! {
         parity:
             a_drain_is_the_same_as_in_the_simulation,
-            force_is_the_same_as_in_the_simulation;
+            an_abort_is_the_same_as_in_the_simulation;
     }
 }
 
-#[cfg(feature = "handover")]
 mod with_a_successor {
     suite! {
         faults: f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor;
@@ -50,16 +63,17 @@ mod with_a_successor {
 }
 
 suite! {
+    conformance: the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
-        readable_bytes_win_over_the_stop,
+        f17_readable_bytes_win_over_the_stop,
         idle_connections_see_the_end_of_input,
         l2_an_empty_server_stops_at_once,
         f1_what_waits_in_the_accept_queue_is_served,
-        f13_notice_goes_on_accepting,
-        f17_what_is_on_its_way_is_read_while_it_settles,
-        a_sweep_takes_no_more_than_its_limit,
-        a_sweep_of_a_full_queue_is_a_whole_one,
+        f13_a_lame_duck_accepts_and_serves,
+        f17_idle_connections_are_read_while_they_settle,
+        s20_a_sweep_that_is_cut_by_its_limit_is_unswept,
+        f1_a_sweep_of_a_full_queue_keeps_its_guarantee,
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
@@ -70,24 +84,30 @@ suite! {
     closing:
         f16_unread_input_does_not_reset,
         f16_unread_input_does_not_reset_a_draining_server,
-        f22_a_peer_that_never_ends_is_capped,
-        f22_a_peer_that_is_quiet_is_let_go,
-        f22_a_thousand_lingering_cost_no_more_than_one,
-        f22_a_peer_that_takes_nothing_is_let_go,
+        f22_a_peer_that_never_ends_is_closed_after_the_total_time,
+        f22_a_silent_peer_is_closed_after_the_idle_time,
+        f22_three_hundred_lingering_closes_cost_no_more_time_than_one,
+        f22_a_peer_that_takes_no_output_is_closed_after_the_total_time,
         f24_the_stop_waits_for_a_slow_reader,
-        f24_the_stop_waits_for_one_that_has_half_closed,
-        f24_the_stop_does_not_wait_for_one_that_resets,
+        f24_the_stop_waits_for_a_slow_reader_that_has_half_closed,
+        f24_the_stop_does_not_wait_for_a_peer_that_resets,
         f23_a_large_answer_reaches_a_slow_reader;
     outcomes:
         s4_each_connection_has_one_outcome,
         f25_a_panic_ends_its_connection_only,
-        f28_what_does_not_end_is_forced_and_named,
-        f32_what_ignores_force_is_abandoned,
+        f28_a_connection_that_does_not_end_is_aborted_and_named,
+        f32_a_connection_that_ignores_the_abort_is_abandoned,
+        f69_an_abort_reaches_a_session_in_another_task,
+        f69_an_abort_reaches_both_halves_of_a_session,
+        f69_a_session_that_nobody_uses_is_abandoned_and_counted_once,
+        f54_every_hook_starts_also_after_an_abort,
+        f54_a_hook_that_hangs_leaves_the_others_their_time,
+        f71_a_swept_connection_can_take_a_guard,
         f38_a_second_stop_changes_nothing,
-        f38_escalation_does_not_wait,
+        f38_an_abort_does_not_wait,
         a_panic_can_stop_the_server,
         a_failed_hook_is_an_error,
-        f25_a_dropped_server_lets_the_living_end;
+        f25_connections_of_a_dropped_server_end_by_themselves;
     faults:
         f3_a_port_is_not_shared_by_two_sockets,
         f4_other_holders_of_a_socket_are_left_alone,
@@ -104,7 +124,27 @@ suite! {
         f7_the_stop_interrupts_the_back_off,
         f40_a_listener_that_fails_begins_the_stop_of_all,
         f40_a_close_that_fails_is_reported,
-        s5_who_was_cut_off_in_the_same_turn_makes_it_no_clean_stop;
+        f46_a_sweep_waits_for_descriptors,
+        f46_a_listener_that_fails_in_its_sweep_makes_it_no_clean_stop,
+        f48_what_the_runtime_has_no_room_for_is_served_later,
+        s5_an_abort_in_the_same_poll_is_not_reported_as_clean;
+    options:
+        f52_a_queue_longer_than_the_backlog_is_swept_to_its_end,
+        f52_the_queue_of_a_unix_socket_is_swept_to_its_end,
+        f62_both_families_listen_on_one_port,
+        f62_an_overlap_of_its_own_is_named,
+        f62_options_that_contradict_are_refused,
+        f66_a_path_that_was_left_behind_is_replaced,
+        f66_a_path_that_somebody_listens_at_is_refused,
+        f66_a_path_has_the_mode_and_group_that_were_asked_for,
+        f66_a_name_that_is_no_path_makes_no_file,
+        f66_a_path_that_cannot_be_removed_is_an_error_of_the_stop,
+        f76_small_writes_are_sent_at_once,
+        f77_the_index_of_a_listener_is_that_of_its_address;
+    many:
+        f68_a_visit_costs_the_same_with_many_listeners,
+        f68_a_stop_is_linear_in_the_number_of_listeners,
+        f68_those_at_the_connection_limit_take_turns;
     listening:
         several_listeners_of_all_kinds_drain_together,
         f10_a_unix_path_is_removed_by_its_owner_only,
@@ -112,6 +152,6 @@ suite! {
         the_stop_interrupts_the_wait_at_the_limit,
         a_busy_port_is_refused,
         a_path_that_exists_is_refused,
-        what_could_serve_nobody_is_refused,
+        a_server_without_an_address_or_room_is_refused,
         f31_parts_beyond_the_budget_are_refused;
 }

@@ -1,15 +1,19 @@
 //! Every connection in one outcome, and nothing that holds up the end.
 
 use std::io;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::Outcome;
-use lameduck::report::{Activity, Tally};
-use lameduck::{Cause, Connection, Phase, Runtime, Session};
+use lameduck::report::{Activity, CloseCounts, HookOutcome, Outcome};
+use lameduck::{Builder, Cause, Connection, Phase, Runtime, Session};
 
-use crate::kit::{LONG, builder, echo, eventually, first_address, start};
+use crate::support::{LONG, builder, echo, eventually, first_address, start};
+
+fn panic_as_asked() -> io::Result<()> {
+    panic!("as the test asked")
+}
 
 /// Does what its first byte says.
 async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
@@ -28,7 +32,7 @@ async fn obey(mut session: Session<impl Connection>) -> io::Result<()> {
 
 pub(crate) fn s4_each_connection_has_one_outcome(runtime: impl Runtime) {
     let grace = Duration::from_millis(700);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), obey);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), obey);
     let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
     for (client, order) in clients.iter_mut().zip([b"p", b"e", b"f", b"i", b"i", b"i"]) {
         client.send(order);
@@ -44,17 +48,19 @@ pub(crate) fn s4_each_connection_has_one_outcome(runtime: impl Runtime) {
     let leaving = clients.pop().unwrap();
     drop(leaving);
     clients.truncate(4);
-    eventually("some are gone", || server.shutdown.living() == 3);
+    eventually("some are gone", || server.shutdown.guard_count() == 2);
     let report = server.stop();
-    let each = Tally {
-        finished: 1,
-        drained: 1,
-        peer_closed: 1,
-        failed: 1,
-        panicked: 1,
-        aborted: 1,
-    };
-    assert_eq!((report.accepted, report.closed), (6, each), "{report}");
+    let CloseCounts {
+        finished,
+        drained,
+        peer_closed,
+        failed,
+        panicked,
+        aborted,
+        ..
+    } = report.closed;
+    let each = [finished, drained, peer_closed, failed, panicked, aborted];
+    assert_eq!((report.accepted, each), (6, [1; 6]), "{report}");
 }
 
 pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
@@ -75,16 +81,17 @@ pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
     );
 }
 
-pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
+pub(crate) fn f28_a_connection_that_does_not_end_is_aborted_and_named(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
-    let server = start(builder(runtime).grace(grace).bind().unwrap(), echo);
+    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
     let mut stubborn = server.connect();
     stubborn.stuff();
     let address = stubborn.address();
     let report = server.stop();
-    assert_eq!(report.outcome, Outcome::Forced);
+    assert_eq!(report.outcome, Outcome::Aborted);
     assert_eq!(report.exit_status(), 3);
-    assert!(report.took >= grace && report.took < grace + LONG / 2);
+    // The budget is the whole of it, the abort timeout included.
+    assert!(report.duration >= grace / 2 && report.duration < grace + LONG / 2);
     assert_eq!(report.aborted[0].peer, address);
     assert_eq!(report.aborted[0].activity, Activity::Busy);
     assert!(report.aborted[0].read > 0);
@@ -94,12 +101,12 @@ pub(crate) fn f28_what_does_not_end_is_forced_and_named(runtime: impl Runtime) {
     );
 }
 
-pub(crate) fn f32_what_ignores_force_is_abandoned(runtime: impl Runtime) {
+pub(crate) fn f32_a_connection_that_ignores_the_abort_is_abandoned(runtime: impl Runtime) {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let (begun, has_begun) = mpsc::channel();
-    let margin = Duration::from_millis(100);
-    let server = builder(runtime).grace(margin).force_margin(margin);
+    let (grace, timeout) = (Duration::from_millis(200), Duration::from_millis(100));
+    let server = builder(runtime).grace_period(grace).abort_timeout(timeout);
     let server = start(server.bind().unwrap(), move |_session| {
         begun.send(()).unwrap();
         // Holds its thread: no runtime can take it away.
@@ -129,22 +136,25 @@ pub(crate) fn f38_a_second_stop_changes_nothing(runtime: impl Runtime) {
     drop(client);
     let report = server.report();
     assert_eq!(report.outcome, Outcome::Clean);
-    assert_eq!(report.cause, Cause::Request("the first"));
+    assert_eq!(report.cause, Cause::from("the first"));
 }
 
-pub(crate) fn f38_escalation_does_not_wait(runtime: impl Runtime) {
-    let server = start(builder(runtime).grace(LONG * 5).bind().unwrap(), echo);
+pub(crate) fn f38_an_abort_does_not_wait(runtime: impl Runtime) {
+    let server = start(
+        builder(runtime).grace_period(LONG * 5).bind().unwrap(),
+        echo,
+    );
     let mut stubborn = server.connect();
     stubborn.stuff();
     server.shutdown.stop("slowly");
     eventually("draining", || server.shutdown.is_draining());
-    server.shutdown.escalate("quickly");
+    server.shutdown.abort("quickly");
     let report = server.report();
     assert_eq!(
         (report.outcome, report.closed.aborted),
-        (Outcome::Forced, 1)
+        (Outcome::Aborted, 1)
     );
-    assert!(report.took < LONG);
+    assert!(report.duration < LONG);
 }
 
 pub(crate) fn a_panic_can_stop_the_server(runtime: impl Runtime) {
@@ -159,37 +169,194 @@ pub(crate) fn a_panic_can_stop_the_server(runtime: impl Runtime) {
 pub(crate) fn a_failed_hook_is_an_error(runtime: impl Runtime) {
     let (ran, has_run) = mpsc::channel();
     let server = builder(runtime)
-        .after_drain("flush", async { Err(io::Error::other("the disk is full")) })
-        .after_drain("burst", async { panic!("as the test asked") })
-        .after_drain("last", async move {
+        .after_drain("flush", |_| async {
+            Err(io::Error::other("the disk is full"))
+        })
+        .after_drain("burst", |_| async { panic_as_asked() })
+        .after_drain("last", |_| async move {
             ran.send(()).unwrap();
-            Ok(())
+            io::Result::Ok(())
         });
     let report = start(server.bind().unwrap(), echo).stop();
     assert_eq!((report.outcome, report.exit_status()), (Outcome::Failed, 1));
-    assert_eq!(
-        report.errors,
-        ["hook flush: the disk is full", "hook burst: panicked"]
+    let errors: Vec<_> = report.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["hook flush failed", "hook burst panicked"]);
+    let outcomes: Vec<_> = report.hooks.iter().map(|hook| hook.outcome).collect();
+    use HookOutcome::{Done, Failed, Panicked};
+    assert_eq!(outcomes, [Failed, Panicked, Done], "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("hook flush failed: the disk is full")
     );
     has_run
         .try_recv()
         .expect("F40: the others run all the same");
 }
 
-pub(crate) fn f25_a_dropped_server_lets_the_living_end(runtime: impl Runtime) {
+pub(crate) fn f25_connections_of_a_dropped_server_end_by_themselves(runtime: impl Runtime) {
     let server = builder(runtime).bind().unwrap();
     let shutdown = server.shutdown();
     let address = first_address(&server);
     let mut serve = server.serve(echo);
-    let mut client = crate::kit::Client::connect(address);
+    let mut client = crate::support::Client::connect(address);
     client.send(b"hello");
     eventually("accepted", || {
         let _ = futures::executor::block_on(futures::future::poll_immediate(&mut serve));
-        shutdown.living() == 2
+        shutdown.guard_count() == 1
     });
     client.expect(b"hello");
     drop(serve);
     assert_eq!(client.rest(), b"");
     drop(client);
     eventually("stopped", || shutdown.phase() == Phase::Stopped);
+}
+
+/// Grace enough to see what an abort does, and little to wait for it.
+fn short<R: Runtime>(runtime: R) -> Builder<R> {
+    builder(runtime).grace_period(Duration::from_millis(400))
+}
+
+pub(crate) fn f69_an_abort_reaches_a_session_in_another_task(runtime: impl Runtime) {
+    let spawner = runtime.clone();
+    let server = start(short(runtime).bind().unwrap(), move |mut session| {
+        let spawner = spawner.clone();
+        async move {
+            let (ended, has_ended) = oneshot::channel();
+            spawner.spawn(async move {
+                // Not at an idle point: only the abort can end it.
+                let mut buffer = [0; 64];
+                while let Ok(n @ 1..) = session.read(&mut buffer).await {
+                    session.write_all(&buffer[..n]).await.unwrap();
+                }
+                let _ = ended.send(());
+            });
+            let _ = has_ended.await;
+            Ok(())
+        }
+    });
+    let mut client = server.connect();
+    client.exchange(b"before the stop");
+    let report = server.stop();
+    assert_eq!(client.rest(), b"");
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    assert_eq!(report.aborted[0].peer, client.address());
+    assert_eq!(
+        (report.abandoned.len(), report.untracked_guards),
+        (0, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f69_an_abort_reaches_both_halves_of_a_session(runtime: impl Runtime) {
+    let spawner = runtime.clone();
+    let server = start(
+        short(runtime).bind().unwrap(),
+        move |session: Session<_>| {
+            let (mut input, mut output) = session.split();
+            spawner.spawn(async move {
+                // Until the peer, who reads nothing, takes no more.
+                while output.write_all(&[b'x'; 65536]).await.is_ok() {}
+            });
+            async move { input.read(&mut [0; 64]).await.map(drop) }
+        },
+    );
+    let client = server.connect();
+    let report = server.stop();
+    drop(client);
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    assert_eq!(
+        (report.closed.aborted, report.untracked_guards),
+        (1, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f69_a_session_that_nobody_uses_is_abandoned_and_counted_once(
+    runtime: impl Runtime,
+) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = kept.clone();
+    let server = start(short(runtime).bind().unwrap(), move |session| {
+        keep.lock().unwrap().push(session);
+        async { Ok(()) }
+    });
+    let client = server.connect();
+    eventually("kept", || !kept.lock().unwrap().is_empty());
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Abandoned, "{report}");
+    assert_eq!(report.abandoned[0].peer, client.address());
+    assert_eq!(
+        (report.closed.total(), report.untracked_guards),
+        (0, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f54_every_hook_starts_also_after_an_abort(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let mut server = short(runtime);
+    for name in ["first", "second"] {
+        let ran = ran.clone();
+        server = server.after_drain(name, move |context| async move {
+            ran.send((name, context.limit)).unwrap();
+            io::Result::Ok(())
+        });
+    }
+    let server = start(server.bind().unwrap(), echo);
+    let mut stubborn = server.connect();
+    stubborn.stuff();
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    let hooks: Vec<_> = has_run.try_iter().collect();
+    assert!(
+        hooks.iter().all(|(_, limit)| *limit > Duration::ZERO),
+        "{hooks:?}"
+    );
+    let names: Vec<_> = hooks.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["first", "second"], "{report}");
+}
+
+pub(crate) fn f54_a_hook_that_hangs_leaves_the_others_their_time(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let server = short(runtime)
+        .after_drain("hangs", |_| std::future::pending::<io::Result<()>>())
+        .after_drain("database", move |_| async move {
+            ran.send(()).unwrap();
+            io::Result::Ok(())
+        });
+    let report = start(server.bind().unwrap(), echo).stop();
+    has_run.try_recv().expect("the second hook starts");
+    let outcomes: Vec<_> = report.hooks.iter().map(|hook| hook.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [HookOutcome::TimedOut, HookOutcome::Done],
+        "{report}"
+    );
+    assert_eq!(report.outcome, Outcome::Failed, "{report}");
+    assert!(
+        report.to_string().contains("hook hangs did not end within"),
+        "{report}"
+    );
+}
+
+pub(crate) fn f71_a_swept_connection_can_take_a_guard(runtime: impl Runtime) {
+    let bound = builder(runtime).bind().unwrap();
+    let shutdown = bound.shutdown();
+    let address = first_address(&bound);
+    let mut client = crate::support::Client::connect(address);
+    shutdown.stop("before the first accept");
+    let server = start(bound, |mut session: Session<_>| async move {
+        let guard = session.try_guard()?;
+        assert!(
+            session.shutdown().try_guard().is_err(),
+            "the gate is closed"
+        );
+        session.write_all(b"guarded").await?;
+        drop(guard);
+        Ok(())
+    });
+    assert_eq!(client.rest(), b"guarded");
+    drop(client);
+    assert_eq!(server.report().outcome, Outcome::Clean);
 }

@@ -1,4 +1,4 @@
-//! One script on real sockets and on the simulated machine: the same stages,
+//! One script on real sockets and on the simulated machine: the same phases,
 //! the same outcomes.
 
 use std::io;
@@ -7,37 +7,37 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::{Outcome, Output, Stage};
-use lameduck::report::Tally;
-use lameduck::runtimes::sim::Sim;
-use lameduck::{Builder, Cause, Connection, Report, Runtime, Session};
+use lameduck::machine::lifecycle::Output;
+use lameduck::report::{CloseCounts, Outcome};
+use lameduck::sim::Sim;
+use lameduck::{Builder, Cause, Connection, Phase, Report, Runtime, Session};
 
-use crate::kit::{Running, builder, start};
+use crate::support::{Running, builder, start};
 
 /// What has to be the same.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
-    stages: Vec<Stage>,
+    phases: Vec<Phase>,
     outcome: Outcome,
     cause: Cause,
     accepted: u64,
-    closed: Tally,
+    closed: CloseCounts,
     status: u8,
 }
 
 impl Facts {
     fn of(report: Report) -> Facts {
-        let log = report.log.as_ref().expect("it was recorded");
+        let log = report.recording.as_ref().expect("it was recorded");
         assert_eq!(log.left_out(), 0);
-        let said = log.replay().flat_map(|step| step.said);
-        let stages = said.filter_map(|output| match output {
-            Output::Notify(stage) => Some(stage),
+        let said = log.replay().flat_map(|step| step.outputs);
+        let phases = said.filter_map(|output| match output {
+            Output::Enter(phase) => Some(phase),
             _ => None,
         });
         Facts {
-            stages: stages.collect(),
+            phases: phases.collect(),
             outcome: report.outcome,
-            cause: report.cause,
+            cause: report.cause.clone(),
             accepted: report.accepted,
             closed: report.closed,
             status: report.exit_status(),
@@ -62,7 +62,7 @@ async fn frames(mut session: Session<impl Connection>) -> io::Result<()> {
 }
 
 fn recorded<R: Runtime>(builder: Builder<R>) -> Builder<R> {
-    builder.record(100).grace(Duration::from_millis(300))
+    builder.record(100).grace_period(Duration::from_millis(300))
 }
 
 fn real(runtime: impl Runtime) -> Running {
@@ -113,18 +113,18 @@ fn drain_for_real(runtime: impl Runtime) -> Facts {
 fn drain_in_the_simulation() -> Facts {
     let mut sim = simulated();
     let (go_on, gone_on) = oneshot::channel();
-    sim.client(async |client| client.ask(b"ab", b"ab").await);
+    sim.client(async |client| client.exchange(b"ab", b"ab").await);
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.write_all(b"c").await?;
         let _ = gone_on.await;
-        client.ask(b"d", b"cd").await
+        client.exchange(b"d", b"cd").await
     });
     for last in [b"!p", b"!f"] {
         sim.client(async move |client| client.request(last, b"").await);
     }
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.half_close().await
     });
     sim.run_until_idle(STEPS);
@@ -135,7 +135,7 @@ fn drain_in_the_simulation() -> Facts {
 }
 
 /// One hangs in its handler, and is cut off when the grace is over.
-pub(crate) fn force_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
+pub(crate) fn an_abort_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
     let server = real(runtime);
     let (mut hanging, mut idle) = (server.connect(), server.connect());
     hanging.exchange(b"ab");
@@ -148,13 +148,13 @@ pub(crate) fn force_is_the_same_as_in_the_simulation(runtime: impl Runtime) {
 
     let mut sim = simulated();
     sim.client(async |client| {
-        client.ask(b"ab", b"ab").await?;
+        client.exchange(b"ab", b"ab").await?;
         client.write_all(b"!h").await
     });
-    sim.client(async |client| client.ask(b"ab", b"ab").await);
+    sim.client(async |client| client.exchange(b"ab", b"ab").await);
     sim.run_until_idle(STEPS);
     sim.stop("parity");
     let simulated = Facts::of(sim.run(STEPS).expect("it ends"));
     assert_eq!(for_real, simulated);
-    assert_eq!(for_real.stages.last(), Some(&Stage::Force));
+    assert_eq!(for_real.phases.last(), Some(&Phase::Aborting));
 }

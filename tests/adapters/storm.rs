@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use lameduck::Runtime;
-use lameduck::traits::Guarantee;
+use lameduck::rt::CloseGuarantee;
 
-use crate::kit::{LONG, builder, echo, eventually, start};
+use crate::support::{LONG, builder, echo, eventually, start};
 
 const CLIENTS: usize = 16;
 const STOPS: usize = 8;
@@ -70,7 +70,7 @@ pub(crate) fn f2_a_storm_loses_nothing(runtime: impl Runtime) {
         }
         assert_eq!(seen.lost.load(Ordering::Relaxed), 0, "{report}");
         reset += seen.reset.load(Ordering::Relaxed);
-        filtered &= report.listeners[0].guarantee == Guarantee::SynFilter;
+        filtered &= report.listeners[0].guarantee == CloseGuarantee::SynFiltered;
     }
     if filtered {
         assert_eq!(reset, 0, "with the filter there is no gap");

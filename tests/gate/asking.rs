@@ -1,44 +1,50 @@
-//! What the gate says when it is asked.
+//! What a handle on the gate reports.
 
-use lameduck::{Cause, Phase, Refused, Shutdown};
+use lameduck::{Cause, GuardError, Phase, Shutdown};
 
 #[test]
-fn it_says_where_it_is() {
+fn a_handle_reports_phase_count_and_cause() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     assert!(shutdown.is_ready() && !shutdown.is_draining());
-    assert!(!door.is_draining());
-    assert_eq!((shutdown.living(), shutdown.cause()), (1, None));
-    let guards = [door.enter().unwrap(), door.enter().unwrap()];
-    assert_eq!(shutdown.living(), 3);
+    assert!(!accept_guard.is_draining());
+    assert_eq!((shutdown.guard_count(), shutdown.cause()), (1, None));
+    let guards = [
+        accept_guard.try_clone().unwrap(),
+        accept_guard.try_clone().unwrap(),
+    ];
+    assert_eq!(shutdown.guard_count(), 3);
 
     assert!(shutdown.stop("it was asked to"));
     assert!(!shutdown.stop("again"));
     assert!(!shutdown.is_ready() && shutdown.is_draining());
-    assert!(door.is_draining());
+    assert!(accept_guard.is_draining());
     assert_eq!(shutdown.cause(), Some(Cause::from("it was asked to")));
     assert_eq!(
-        shutdown.enter().unwrap_err(),
-        Refused::Closed(Phase::Draining)
+        shutdown.try_guard().unwrap_err(),
+        GuardError::Closed(Phase::Draining)
     );
-    assert!(shutdown.enter_scoped().is_err());
+    assert!(shutdown.try_guard_ref().is_err());
 
-    assert!(shutdown.escalate("too long"));
-    assert_eq!(shutdown.phase(), Phase::Forcing);
-    drop((guards, door));
-    assert_eq!((shutdown.phase(), shutdown.living()), (Phase::Stopped, 0));
+    assert!(shutdown.abort("too long"));
+    assert_eq!(shutdown.phase(), Phase::Aborting);
+    drop((guards, accept_guard));
+    assert_eq!(
+        (shutdown.phase(), shutdown.guard_count()),
+        (Phase::Stopped, 0)
+    );
     assert!(!shutdown.is_ready() && shutdown.is_draining());
     assert_eq!(shutdown.cause(), Some(Cause::from("it was asked to")));
 }
 
 #[test]
-fn a_scoped_guard_lives_as_any_other() {
+fn a_borrowed_guard_counts_as_any_other() {
     let shutdown = Shutdown::new();
-    let guard = shutdown.enter_scoped().unwrap();
-    assert_eq!(shutdown.living(), 1);
-    let another = guard.enter().unwrap();
+    let guard = shutdown.try_guard_ref().unwrap();
+    assert_eq!(shutdown.guard_count(), 1);
+    let another = guard.try_clone().unwrap();
     drop(guard);
-    assert_eq!(shutdown.living(), 1);
+    assert_eq!(shutdown.guard_count(), 1);
     shutdown.stop("now");
     assert_eq!(shutdown.phase(), Phase::Draining);
     drop(another);
@@ -46,29 +52,12 @@ fn a_scoped_guard_lives_as_any_other() {
 }
 
 #[test]
-fn what_it_says_can_be_read() {
+fn errors_and_phases_have_names() {
     let phases = Phase::ALL.map(|phase| phase.to_string());
-    let names = [
-        "running",
-        "giving notice",
-        "settling",
-        "draining",
-        "forcing",
-        "stopped",
-    ];
+    let names = ["running", "lame duck", "draining", "aborting", "stopped"];
     assert_eq!(phases, names);
-    for (refused, text) in [
-        (
-            Refused::Closed(Phase::Draining),
-            "no entry: the server is draining",
-        ),
-        (Refused::Full, "no entry: the gate cannot count more"),
-        (
-            Refused::NotForward(Phase::Forcing),
-            "the server is already forcing",
-        ),
-        (Refused::Nobody, "nobody is inside"),
-    ] {
-        assert_eq!(refused.to_string(), text);
-    }
+    let closed = GuardError::Closed(Phase::Draining);
+    assert_eq!(closed.to_string(), "no new guard: the server is draining");
+    let full = GuardError::Full.to_string();
+    assert_eq!(full, "no new guard: the gate cannot count more");
 }

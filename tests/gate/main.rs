@@ -2,4 +2,5 @@
 //! What needs several is modelled in `tests/loom`.
 
 mod asking;
+mod idle;
 mod waiting;

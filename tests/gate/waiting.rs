@@ -1,4 +1,4 @@
-//! Who waits is woken, and nobody else is.
+//! Waiters are woken when they have what they wait for, and not otherwise.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -33,28 +33,31 @@ fn poll<F: Future>(future: Pin<&mut F>, task: &Arc<Task>) -> Poll<F::Output> {
 }
 
 #[test]
-fn l4_who_was_alone_and_brought_in_another_learns_of_being_alone_again() {
+fn l4_the_last_holder_that_brings_in_another_is_told_again_when_that_one_leaves() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
-    let guard = door.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
+    let guard = accept_guard.try_clone().unwrap();
     shutdown.stop("now");
     let task = Task::new();
-    let mut alone = pin!(door.alone());
-    assert!(poll(alone.as_mut(), &task).is_pending());
+    let mut last = pin!(accept_guard.others_dropped());
+    assert!(poll(last.as_mut(), &task).is_pending());
     drop(guard);
     assert_eq!(task.wakes(), 1);
-    let another = door.enter().unwrap();
-    assert!(poll(alone.as_mut(), &task).is_pending(), "not alone");
+    let another = accept_guard.try_clone().unwrap();
+    assert!(
+        poll(last.as_mut(), &task).is_pending(),
+        "another guard is held"
+    );
     drop(another);
     assert_eq!(task.wakes(), 2, "the task that waits sleeps on");
-    assert!(poll(alone.as_mut(), &task).is_ready());
+    assert!(poll(last.as_mut(), &task).is_ready());
     assert_eq!(shutdown.phase(), Phase::Draining);
 }
 
 #[test]
-fn l4_all_of_many_are_woken() {
+fn l4_all_of_many_waiters_are_woken_once() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();
     let mut waiting: Vec<_> = (0..200).map(|_| shutdown.draining()).collect();
     for waiter in &mut waiting {
@@ -62,15 +65,15 @@ fn l4_all_of_many_are_woken() {
     }
     shutdown.stop("now");
     assert_eq!(task.wakes(), 200);
-    // Once each: who is not polled again has nothing to be woken for.
-    drop(door);
+    // Once each: a waiter that is not polled again needs no second wake.
+    drop(accept_guard);
     assert_eq!(task.wakes(), 200);
 }
 
 #[test]
-fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
+fn l4_a_waiter_for_the_end_is_woken_then_and_not_before() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let (draining, stopped) = (Task::new(), Task::new());
     let mut drains = pin!(shutdown.draining());
     let mut stops = pin!(shutdown.stopped());
@@ -78,15 +81,15 @@ fn l4_who_waits_for_the_end_is_woken_then_and_not_before() {
     assert!(poll(stops.as_mut(), &stopped).is_pending());
     shutdown.stop("now");
     assert_eq!((draining.wakes(), stopped.wakes()), (1, 0));
-    drop(door);
+    drop(accept_guard);
     assert_eq!((draining.wakes(), stopped.wakes()), (1, 1));
     assert!(poll(stops.as_mut(), &stopped).is_ready());
 }
 
 #[test]
-fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
+fn a_dropped_waiter_is_not_woken_and_leaves_no_waker() {
     let shutdown = Shutdown::new();
-    let door = shutdown.enter().unwrap();
+    let accept_guard = shutdown.try_guard().unwrap();
     let task = Task::new();
     for _ in 0..3 {
         let mut draining = pin!(shutdown.draining());
@@ -96,5 +99,5 @@ fn who_is_gone_is_not_woken_and_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&task), 1, "a waker is kept");
     shutdown.stop("now");
     assert_eq!(task.wakes(), 0);
-    drop(door);
+    drop(accept_guard);
 }

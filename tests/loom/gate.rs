@@ -3,13 +3,14 @@
 use std::io;
 use std::task::{Wake, Waker};
 
-use futures::io::AsyncRead;
+use futures::io::{AsyncRead, AsyncWrite};
 
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize as Count};
 use loom::thread;
 
 use super::*;
+use crate::rt::Connection;
 
 /// Every interleaving of `body`, or all with up to three preemptions where
 /// there would be too many.
@@ -28,7 +29,7 @@ fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
 
 fn stopped_and_empty(shutdown: &Shutdown) {
     assert_eq!(shutdown.phase(), Phase::Stopped);
-    assert_eq!(shutdown.living(), 0);
+    assert_eq!(shutdown.guard_count(), 0);
 }
 
 /// A waker that counts.
@@ -55,7 +56,7 @@ fn poll<F: Future + Unpin>(future: &mut F, woken: &std::sync::Arc<Woken>) -> Pol
     Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
-/// A reader that has a byte, once there is one.
+/// A connection that has a byte, once there is one.
 struct Inbox(Arc<AtomicBool>);
 
 impl AsyncRead for Inbox {
@@ -65,27 +66,60 @@ impl AsyncRead for Inbox {
         _: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         // Acquire: pairs with the sender's release.
-        match self.0.load(Ordering::Acquire) {
-            true => Poll::Ready(Ok(1)),
-            false => Poll::Pending,
+        if self.0.load(Ordering::Acquire) {
+            Poll::Ready(Ok(1))
+        } else {
+            Poll::Pending
         }
     }
 }
 
+impl AsyncWrite for Inbox {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Connection for Inbox {
+    fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[test]
-fn f8_who_enters_against_the_stop_is_admitted_or_refused_but_never_lost() {
+fn f8_a_guard_against_the_stop_is_counted_or_refused_but_never_lost() {
     model(None, || {
         let shutdown = Shutdown::new();
         let entering = shutdown.clone();
-        let client = thread::spawn(move || match entering.enter() {
+        let client = thread::spawn(move || match entering.try_guard() {
             Ok(guard) => {
-                assert_ne!(entering.phase(), Phase::Stopped, "stopped with one inside");
-                assert_eq!(entering.living(), 1);
+                assert_ne!(
+                    entering.phase(),
+                    Phase::Stopped,
+                    "stopped with a guard held"
+                );
+                assert_eq!(entering.guard_count(), 1);
                 drop(guard);
             }
             Err(refused) => {
-                assert!(matches!(refused, Refused::Closed(_)));
-                assert_eq!(entering.living(), 0, "the refused is half-counted");
+                assert!(matches!(refused, GuardError::Closed(_)));
+                assert_eq!(
+                    entering.guard_count(),
+                    0,
+                    "the refused guard is half-counted"
+                );
             }
         });
         shutdown.stop("now");
@@ -98,7 +132,7 @@ fn f8_who_enters_against_the_stop_is_admitted_or_refused_but_never_lost() {
 fn l2_the_last_leave_against_the_stop_ends_stopped() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         let leaving = thread::spawn(move || drop(guard));
         shutdown.stop("now");
         leaving.join().unwrap();
@@ -110,7 +144,7 @@ fn l2_the_last_leave_against_the_stop_ends_stopped() {
 fn l2_two_leaves_at_once_end_stopped() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let (one, two) = (shutdown.enter().unwrap(), shutdown.enter().unwrap());
+        let (one, two) = (shutdown.try_guard().unwrap(), shutdown.try_guard().unwrap());
         shutdown.stop("now");
         let leaving = thread::spawn(move || drop(one));
         drop(two);
@@ -120,10 +154,10 @@ fn l2_two_leaves_at_once_end_stopped() {
 }
 
 #[test]
-fn l4_who_sees_the_end_sees_what_all_did_who_left() {
+fn l4_an_observer_of_the_end_sees_what_all_guard_holders_did() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let guards = [shutdown.enter().unwrap(), shutdown.enter().unwrap()];
+        let guards = [shutdown.try_guard().unwrap(), shutdown.try_guard().unwrap()];
         shutdown.stop("now");
         let work = Arc::new(Count::new(0));
         let leaving = guards.map(|guard| {
@@ -147,7 +181,7 @@ fn l4_who_sees_the_end_sees_what_all_did_who_left() {
 fn l4_f44_a_waiter_sees_the_last_leave_and_what_came_before_it() {
     model(None, || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         let work = Arc::new(Count::new(0));
         shutdown.stop("now");
         let worker = {
@@ -171,7 +205,7 @@ fn f30_one_of_two_stops_begins_it_and_is_its_cause() {
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("one"));
         let begun = shutdown.stop("two");
-        // Whoever sees a stop sees its cause.
+        // An observer of a stop sees its cause.
         let cause = shutdown.cause().expect("a stop without a cause");
         assert_ne!(stopping.join().unwrap(), begun);
         assert_eq!(shutdown.cause(), Some(cause), "the first cause is kept");
@@ -195,18 +229,18 @@ fn f30_no_stop_is_seen_without_its_cause() {
 }
 
 #[test]
-fn s1_escalation_against_completion_does_not_go_back() {
+fn s1_an_abort_against_completion_does_not_go_back() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let guard = shutdown.enter().unwrap();
+        let guard = shutdown.try_guard().unwrap();
         shutdown.stop("now");
         let leaving = thread::spawn(move || drop(guard));
         let other = shutdown.clone();
-        let escalating = thread::spawn(move || other.escalate("hurry"));
-        // Forced or complete, who waits for force is not left waiting.
-        block_on(shutdown.reached(Phase::Forcing));
+        let aborting = thread::spawn(move || other.abort("hurry"));
+        // Aborting or complete, a waiter for the abort is not left waiting.
+        block_on(shutdown.reached(Phase::Aborting));
         leaving.join().unwrap();
-        escalating.join().unwrap();
+        aborting.join().unwrap();
         stopped_and_empty(&shutdown);
     });
 }
@@ -218,24 +252,27 @@ fn l4_a_waiter_that_is_dropped_takes_no_wake_from_another() {
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
         let wokens = [Woken::new(), Woken::new(), Woken::new()];
-        let (mut given_up, mut kept) = (shutdown.stopped(), shutdown.stopped());
-        let _ = poll(&mut given_up, &Woken::new());
+        let (mut dropped, mut kept) = (shutdown.stopped(), shutdown.stopped());
+        let _ = poll(&mut dropped, &Woken::new());
         let mut pending = vec![poll(&mut kept, &wokens[0])];
-        drop(given_up);
-        // The first of these gets the place that was given up.
+        drop(dropped);
+        // The first of these gets the place of the dropped one.
         let mut later = [shutdown.stopped(), shutdown.stopped()];
         for (future, woken) in later.iter_mut().zip(&wokens[1..]) {
             pending.push(poll(future, woken));
         }
         stopping.join().unwrap();
         for (pending, woken) in pending.iter().zip(&wokens) {
-            assert!(pending.is_ready() || woken.times() == 1, "one sleeps on");
+            assert!(
+                pending.is_ready() || woken.times() == 1,
+                "a waiter sleeps on"
+            );
         }
     });
 }
 
 #[test]
-fn l4_the_waker_that_was_given_last_is_woken() {
+fn l4_the_waker_that_was_registered_last_is_woken() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
         let other = shutdown.clone();
@@ -253,34 +290,38 @@ fn l4_the_waker_that_was_given_last_is_woken() {
 }
 
 #[test]
-fn l4_who_is_alone_learns_it_from_the_other_leave() {
+fn l4_the_last_holder_is_woken_by_the_leave_of_the_other() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let door = shutdown.enter().unwrap();
-        let guard = door.enter().unwrap();
+        let accept_guard = shutdown.try_guard().unwrap();
+        let guard = accept_guard.try_clone().unwrap();
         let leaving = thread::spawn(move || drop(guard));
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
-        block_on(door.alone());
-        assert_eq!(shutdown.living(), 1);
-        assert_eq!(shutdown.phase(), Phase::Draining, "the door is still held");
+        block_on(accept_guard.others_dropped());
+        assert_eq!(shutdown.guard_count(), 1);
+        assert_eq!(shutdown.phase(), Phase::Draining, "a guard is still held");
         leaving.join().unwrap();
         stopping.join().unwrap();
-        drop(door);
+        drop(accept_guard);
         stopped_and_empty(&shutdown);
     });
 }
 
 #[test]
-fn s9_who_is_inside_brings_in_another_also_against_the_stop() {
+fn s9_a_holder_brings_in_another_also_against_the_stop() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let door = shutdown.enter().unwrap();
+        let accept_guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
-        let swept = door.enter().expect("the door is held");
-        drop(door);
-        assert_ne!(shutdown.phase(), Phase::Stopped, "stopped with one inside");
+        let swept = accept_guard.try_clone().expect("a guard is held");
+        drop(accept_guard);
+        assert_ne!(
+            shutdown.phase(),
+            Phase::Stopped,
+            "stopped with a guard held"
+        );
         drop(swept);
         stopping.join().unwrap();
         stopped_and_empty(&shutdown);
@@ -291,7 +332,7 @@ fn s9_who_is_inside_brings_in_another_also_against_the_stop() {
 fn f44_a_parked_read_is_ended_by_the_stop() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
         let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
@@ -306,7 +347,7 @@ fn f44_a_parked_read_is_ended_by_the_stop() {
 fn l4_a_read_that_is_polled_again_is_woken() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let other = shutdown.clone();
         let stopping = thread::spawn(move || other.stop("now"));
         let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
@@ -323,7 +364,7 @@ fn l4_a_read_that_is_polled_again_is_woken() {
 fn f17_what_arrived_before_the_stop_is_read() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
-        let mut guard = shutdown.enter().unwrap();
+        let mut guard = shutdown.try_guard().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let (other, sent) = (shutdown.clone(), full.clone());
         let client = thread::spawn(move || {
@@ -339,5 +380,54 @@ fn f17_what_arrived_before_the_stop_is_read() {
             "the stop won over a byte that was there"
         );
         client.join().unwrap();
+    });
+}
+
+#[test]
+fn l2_the_release_of_the_hold_against_the_last_leave_ends_stopped() {
+    model(Some(3), || {
+        let (shutdown, hold) = Shutdown::driven();
+        let guard = hold.try_guard().expect("the gate is open");
+        shutdown.stop("now");
+        shutdown.advance(Phase::Draining);
+        let leaving = thread::spawn(move || drop(guard));
+        drop(hold);
+        leaving.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l4_the_driver_is_woken_by_the_last_leave() {
+    model(Some(3), || {
+        let (shutdown, hold) = Shutdown::driven();
+        let guard = hold.try_guard().expect("the gate is open");
+        let leaving = thread::spawn(move || drop(guard));
+        shutdown.stop("now");
+        shutdown.advance(Phase::Draining);
+        block_on(hold.drained());
+        assert_eq!(shutdown.guard_count(), 0);
+        assert_eq!(shutdown.phase(), Phase::Draining, "the hold is given up");
+        leaving.join().unwrap();
+        drop(hold);
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn f17_a_settling_read_goes_on_until_it_is_settled() {
+    model(Some(3), || {
+        let (shutdown, hold) = Shutdown::driven();
+        let mut guard = hold.try_guard().expect("the gate is open");
+        shutdown.settle();
+        let other = shutdown.clone();
+        let settled = thread::spawn(move || other.advance(Phase::Draining));
+        let mut nothing = Inbox(Arc::new(AtomicBool::new(false)));
+        let mut buffer = [0];
+        let read = block_on(guard.read_or_drain(&mut nothing, &mut buffer));
+        assert_eq!(read.unwrap(), None);
+        settled.join().unwrap();
+        drop((guard, hold));
+        stopped_and_empty(&shutdown);
     });
 }

@@ -1,38 +1,43 @@
 //! The echo example as a process: real signals, real exit status.
 
-#![cfg(any(feature = "smol", feature = "async-std"))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod doubled;
 mod example;
-mod kit;
+mod held;
 mod refused;
-#[cfg(feature = "handover")]
 mod restart;
 mod scale;
 mod signals;
+mod support;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
-        #[cfg(feature = "smol")]
         mod smol { $($(#[test] fn $test() { crate::$theme::$test("smol"); })+)+ }
-        #[cfg(feature = "async-std")]
         mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
+        mod tokio_multi_thread { $($(#[test] fn $test() { crate::$theme::$test("tokio"); })+)+ }
+        mod tokio_current_thread {
+            $($(#[test] fn $test() { crate::$theme::$test("tokio-current-thread"); })+)+
+        }
     };
 }
 
-#[cfg(feature = "handover")]
 mod handover {
     suite! {
         restart:
             f42_restarts_under_a_storm_lose_nothing,
             f42_a_successor_that_fails_leaves_the_old_one_serving,
             f42_a_stop_during_the_restart_ends_both,
-            f42_without_a_word_the_successor_serves,
-            f42_a_successor_that_is_to_stay_back_serves_nobody,
+            f42_the_successor_serves_when_its_predecessor_dies,
+            f42_a_successor_that_is_cancelled_serves_nobody,
+            f49_a_stop_before_the_predecessors_word_still_sweeps,
+            f50_process_1_refuses_to_restart_and_serves_on,
+            f53_a_restart_leaves_its_supervisors_variables_behind,
+            f58_a_restart_signal_during_a_restart_is_carried_out,
             f10_a_path_is_left_to_the_successor,
             f4_a_supervisors_socket_outlives_the_server;
     }
@@ -43,15 +48,24 @@ suite! {
         s4_half_idle_half_busy_adds_up;
     signals:
         both_signals_drain_and_exit_with_0,
-        what_was_sent_before_the_signal_is_answered,
+        f17_what_was_sent_before_the_signal_is_answered,
         f33_a_thousand_idle_connections_end_at_once,
-        f28_a_stubborn_client_is_forced_and_named,
-        f38_the_second_signal_forces,
+        f28_a_stubborn_client_is_aborted_and_named,
+        f38_a_second_signal_aborts,
         f7_without_descriptors_it_waits_and_stops,
         f35_pid_1_stops_on_sigterm,
-        f36_signals_that_merge_are_forced_by_time,
+        f36_a_stop_whose_signals_merged_is_aborted_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
+    doubled:
+        f45_two_signals_at_once_are_one_stop,
+        f45_a_stop_by_gnu_timeout_is_one_stop,
+        f47_a_log_that_nobody_reads_does_not_hold_the_process,
+        f55_a_signal_that_the_parent_had_blocked_stops;
+    held:
+        l1_the_second_signal_ends_a_process_whose_threads_are_held,
+        l1_the_budget_ends_a_process_whose_threads_are_held,
+        l1_the_exit_does_not_wait_for_blocking_work;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use crate::kit::echo;
+use crate::support::echo;
 
 /// Runs the example to its end; gives the status and what it printed.
 fn run(runtime: &str, args: &[&str]) -> (Option<i32>, String) {

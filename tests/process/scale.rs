@@ -5,7 +5,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::kit::{Echo, exchange, number, raise_descriptor_limit, rest};
+use crate::support::{Echo, exchange, number, raise_descriptor_limit, rest};
 
 /// A message is on its way to each that is busy, in whatever buffer.
 pub(crate) fn s4_half_idle_half_busy_adds_up(runtime: &str) {

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::machine::Outcome;
-use lameduck::runtimes::sim::{Act, Check, Client, Connection, Event, Sim, Simulated};
-use lameduck::server::Linger;
-use lameduck::traits::Guarantee;
+use lameduck::report::Outcome;
+use lameduck::rt::CloseGuarantee;
+use lameduck::sim::{Check, Client, Connection, Event, Sim, SimRuntime, Verdict};
 use lameduck::{Builder, Report, Session, Signal};
 
 const MAX_STEPS: usize = 50_000;
@@ -31,9 +30,11 @@ async fn answer(size: usize, mut session: Session<Connection>) -> io::Result<()>
 fn serve(
     sim: &mut Sim,
     size: usize,
-    set: impl FnOnce(Builder<Simulated>) -> Builder<Simulated>,
+    set: impl FnOnce(Builder<SimRuntime>) -> Builder<SimRuntime>,
 ) {
-    let builder = sim.builder().grace(Duration::from_secs(60));
+    // Nothing comes in the middle of a poll: that would take time, too.
+    sim.interruptions(false);
+    let builder = sim.builder().grace_period(Duration::from_secs(60));
     sim.serve_with(set(builder), move |session| answer(size, session));
 }
 
@@ -56,18 +57,25 @@ async fn stall(client: &mut Client) -> io::Result<()> {
 
 /// Neither closes nor reads beyond its answers.
 async fn stays(client: &mut Client) -> io::Result<()> {
-    client.ask(b"?", &[1; 10]).await?;
+    client.exchange(b"?", &[1; 10]).await?;
     stall(client).await
 }
 
 #[test]
-fn a_log_is_kept_only_when_it_is_asked_for() {
-    for limit in [0, 1, 100] {
+fn inputs_are_recorded_only_when_asked_for() {
+    for (limit, is_cut) in [
+        (None, None),
+        (Some(1), Some(true)),
+        (Some(100), Some(false)),
+    ] {
         let mut sim = Sim::new(1);
-        serve(&mut sim, 10, |builder| builder.record(limit));
-        let log = stop(&mut sim).log;
-        assert_eq!(log.is_some(), limit > 0);
-        assert_eq!(log.is_some_and(|log| log.left_out() > 0), limit == 1);
+        serve(&mut sim, 10, |builder| match limit {
+            None => builder,
+            Some(limit) => builder.record(limit),
+        });
+        let recording = stop(&mut sim).recording;
+        let found = recording.map(|recording| recording.left_out() > 0);
+        assert_eq!(found, is_cut, "{limit:?}");
     }
 }
 
@@ -75,9 +83,9 @@ fn a_log_is_kept_only_when_it_is_asked_for() {
 fn who_closes_at_the_end_is_not_waited_for() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     let report = stop(&mut sim);
-    assert_between(report.took, 0, 3);
+    assert_between(report.duration, 0, 3);
     assert_eq!(report.closed.drained, 1, "{report}");
 }
 
@@ -85,13 +93,11 @@ fn who_closes_at_the_end_is_not_waited_for() {
 fn f22_who_stays_is_lingered_for_the_quiet_time() {
     for quiet in [100, 250] {
         let mut sim = Sim::new(1);
-        let linger = Linger {
-            quiet: ms(quiet),
-            ..Linger::default()
-        };
-        serve(&mut sim, 10, |builder| builder.linger(linger));
+        serve(&mut sim, 10, |builder| {
+            builder.lingering_close(ms(quiet), Duration::from_secs(5))
+        });
         sim.client(stays);
-        assert_between(stop(&mut sim).took, quiet, quiet + 3);
+        assert_between(stop(&mut sim).duration, quiet, quiet + 3);
     }
 }
 
@@ -100,7 +106,7 @@ fn f22_who_goes_on_speaking_is_heard_up_to_the_cap() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
     sim.client(async |client| {
-        client.ask(b"?", &[1; 10]).await?;
+        client.exchange(b"?", &[1; 10]).await?;
         client
             .read_exact(&mut [0])
             .await
@@ -111,7 +117,7 @@ fn f22_who_goes_on_speaking_is_heard_up_to_the_cap() {
         }
     });
     let report = stop(&mut sim);
-    assert_between(report.took, 5000, 5065);
+    assert_between(report.duration, 5000, 5065);
     assert_eq!(report.outcome, Outcome::Clean);
 }
 
@@ -120,7 +126,7 @@ fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
     let mut sim = Sim::new(1);
     serve(&mut sim, 10, |builder| builder);
     sim.client(async |client| {
-        client.ask(b"?", &[1; 10]).await?;
+        client.exchange(b"?", &[1; 10]).await?;
         client
             .read_exact(&mut [0])
             .await
@@ -131,25 +137,25 @@ fn f22_who_falls_silent_is_lingered_for_the_quiet_time_from_then_on() {
         }
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 400, 405);
+    assert_between(stop(&mut sim).duration, 400, 405);
 }
 
 #[test]
 fn f24_who_takes_nothing_costs_the_cap() {
     let mut sim = Sim::new(1);
-    sim.buffers(1000);
+    sim.socket_buffer(1000);
     serve(&mut sim, 1900, |builder| builder);
     sim.client(async |client| {
         client.request(b"?", &[1; 1900]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 5000, 5105);
+    assert_between(stop(&mut sim).duration, 5000, 5105);
 }
 
 #[test]
 fn f24_who_takes_some_has_the_cap_anew() {
     let mut sim = Sim::new(1);
-    sim.buffers(1000);
+    sim.socket_buffer(1000);
     serve(&mut sim, 1900, |builder| builder);
     sim.client(async |client| {
         client.request(b"?", &[1; 1900]).await?;
@@ -158,7 +164,7 @@ fn f24_who_takes_some_has_the_cap_anew() {
         client.read_exact(&mut [0; 300]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).took, 9000, 9205);
+    assert_between(stop(&mut sim).duration, 9000, 9205);
 }
 
 /// A client that says that it will say no more, and reads later.
@@ -176,10 +182,10 @@ fn reads_after(sim: &mut Sim, size: usize, pause: Duration) {
 fn f24_output_is_looked_after_when_the_input_has_ended() {
     // Of a large answer the end of the input says nothing.
     let mut sim = Sim::new(1);
-    sim.buffers(10_000);
+    sim.socket_buffer(10_000);
     serve(&mut sim, 19_000, |builder| builder);
     reads_after(&mut sim, 19_000, ms(1000));
-    assert_between(stop(&mut sim).took, 1100, 1205);
+    assert_between(stop(&mut sim).duration, 1100, 1205);
     assert!(sim.history().clients[0].ended);
 }
 
@@ -187,16 +193,17 @@ fn f24_output_is_looked_after_when_the_input_has_ended() {
 fn f24_the_looks_become_rare() {
     // The clock of a simulation goes on with each step: few looks are few steps.
     let mut sim = Sim::new(1);
-    sim.buffers(10_000);
+    sim.socket_buffer(10_000);
     serve(&mut sim, 19_000, |builder| builder);
     let timers = Arc::new(AtomicUsize::new(0));
     let seen = timers.clone();
     sim.rule(move |event, _| {
         seen.fetch_add(usize::from(*event == Event::Timer), Ordering::Relaxed);
-        Act::Pass
+        Verdict::Pass
     });
     reads_after(&mut sim, 19_000, ms(1000));
-    stop(&mut sim);
+    let report = stop(&mut sim);
+    assert_eq!(report.outcome, Outcome::Clean);
     // 1, 2, 4, … 64, and then each 100 ms.
     let timers = timers.load(Ordering::Relaxed);
     assert!((14..=22).contains(&timers), "{timers} looks");
@@ -207,9 +214,9 @@ fn f24_an_answer_to_our_end_says_that_all_has_arrived() {
     let mut sim = Sim::new(1);
     sim.latency(ms(50));
     serve(&mut sim, 10, |builder| builder);
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     // There and back, and no look after that.
-    assert_between(stop(&mut sim).took, 1, 103);
+    assert_between(stop(&mut sim).duration, 1, 103);
 }
 
 /// What is sent to the client is two seconds under way.
@@ -218,9 +225,9 @@ fn late_answer(sim: &mut Sim) {
     sim.rule(move |event, _| match event {
         Event::ToClient(_) if !is_late => {
             is_late = true;
-            Act::Delay(ms(2000))
+            Verdict::Delay(ms(2000))
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
 }
 
@@ -236,7 +243,7 @@ fn f24_small_output_is_not_waited_for_while_running() {
     });
     let report = stop(&mut sim);
     assert_eq!(report.closed.peer_closed, 1, "{report}");
-    assert_between(report.took, 0, 3);
+    assert_between(report.duration, 0, 3);
 }
 
 #[test]
@@ -250,7 +257,7 @@ fn f24_output_is_waited_for_when_the_process_will_end() {
         client.request(b"?", &[1; 10]).await?;
         client.half_close().await
     });
-    assert_between(stop(&mut sim).took, 2000, 2205);
+    assert_between(stop(&mut sim).duration, 2000, 2205);
 }
 
 #[test]
@@ -267,7 +274,7 @@ fn f24_who_resets_is_not_waited_for() {
         client.reset();
         Ok(())
     });
-    assert_between(stop(&mut sim).took, 500, 700);
+    assert_between(stop(&mut sim).duration, 500, 700);
 }
 
 #[test]
@@ -280,11 +287,11 @@ fn f7_failing_accepts_are_tried_ever_more_rarely() {
         // EMFILE
         Event::Accept => {
             seen.fetch_add(1, Ordering::Relaxed);
-            Act::Fail(24)
+            Verdict::Fail(24)
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
-    sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+    sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     sim.advance(Duration::from_secs(10), MAX_STEPS);
     // After 5, 10, 20, … 640 ms, and then each second.
     let tries = tries.load(Ordering::Relaxed);
@@ -299,16 +306,16 @@ fn f7_after_a_success_the_pause_is_short_again() {
     sim.rule(move |event, _| match event {
         Event::Accept if left > 0 => {
             left -= 1;
-            Act::Fail(24)
+            Verdict::Fail(24)
         }
         Event::Accept => {
             left = 1;
-            Act::Pass
+            Verdict::Pass
         }
-        _ => Act::Pass,
+        _ => Verdict::Pass,
     });
     for _ in 0..2 {
-        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+        sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     }
     sim.advance(Duration::from_secs(3), MAX_STEPS);
     let clients = sim.history().clients;
@@ -326,12 +333,12 @@ fn others_have_their_turn_after_64_accepts() {
     let mut sim = Sim::new(1);
     // All are in the queue before the server looks.
     sim.rule(|event, _| match event {
-        Event::Wake => Act::Delay(ms(50)),
-        _ => Act::Pass,
+        Event::Wake => Verdict::Delay(ms(50)),
+        _ => Verdict::Pass,
     });
     serve(&mut sim, 10, |builder| builder.backlog(500));
     for _ in 0..200 {
-        sim.client(async |client| client.ask(b"?", &[1; 10]).await);
+        sim.client(async |client| client.exchange(b"?", &[1; 10]).await);
     }
     let report = stop(&mut sim);
     assert_eq!(report.accepted, 200);
@@ -353,14 +360,18 @@ fn queued(sim: &mut Sim, count: usize, sweep_limit: u64) -> Report {
     }
     let report = stop(sim);
     // All linger at once.
-    assert_between(report.took, 100, 103);
+    assert_between(report.duration, 100, 103);
     report
 }
 
 #[test]
 fn a_sweep_has_its_limit() {
     let report = queued(&mut Sim::new(1), 9, 5);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::None, "{report}");
+    assert_eq!(
+        report.listeners[0].guarantee,
+        CloseGuarantee::Unswept,
+        "{report}"
+    );
     assert_eq!(report.listeners[0].swept, 5);
     assert_eq!(report.accepted, 6);
 }
@@ -368,27 +379,31 @@ fn a_sweep_has_its_limit() {
 #[test]
 fn f1_a_sweep_goes_beyond_the_connection_limit() {
     let report = queued(&mut Sim::new(1), 9, 100);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::Sweep, "{report}");
+    assert_eq!(
+        report.listeners[0].guarantee,
+        CloseGuarantee::Swept,
+        "{report}"
+    );
     assert_eq!(report.listeners[0].swept, 9);
 }
 
 #[test]
 fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
     let mut sim = Sim::new(1);
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     serve(&mut sim, 10, |builder| builder);
     let report = stop(&mut sim);
-    assert_eq!(report.listeners[0].guarantee, Guarantee::SynFilter);
-    assert_between(report.took, 1, 2);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::SynFiltered);
+    assert_between(report.duration, 1, 2);
 }
 
 #[test]
 fn f2_handshakes_that_nobody_can_see_are_waited_for_a_while() {
     let mut sim = Sim::new(1);
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     sim.sees_handshakes(false);
     serve(&mut sim, 10, |builder| builder);
-    assert_between(stop(&mut sim).took, 20, 21);
+    assert_between(stop(&mut sim).duration, 20, 21);
 }
 
 #[test]
@@ -397,7 +412,7 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
     for seed in 0..200 {
         let mut sim = Sim::new(seed);
         sim.latency(ms(20));
-        sim.guarantee(Guarantee::SynFilter);
+        sim.guarantee(CloseGuarantee::SynFiltered);
         sim.sees_handshakes(false);
         serve(&mut sim, 10, |builder| builder);
         sim.advance(ms(480), MAX_STEPS);
@@ -417,7 +432,7 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
             prolonged += 1;
             let (from, to) = (after + ms(20), after + ms(42));
             assert!(
-                from <= report.took && report.took <= to,
+                from <= report.duration && report.duration <= to,
                 "{after:?}: {report}"
             );
         }
@@ -430,11 +445,11 @@ fn f2_who_comes_out_of_a_handshake_prolongs_the_wait() {
 fn handshake(seed: u64) -> Option<(Report, Duration)> {
     let mut sim = Sim::new(seed);
     sim.latency(ms(400));
-    sim.guarantee(Guarantee::SynFilter);
+    sim.guarantee(CloseGuarantee::SynFiltered);
     serve(&mut sim, 10, |builder| builder);
     sim.advance(ms(100), MAX_STEPS);
     sim.client(async |client| {
-        client.leave();
+        client.close_now();
         Ok(())
     });
     let report = stop(&mut sim);
@@ -452,11 +467,11 @@ fn f2_handshakes_under_way_are_waited_for() {
             awaited += 1;
             assert!(done < ms(318), "{done:?}: {report}");
             // Then comes the linger, for a client who is far away.
-            assert!(report.took >= done, "{done:?}: {report}");
-            assert!(report.took <= done + ms(17 + 800), "{done:?}: {report}");
-        } else if report.took > ms(2) {
+            assert!(report.duration >= done, "{done:?}: {report}");
+            assert!(report.duration <= done + ms(17 + 800), "{done:?}: {report}");
+        } else if report.duration > ms(2) {
             given_up += 1;
-            assert_between(report.took, 300, 318);
+            assert_between(report.duration, 300, 318);
         }
     }
     assert!(awaited > 20, "only {awaited} were awaited");

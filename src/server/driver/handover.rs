@@ -7,34 +7,40 @@ use std::task::{Context, Poll};
 use log::{error, info, warn};
 
 use super::Serve;
-use crate::cause::{Cause, Signal};
 use crate::handover::{Predecessor, Restart, Successor};
-use crate::server::accept::Origin;
-use crate::traits::{Holders, Runtime};
+use crate::machine::lifecycle::Input;
+use crate::rt::{Runtime, SocketSharing};
+use crate::server::listener::Origin;
+use crate::signal::Signal;
 
-/// What a server knows of those before and after it.
+/// The processes before and after a server.
 #[derive(Debug)]
 pub(in crate::server) struct Handover {
     restart: Option<Restart>,
     /// The channel to the predecessor, and which sockets were taken from it.
     channel: Option<(UnixStream, Vec<bool>)>,
-    turn: Turn,
+    role: Role,
     successor: Option<Successor>,
     /// Which of the listeners the successor serves, once it does.
     handed: Option<Vec<bool>>,
+    /// A restart that was asked for while none could begin (F58).
+    restart_again: bool,
+    /// Whether the process was started in a terminal.
+    has_terminal: bool,
 }
 
-/// Whose turn it is to serve.
+/// The role of this process.
 #[derive(Debug, Default)]
-enum Turn {
+enum Role {
+    /// It serves, and no process came before it.
     #[default]
-    Ours,
-    /// The predecessor's, until it says otherwise.
-    Theirs(Predecessor),
-    /// The predecessor's: it goes on.
-    TheirsForGood,
-    /// Ours, after a predecessor.
-    OursAfter(Predecessor),
+    Serving,
+    /// The predecessor serves, until it says otherwise.
+    WaitingFor(Predecessor),
+    /// The predecessor serves on, for good.
+    StandingBy,
+    /// It serves, and the predecessor drains.
+    ServingAfter(Predecessor),
 }
 
 impl Handover {
@@ -45,125 +51,193 @@ impl Handover {
         Handover {
             restart,
             channel,
-            turn: Turn::Ours,
+            role: Role::Serving,
             successor: None,
             handed: None,
+            restart_again: false,
+            has_terminal: is_in_terminal(),
         }
     }
 
-    pub(super) fn is_our_turn(&self) -> bool {
-        matches!(self.turn, Turn::Ours | Turn::OursAfter(_))
+    /// Returns whether the predecessor's word is awaited. A stop waits for it,
+    /// too: only then is it known who sweeps the queues (F49).
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.role, Role::WaitingFor(_))
     }
 
-    /// A successor serves: the service goes on being ready.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.role, Role::Serving | Role::ServingAfter(_))
+    }
+
+    /// Returns whether a successor serves: the service stays ready.
     pub(super) fn is_handed_over(&self) -> bool {
         self.handed.is_some()
     }
 
-    /// Who else holds the socket of a listener.
-    pub(super) fn holders(&self, id: usize, origin: Origin) -> Holders {
+    /// Returns whether other processes hold the socket of a listener.
+    pub(super) fn sharing(&self, id: usize, origin: &Origin) -> SocketSharing {
         let handed = self.handed.as_ref().and_then(|handed| handed.get(id));
-        if !self.is_our_turn() || handed == Some(&true) {
-            Holders::Successor
-        } else if self.is_alone(origin) {
-            Holders::Alone
+        if !self.is_serving() || handed == Some(&true) {
+            SocketSharing::HandedOver
+        } else if self.is_sole_owner(origin) {
+            SocketSharing::Exclusive
         } else {
-            Holders::Others
+            SocketSharing::Shared
         }
     }
 
-    /// Whether nobody else can hold a socket that came from there.
-    fn is_alone(&self, origin: Origin) -> bool {
-        match (origin, &self.turn) {
+    /// Returns whether SIGHUP came since the terminal is gone, and the program
+    /// does not want a restart then.
+    fn terminal_has_hung_up(&self) -> bool {
+        let is_wanted = self.restart.as_ref().is_some_and(|r| r.on_terminal_hangup);
+        self.has_terminal && !is_wanted && !is_in_terminal()
+    }
+
+    /// Returns whether no other process can hold a socket of this origin.
+    fn is_sole_owner(&self, origin: &Origin) -> bool {
+        match (origin, &self.role) {
             (Origin::Bound, _) => true,
-            (Origin::Inherited, Turn::OursAfter(predecessor)) => predecessor.has_left(),
+            (Origin::Inherited(_), Role::ServingAfter(predecessor)) => predecessor.has_left(),
             _ => false,
         }
     }
 
-    /// Ends the start of a successor: something else came first.
-    pub(super) fn call_off(&mut self) {
+    /// Cancels the start of a successor, since the server stops.
+    pub(super) fn cancel(&mut self) {
         if self.handed.is_none() && self.successor.take().is_some() {
-            warn!("the restart is called off: the server stops");
+            warn!("the restart is cancelled, since the server stops");
         }
     }
 
-    /// All listeners are closed: a successor may learn whether it is alone.
-    pub(super) fn leave(&mut self, mut origins: impl Iterator<Item = Origin>) {
+    /// Tells a successor that it is the sole owner of the sockets, if it is:
+    /// all listeners are closed.
+    pub(super) fn notify_sole_owner<'a>(
+        &mut self,
+        mut origins: impl Iterator<Item = &'a Origin>,
+    ) {
         if let Some(successor) = self.successor.take() {
-            if origins.all(|origin| self.is_alone(origin)) {
-                successor.leave_alone();
+            if origins.all(|origin| self.is_sole_owner(origin)) {
+                successor.notify_sole_owner();
             }
         }
     }
 }
 
+/// Returns whether the process has a controlling terminal (tty(4)).
+fn is_in_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 impl<R: Runtime, H> Serve<R, H> {
-    /// Tells a predecessor that we are ready; false while it serves.
-    pub(super) fn may_begin(&mut self) -> bool {
+    /// Tells a predecessor that this process is ready; returns false while the
+    /// predecessor serves.
+    pub(super) fn may_serve(&mut self) -> bool {
         if let Some((channel, taken)) = self.handover.channel.take() {
             info!("ready, and waiting for the predecessor");
-            self.handover.turn = match Predecessor::greet(channel, &taken) {
-                Ok(predecessor) => Turn::Theirs(predecessor),
+            self.handover.role = match Predecessor::announce_ready(channel, &taken) {
+                Ok(predecessor) => Role::WaitingFor(predecessor),
                 Err(error) => {
-                    error!("the predecessor cannot be told, and serves on: {error}");
-                    self.stay_back();
-                    Turn::TheirsForGood
+                    error!("cannot reach the predecessor, which serves on: {error}");
+                    self.stand_by();
+                    Role::StandingBy
                 }
             };
         }
-        self.handover.is_our_turn()
+        self.handover.is_serving()
     }
 
-    fn stay_back(&self) {
-        self.common.shutdown.stop("the predecessor serves on");
+    fn stand_by(&self) {
+        self.shared.shutdown.stop("the predecessor serves on");
     }
 
-    /// Whether a signal asks for a restart; if so, it begins.
+    /// Returns whether a signal asks for a restart, and begins it.
     pub(super) fn is_restart(&mut self, signal: Signal) -> bool {
         let restart = self.handover.restart.as_ref();
-        let Some(restart) = restart.filter(|restart| restart.signal == signal) else {
+        if restart.is_none_or(|restart| restart.signal != signal) {
             return false;
-        };
-        let busy = !self.handover.is_our_turn() || self.handover.successor.is_some();
-        if busy || !self.common.shutdown.is_ready() {
-            warn!("no restart on {signal}: one is under way, or the server stops");
-            return true;
         }
-        let shared = self.listeners.iter().map(|listener| listener.share());
+        if signal == Signal::Hangup && self.handover.terminal_has_hung_up() {
+            info!("the terminal has hung up: no restart");
+            return false;
+        }
+        self.restart();
+        true
+    }
+
+    /// Begins a restart, or keeps it for later where that is possible.
+    fn restart(&mut self) {
+        let handover = &mut self.handover;
+        if let Some(successor) = &mut handover.successor {
+            // The successor carries it out, when it serves.
+            let passed_on = successor.pass_restart_on();
+            handover.restart_again |= !passed_on;
+            info!("another restart is under way: this one follows it");
+            return;
+        }
+        if handover.is_waiting() {
+            handover.restart_again = true;
+            return;
+        }
+        if !handover.is_serving() || !self.shared.shutdown.is_ready() {
+            warn!("no restart: the server stops");
+            return;
+        }
+        if std::process::id() == 1 {
+            error!(
+                "no restart: this server is process 1, whose end would end its successor; \
+                 restart the container, or run the server under an init"
+            );
+            return;
+        }
+        let Some(restart) = handover.restart.as_ref() else {
+            return;
+        };
+        let shared = self.listeners.iter().map(|listener| {
+            let socket = listener.share()?;
+            Ok((listener.name().to_owned(), socket))
+        });
         let started = shared
             .collect::<std::io::Result<Vec<_>>>()
             .and_then(|sockets| Successor::start(restart, sockets));
         match started {
             Ok(successor) => {
-                info!("restarting on {signal}: starting the successor");
+                info!("restarting: starting the successor");
                 self.handover.successor = Some(successor);
             }
             Err(error) => error!("the restart failed, serving on: {error}"),
         }
-        true
     }
 
-    /// News of those before and after us.
+    /// Polls the processes before and after this one.
     pub(super) fn poll_handover(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll_predecessor(cx) | self.poll_successor(cx)
+        let mut progress = self.poll_predecessor(cx);
+        progress |= self.poll_successor(cx);
+        progress
     }
 
     fn poll_predecessor(&mut self, cx: &mut Context<'_>) -> bool {
-        let Turn::Theirs(predecessor) = &mut self.handover.turn else {
+        if let Role::ServingAfter(predecessor) = &mut self.handover.role {
+            let is_passed_on = predecessor.poll_restart(cx);
+            let is_due = is_passed_on || std::mem::take(&mut self.handover.restart_again);
+            if is_due {
+                self.restart();
+            }
+            return is_due;
+        }
+        let Role::WaitingFor(predecessor) = &mut self.handover.role else {
             return false;
         };
         let Poll::Ready(go) = predecessor.poll_go(cx) else {
             return false;
         };
-        match (go, std::mem::take(&mut self.handover.turn)) {
-            (true, Turn::Theirs(predecessor)) => {
+        match (go, std::mem::take(&mut self.handover.role)) {
+            (true, Role::WaitingFor(predecessor)) => {
                 info!("the predecessor has handed over");
-                self.handover.turn = Turn::OursAfter(predecessor);
+                self.handover.role = Role::ServingAfter(predecessor);
             }
             _ => {
-                self.handover.turn = Turn::TheirsForGood;
-                self.stay_back();
+                self.handover.role = Role::StandingBy;
+                self.stand_by();
             }
         }
         true
@@ -186,11 +260,17 @@ impl<R: Runtime, H> Serve<R, H> {
         match told {
             Ok(taken) => {
                 *handed = Some(taken);
-                self.common.shutdown.stop(Cause::Successor);
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
+                self.feed(Input::HandedOver);
             }
             Err(why) => {
                 error!("the restart failed, serving on: {why}");
                 *successor = None;
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
             }
         }
         true

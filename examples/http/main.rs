@@ -1,0 +1,73 @@
+//! An HTTP server that stops without losing a request, on any runtime.
+//!
+//! `cargo run --release --example http`, then Ctrl-C.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /` | a line |
+//! | `POST /` | the body |
+//! | `GET /large` | 4 MiB |
+//! | `GET /slow?ms=N` | a line after N ms |
+//! | `GET /stream` | server-sent events, which end when the server drains |
+//! | `GET /ws` | a WebSocket that echoes messages |
+//! | `GET /readyz` | 200 while the server is ready, else 503 |
+
+mod args;
+mod routes;
+mod websocket;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lameduck::http::{HealthPaths, Http};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::tls::{Tls, TlsConfig};
+use lameduck::{Report, Runtime, Server};
+use log::info;
+
+use args::{Args, Choice};
+use routes::Routes;
+
+async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
+    let mut builder = Server::builder(runtime.clone())
+        .grace_period(args.grace)
+        .lame_duck(args.lame_duck);
+    for address in args.listen {
+        builder = builder.listen(address);
+    }
+    let http = Http::new(Routes::new(runtime)).health(HealthPaths::default());
+    Ok(builder.bind()?.serve_http(http).await)
+}
+
+/// Serves on `runtime`, with TLS where there are certificates.
+async fn run_on<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(certificates), Some(key)) => {
+            let config = TlsConfig::from_pem_files(certificates, key)?;
+            serve(Tls::new(runtime, config.with_http_protocols()), args).await
+        }
+        _ => serve(runtime, args).await,
+    }
+}
+
+fn run(args: Args) -> Result<Report, Box<dyn Error>> {
+    match args.runtime {
+        Choice::Smol => smol::block_on(run_on(Smol, args)),
+        Choice::AsyncStd => async_std::task::block_on(run_on(AsyncStd, args)),
+    }
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match run(Args::parse()) {
+        Ok(report) => {
+            info!("{report}");
+            report.exit_code()
+        }
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! HTTP/1.1 and HTTP/2 without loss, through [hyper](https://hyper.rs).
+//!
+//! ```no_run
+//! use hyper::body::Incoming;
+//! use hyper::service::service_fn;
+//! use hyper::{Request, Response};
+//! use lameduck::http::Http;
+//! use lameduck::{Report, Server, runtimes::smol::Smol};
+//! use std::convert::Infallible;
+//!
+//! async fn hello(_: Request<Incoming>) -> Result<Response<String>, Infallible> {
+//!     Ok(Response::new("hello\n".to_owned()))
+//! }
+//!
+//! fn main() -> Result<Report, Box<dyn std::error::Error>> {
+//!     let server = Server::builder(Smol).listen("127.0.0.1:8080").bind()?;
+//!     Ok(smol::block_on(server.serve_http(Http::new(service_fn(hello)))))
+//! }
+//! ```
+//!
+//! # What is kept at a stop
+//! - Every request of which a byte had arrived is answered, in whatever state
+//!   the stop finds it: half a head, half a body, pipelined behind others, in the
+//!   accept queue. HTTP/2 is ended with two GOAWAYs, the first of which refuses
+//!   nothing.
+//! - `Connection: close` stands on the last response only
+//!   ([F75](crate::docs::faults#f75)): whatever had arrived behind a request is
+//!   answered first.
+//! - A client that ends its side after its request gets its response.
+//! - An upgrade in flight is answered with 101, and the upgraded connection is
+//!   waited for: see [`on_upgrade`].
+//! - Idle connections are ended at once, also such as have never said anything.
+//!
+//! # What is not
+//! A request that crosses the end of an idle connection on its way cannot be
+//! saved by a server ([F17](crate::docs::faults#f17)); it can be made rare. With
+//! a [`lame_duck`](crate::Builder::lame_duck) time, responses announce the close
+//! while connections are still accepted, so that clients and balancers leave by
+//! themselves; [`Http::settle`] reads idle connections on for a while. An answer
+//! without an end is ended by the program:
+//! [`ConnectionInfo::until_draining`].
+
+mod driver;
+mod error;
+mod frames;
+mod framing;
+mod h1;
+mod h2;
+mod health;
+mod info;
+mod options;
+mod rt;
+mod serve;
+mod service;
+mod state;
+mod tower;
+mod upgrade;
+mod wire;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper::{Request, Response};
+
+pub use self::error::Error;
+pub use self::health::{Health, HealthPaths};
+pub use self::info::{ConnectionInfo, UntilDraining};
+pub use self::options::Announce;
+use self::options::{MaxAge, Options};
+pub use self::rt::StreamExecutor;
+pub use self::tower::{Tower, TowerResponse};
+pub use self::upgrade::{UpgradeError, Upgraded, on_upgrade};
+use crate::address::Address;
+use crate::report::Report;
+use crate::rt::{Connection, Runtime};
+use crate::server::{BoxError, Server};
+use crate::session::Session;
+use crate::sync::plain::Arc;
+
+/// A service for HTTP, and how its connections are served.
+///
+/// ```
+/// use hyper::service::service_fn;
+/// use hyper::{Request, Response, body::Incoming};
+/// use lameduck::http::{HealthPaths, Http};
+/// use std::convert::Infallible;
+/// use std::time::Duration;
+///
+/// let service = service_fn(|_: Request<Incoming>| async {
+///     Ok::<_, Infallible>(Response::new(String::new()))
+/// });
+/// let http = Http::new(service)
+///     .health(HealthPaths::default())
+///     .keep_alive_timeout(Duration::from_secs(75))
+///     .max_age(Duration::from_secs(3600), 0.1)
+///     .http1(|http1| _ = http1.max_headers(50))
+///     .http2(|http2| _ = http2.max_concurrent_streams(100));
+/// # drop(http);
+/// ```
+#[must_use = "it serves only once it is given to `serve_http`"]
+pub struct Http<S> {
+    shared: Shared<S>,
+}
+
+/// What all connections share.
+struct Shared<S> {
+    service: Arc<S>,
+    health: Option<HealthPaths>,
+    options: Options,
+    protocol: Protocol,
+    http1: http1::Builder,
+    http2: Option<Configure>,
+}
+
+type Configure = Box<dyn Fn(&mut http2::Builder<StreamExecutor>) + Send + Sync>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Any,
+    Http1,
+    Http2,
+}
+
+impl<S> Http<S> {
+    /// Creates it from a service of hyper.
+    pub fn new(service: S) -> Http<S> {
+        let mut http1 = http1::Builder::new();
+        // The driver has a timer of its own, which leaves idle connections alone.
+        http1.header_read_timeout(None);
+        Http {
+            shared: Shared {
+                service: Arc::new(service),
+                health: None,
+                options: Options::default(),
+                protocol: Protocol::Any,
+                http1,
+                http2: None,
+            },
+        }
+    }
+
+    /// Answers for readiness and liveness on these paths, before the service is
+    /// asked. Default: all paths are the service's.
+    pub fn health(mut self, paths: HealthPaths) -> Http<S> {
+        self.shared.health = Some(paths);
+        self
+    }
+
+    /// Sets the phase from which on connections announce that they close.
+    /// Default: from the lame duck on.
+    pub fn announce(mut self, announce: Announce) -> Http<S> {
+        self.shared.options.announce = announce;
+        self
+    }
+
+    /// Sets the longest time that a head may take, from its first byte on; a
+    /// connection that takes longer is closed. Default: 30 s.
+    pub fn header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Http<S> {
+        self.shared.options.header_timeout = timeout.into();
+        self
+    }
+
+    /// Sets the longest time that a connection may wait for its next request,
+    /// or for its first. Default: no limit.
+    pub fn keep_alive_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Http<S> {
+        self.shared.options.keep_alive_timeout = timeout.into();
+        self
+    }
+
+    /// Sets the longest age of a connection, so that clients connect again, to
+    /// other servers as well. It then drains like at a stop: what had arrived is
+    /// answered, and the last response announces the close. Default: no limit.
+    ///
+    /// `jitter`, from 0 to 1, is the part of the age by which connections end
+    /// earlier, each by another share of it.
+    pub fn max_age(mut self, age: Duration, jitter: f64) -> Http<S> {
+        let jitter = jitter.clamp(0.0, 1.0);
+        self.shared.options.max_age = Some(MaxAge { age, jitter });
+        self
+    }
+
+    /// Sets the time for which a connection is still read after a response that
+    /// did not announce the close. Default: none, since it puts off the end of
+    /// the stop. [`Builder::settle`](crate::Builder::settle) is the same for
+    /// what was idle at the stop.
+    pub fn settle(mut self, settle: Duration) -> Http<S> {
+        self.shared.options.settle = settle;
+        self
+    }
+
+    /// Sets the longest time to wait for the answer to the ping that comes with a
+    /// GOAWAY, while no stream is open. Default: 2 s.
+    pub fn goaway_timeout(mut self, timeout: Duration) -> Http<S> {
+        self.shared.options.goaway_timeout = timeout;
+        self
+    }
+
+    /// Serves HTTP/1 alone.
+    pub fn http1_only(mut self) -> Http<S> {
+        self.shared.protocol = Protocol::Http1;
+        self
+    }
+
+    /// Serves HTTP/2 alone.
+    pub fn http2_only(mut self) -> Http<S> {
+        self.shared.protocol = Protocol::Http2;
+        self
+    }
+
+    /// Changes hyper's own options for HTTP/1, such as its limits.
+    ///
+    /// Not `half_close` and `header_read_timeout`, which would lose responses
+    /// and end idle connections: for these, see above.
+    pub fn http1(mut self, configure: impl FnOnce(&mut http1::Builder)) -> Http<S> {
+        configure(&mut self.shared.http1);
+        self
+    }
+
+    /// Changes hyper's own options for HTTP/2, such as its limits. It is called
+    /// for each connection.
+    pub fn http2(
+        mut self,
+        configure: impl Fn(&mut http2::Builder<StreamExecutor>) + Send + Sync + 'static,
+    ) -> Http<S> {
+        self.shared.http2 = Some(Box::new(configure));
+        self
+    }
+}
+
+impl<S> Http<Tower<S>> {
+    /// Creates it from a service of tower, such as axum's `Router`.
+    ///
+    /// It is cloned for each request, as tower expects, and may answer with any
+    /// body: `Router` takes requests with a body of its own, see
+    /// `examples/axum.rs`.
+    pub fn tower(service: S) -> Http<Tower<S>> {
+        Http::new(Tower(service))
+    }
+}
+
+impl<S, B> Http<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// Returns a handler for [`Server::serve`], for one of
+    /// [`Server::serve_http`]'s parts: `local_addrs` are the listeners'
+    /// addresses, in their order.
+    pub fn into_handler<R: Runtime, C: Connection>(
+        self,
+        runtime: R,
+        local_addrs: impl IntoIterator<Item = Address>,
+    ) -> impl Fn(Session<C>) -> ServeSession + Send + Sync + 'static {
+        let shared = Arc::new(self.shared);
+        let local_addrs: Arc<[Address]> = local_addrs.into_iter().collect();
+        move |session| {
+            let local = local_addrs.get(session.listener_index()).cloned();
+            let local = local.unwrap_or(Address::Unix(None));
+            Box::pin(serve::serve(
+                shared.clone(),
+                runtime.clone(),
+                local,
+                session,
+            ))
+        }
+    }
+}
+
+/// The work of one connection; see [`Http::into_handler`].
+pub type ServeSession =
+    std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'static>>;
+
+impl<R: Runtime> Server<R> {
+    /// Serves HTTP until it is stopped, and completes with the report: as
+    /// [`serve`](Server::serve), with a service in place of a handler.
+    ///
+    /// See the [module](crate::http) for what is kept at a stop.
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn serve_http<S, B>(self, http: Http<S>) -> impl Future<Output = Report> + Send
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let local_addrs: Vec<_> = self.local_addrs().cloned().collect();
+        let handler = http.into_handler(self.runtime().clone(), local_addrs);
+        self.serve(handler)
+    }
+}
+
+impl<S> fmt::Debug for Http<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut http = f.debug_struct("Http");
+        http.field("options", &self.shared.options);
+        http.field("protocol", &self.shared.protocol);
+        http.finish_non_exhaustive()
+    }
+}

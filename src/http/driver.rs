@@ -1,0 +1,203 @@
+//! What the drivers of HTTP/1 and of HTTP/2 have in common: time, and the stop.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::options::Options;
+use super::state::State;
+use crate::connection::ConnectionFacts;
+use crate::gate::{Guard, PhaseReached};
+use crate::report::Activity;
+use crate::rt::Runtime;
+use crate::server::timer::{Clock, Timer};
+use crate::session::SessionHandle;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// The service, or a response that is written.
+    Response,
+    /// The rest of a head.
+    Head,
+    /// The next request.
+    Request,
+}
+
+/// What a timer has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A head has taken too long.
+    Head,
+    /// The connection has waited, or lived, long enough: it is retired.
+    Retired,
+    /// The peer has not answered the ping that follows a GOAWAY.
+    Goaway,
+    /// The last response was long enough ago.
+    Settled,
+}
+
+pub(super) struct Driver<R: Runtime> {
+    pub(super) handle: SessionHandle,
+    pub(super) options: Options,
+    /// Completes when connections begin to announce their close.
+    pub(super) announcing: PhaseReached,
+    clock: Clock<R>,
+    timer: Timer<R>,
+    waiting: Waiting,
+    since: Duration,
+    calls: u64,
+    retire_at: Option<Duration>,
+    is_retired: bool,
+    /// The time of a GOAWAY.
+    told_at: Option<Duration>,
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(super) fn new(runtime: R, handle: SessionHandle, options: Options) -> Driver<R> {
+        let id = handle.id();
+        let announcing = handle.shutdown().reached(options.announce.phase());
+        Driver {
+            handle,
+            announcing,
+            clock: Clock::new(runtime),
+            timer: Timer::new(),
+            waiting: Waiting::Request,
+            since: Duration::ZERO,
+            calls: 0,
+            retire_at: options.max_age.map(|age| age.of(id)),
+            is_retired: false,
+            told_at: None,
+            options,
+        }
+    }
+
+    pub(super) fn facts(&self) -> &ConnectionFacts {
+        self.handle.facts()
+    }
+
+    pub(super) fn guard_mut(&mut self) -> &mut Guard {
+        self.handle.guard_mut()
+    }
+
+    /// Returns whether the stop, or its own age, ends the connection where it
+    /// is idle.
+    pub(super) fn ends_idle(&mut self) -> bool {
+        self.is_retired || self.is_settled()
+    }
+
+    /// Returns whether the stop ends the connection where it is idle.
+    pub(super) fn is_settled(&mut self) -> bool {
+        self.guard_mut().is_settled()
+    }
+
+    /// Returns whether responses are to announce the close.
+    pub(super) fn announces(&self) -> bool {
+        self.is_retired || self.handle.shutdown().phase() >= self.options.announce.phase()
+    }
+
+    /// Returns ready once the task has to look at the stop again; registers it
+    /// otherwise.
+    pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let guard = self.guard_mut();
+        if guard.is_settled() || guard.is_registered_for(cx) {
+            return Poll::Pending;
+        }
+        guard.register(cx)
+    }
+
+    /// Notes that a GOAWAY was sent.
+    pub(super) fn told(&mut self) {
+        self.told_at = Some(self.clock.now());
+    }
+
+    /// Notes that a head has begun.
+    pub(super) fn head_begins(&mut self) {
+        (self.waiting, self.since) = (Waiting::Head, self.clock.now());
+    }
+
+    /// Looks what the connection waits for, and since when.
+    pub(super) fn observe(&mut self, state: &State) {
+        let waiting = if state.in_flight() > 0 {
+            Waiting::Response
+        } else if state.is_in_head() || state.awaits_first_head() {
+            Waiting::Head
+        } else {
+            Waiting::Request
+        };
+        if waiting != self.waiting || state.calls() != self.calls {
+            (self.waiting, self.calls) = (waiting, state.calls());
+            if waiting != Waiting::Response {
+                self.since = self.clock.now();
+            }
+        }
+        let is_idle = waiting == Waiting::Request && self.facts().found_nothing();
+        self.facts().set_activity(match is_idle {
+            true => Activity::Idle,
+            false => Activity::Busy,
+        });
+    }
+
+    /// Returns whether the connection is idle, as far as the last poll of hyper
+    /// tells, and its last response was long enough ago.
+    pub(super) fn is_idle(&self, state: &State) -> bool {
+        state.in_flight() == 0
+            && !state.awaits_first_head()
+            && self.facts().found_nothing()
+            && self.settles_at().is_none_or(|at| self.clock.now() >= at)
+    }
+
+    /// The moment until which the last response is still on its way to a peer
+    /// that was not told of the close.
+    fn settles_at(&self) -> Option<Duration> {
+        let has_answered = self.calls > 0 && !self.options.settle.is_zero();
+        has_answered.then(|| self.since + self.options.settle)
+    }
+
+    fn next_due(&mut self) -> Option<(Duration, Due)> {
+        let ends_idle = self.ends_idle();
+        let retires = self.retire_at.map(|at| (at, Due::Retired));
+        let waits = match self.waiting {
+            Waiting::Response => None,
+            Waiting::Head => {
+                let limit = self.options.header_timeout;
+                limit.map(|limit| (self.since + limit, Due::Head))
+            }
+            Waiting::Request => {
+                let limit = self.options.keep_alive_timeout.filter(|_| !self.is_retired);
+                limit.map(|limit| (self.since + limit, Due::Retired))
+            }
+        };
+        let is_idle = self.waiting == Waiting::Request;
+        let goaway = self.told_at.filter(|_| is_idle);
+        let goaway = goaway.map(|at| (at + self.options.goaway_timeout, Due::Goaway));
+        let settles = self.settles_at().filter(|_| ends_idle && is_idle);
+        let settles = settles.map(|at| (at, Due::Settled));
+        let all = [retires, waits, goaway, settles];
+        let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
+        let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
+        all.into_iter()
+            .flatten()
+            .filter(is_open)
+            .min_by_key(|due| due.0)
+    }
+
+    /// Waits for the next moment at which something is due.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        loop {
+            let Some((at, due)) = self.next_due() else {
+                // A timer that is set stays: it costs less when it comes too
+                // early than when it is set for each request.
+                return Poll::Pending;
+            };
+            if self.clock.now() >= at {
+                if due == Due::Retired {
+                    (self.is_retired, self.retire_at) = (true, None);
+                }
+                return Poll::Ready(due);
+            }
+            if self.timer.poll(&self.clock, Some(at), cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}

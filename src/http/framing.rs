@@ -1,0 +1,329 @@
+//! Where one HTTP/1 request ends and the next begins, as far as it is known
+//! without parsing heads.
+//!
+//! hyper parses and says nothing of its buffer. This follows the same bytes: it
+//! looks for the ends of heads, and is told by the service how long each body
+//! is. It decides nothing about requests: where it loses its way it says so, and
+//! no close is announced.
+
+/// The body of a request, as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    Known(u64),
+    Chunked,
+}
+
+/// Follows the bytes of one connection.
+#[derive(Debug)]
+pub(crate) struct Framing {
+    state: State,
+    /// Bytes after the head of the request that was not called yet.
+    kept: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between two requests.
+    Between,
+    /// In a head, of which so many bytes of the current line were seen: 2 stands
+    /// for more than a carriage return.
+    Head {
+        line: u8,
+    },
+    /// A head has ended, and its request was not called yet.
+    Called,
+    Body(u64),
+    Chunk(Chunk),
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunk {
+    Size {
+        size: u64,
+        is_over: bool,
+    },
+    Data(u64),
+    DataEnd,
+    /// In the trailers: as in a head.
+    Trailer {
+        line: u8,
+    },
+}
+
+impl Framing {
+    pub(crate) fn new() -> Framing {
+        Framing {
+            state: State::Between,
+            kept: Vec::new(),
+        }
+    }
+
+    /// Returns whether the last request that was called is the last of which a
+    /// byte has come. False where that is not known.
+    pub(crate) fn nothing_follows(&self) -> bool {
+        match self.state {
+            State::Between | State::Body(_) | State::Chunk(_) => self.kept.is_empty(),
+            State::Head { .. } | State::Called | State::Lost => false,
+        }
+    }
+
+    /// Returns whether all requests that were called have come to their ends.
+    pub(crate) fn all_complete(&self) -> bool {
+        matches!(
+            self.state,
+            State::Between | State::Head { .. } | State::Called
+        )
+    }
+
+    /// Returns whether all bytes belong to whole requests that were called.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Between
+    }
+
+    /// Returns whether a request has begun whose head has not ended.
+    pub(crate) fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head { .. })
+    }
+
+    /// Takes bytes that the server was given.
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = match &mut self.state {
+                State::Lost => return,
+                State::Called => {
+                    self.kept.extend_from_slice(bytes);
+                    return;
+                }
+                State::Between => {
+                    // Empty lines before a request are no part of it.
+                    let is_line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
+                    let skipped = bytes.iter().take_while(is_line_end).count();
+                    if skipped < bytes.len() {
+                        self.state = State::Head { line: 2 };
+                    }
+                    skipped
+                }
+                State::Head { line } => {
+                    let (taken, ended) = push_lines(line, bytes);
+                    if ended {
+                        self.state = State::Called;
+                    }
+                    taken
+                }
+                State::Body(left) => {
+                    let taken = clamp(*left, bytes);
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.state = State::Between;
+                    }
+                    taken
+                }
+                State::Chunk(chunk) => match chunk.push(bytes) {
+                    Some((taken, false)) => taken,
+                    Some((taken, true)) => {
+                        self.state = State::Between;
+                        taken
+                    }
+                    None => {
+                        self.state = State::Lost;
+                        return;
+                    }
+                },
+            };
+            bytes = &bytes[taken..];
+        }
+    }
+
+    /// Takes the news that the service was called with the next request.
+    pub(crate) fn call(&mut self, body: BodyLength) {
+        if self.state != State::Called {
+            self.state = State::Lost;
+            return;
+        }
+        self.state = match body {
+            BodyLength::Known(0) => State::Between,
+            BodyLength::Known(length) => State::Body(length),
+            BodyLength::Chunked => State::Chunk(Chunk::Size {
+                size: 0,
+                is_over: false,
+            }),
+        };
+        let kept = std::mem::take(&mut self.kept);
+        self.push(&kept);
+        if self.kept.is_empty() {
+            // For the next request, unless it was a large one.
+            self.kept = kept;
+            self.kept.clear();
+            self.kept.shrink_to(1024);
+        }
+    }
+}
+
+fn clamp(left: u64, bytes: &[u8]) -> usize {
+    usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
+}
+
+/// Goes on to the end of an empty line; returns the bytes taken, and whether it
+/// was found.
+fn push_lines(line: &mut u8, bytes: &[u8]) -> (usize, bool) {
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let is_empty = match &bytes[begin..end] {
+            [] => *line < 2,
+            [b'\r'] => *line == 0,
+            _ => false,
+        };
+        begin = end + 1;
+        *line = 0;
+        if is_empty {
+            return (begin, true);
+        }
+    }
+    *line = match &bytes[begin..] {
+        [] => *line,
+        [b'\r'] if *line == 0 => 1,
+        _ => 2,
+    };
+    (bytes.len(), false)
+}
+
+impl Chunk {
+    /// Returns the bytes taken, at least one, and whether the body has ended;
+    /// `None` where it is no chunked body.
+    fn push(&mut self, bytes: &[u8]) -> Option<(usize, bool)> {
+        let first = *bytes.first()?;
+        match self {
+            Chunk::Size { size, is_over } => {
+                match first {
+                    b'\n' if *size == 0 => *self = Chunk::Trailer { line: 0 },
+                    b'\n' => *self = Chunk::Data(*size),
+                    _ if *is_over => {}
+                    digit => match char::from(digit).to_digit(16) {
+                        Some(digit) => {
+                            *size = size.checked_mul(16)?.checked_add(digit.into())?;
+                        }
+                        None => *is_over = true,
+                    },
+                }
+                Some((1, false))
+            }
+            Chunk::Data(left) => {
+                let taken = clamp(*left, bytes);
+                *left -= taken as u64;
+                if *left == 0 {
+                    *self = Chunk::DataEnd;
+                }
+                Some((taken, false))
+            }
+            Chunk::DataEnd => {
+                match first {
+                    b'\r' => {}
+                    b'\n' => {
+                        *self = Chunk::Size {
+                            size: 0,
+                            is_over: false,
+                        }
+                    }
+                    _ => return None,
+                }
+                Some((1, false))
+            }
+            Chunk::Trailer { line } => Some(push_lines(line, bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds requests in pieces of every size; `calls` come as their heads end.
+    fn follow(bytes: &[u8], calls: &[BodyLength]) -> Vec<Framing> {
+        let follow_by = |piece: usize| {
+            let mut framing = Framing::new();
+            let mut calls = calls.iter();
+            for piece in bytes.chunks(piece) {
+                framing.push(piece);
+                while framing.state == State::Called {
+                    match calls.next() {
+                        Some(call) => framing.call(*call),
+                        None => break,
+                    }
+                }
+            }
+            framing
+        };
+        (1..=bytes.len()).map(follow_by).collect()
+    }
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    const NONE: BodyLength = BodyLength::Known(0);
+
+    #[test]
+    fn the_end_of_a_request_is_known_in_pieces_of_any_size() {
+        for framing in follow(GET, &[NONE]) {
+            assert_eq!(framing.state, State::Between);
+            assert!(framing.nothing_follows() && framing.all_complete());
+        }
+        for framing in follow(b"GET / HTTP/1.1\nhost: a\n\n", &[NONE]) {
+            assert_eq!(framing.state, State::Between);
+        }
+    }
+
+    #[test]
+    fn f75_one_byte_of_the_next_request_is_noticed() {
+        let bytes = [GET, b"G"].concat();
+        for framing in follow(&bytes, &[NONE]) {
+            assert!(!framing.nothing_follows() && framing.all_complete());
+            assert!(framing.is_in_head());
+        }
+    }
+
+    #[test]
+    fn empty_lines_between_requests_are_no_request() {
+        let bytes = [b"\r\n", GET, b"\r\n\n"].concat();
+        for framing in follow(&bytes, &[NONE]) {
+            assert!(framing.nothing_follows(), "{framing:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_known_length_is_passed_over() {
+        let bytes = [b"POST / HTTP/1.1\r\n\r\n\r\n\r\n", GET].concat();
+        for framing in follow(&bytes, &[BodyLength::Known(4), NONE]) {
+            assert_eq!(framing.state, State::Between);
+        }
+        for framing in follow(b"POST / HTTP/1.1\r\n\r\nhal", &[BodyLength::Known(4)]) {
+            assert!(framing.nothing_follows() && !framing.all_complete());
+        }
+    }
+
+    #[test]
+    fn a_chunked_body_is_passed_over_with_extensions_and_trailers() {
+        let body = b"5;a=b\r\nhel\r\n\r\nA\r\n0123456789\r\n0\r\nx: y\r\n\r\n";
+        let bytes = [b"POST / HTTP/1.1\r\n\r\n", &body[..], GET].concat();
+        for framing in follow(&bytes, &[BodyLength::Chunked, NONE]) {
+            assert_eq!(framing.state, State::Between);
+        }
+        let without_trailers = b"POST / HTTP/1.1\r\n\r\n0\r\n\r\n";
+        for framing in follow(without_trailers, &[BodyLength::Chunked]) {
+            assert_eq!(framing.state, State::Between);
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunked_body_is_lost_and_not_guessed() {
+        for framing in follow(b"POST / HTTP/1.1\r\n\r\n1\r\nab", &[BodyLength::Chunked]) {
+            assert_eq!(framing.state, State::Lost);
+            assert!(!framing.nothing_follows() && !framing.all_complete());
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_not_called_yet_follows() {
+        for framing in follow(&[GET, GET].concat(), &[NONE]) {
+            assert!(!framing.nothing_follows(), "{framing:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The driver of an HTTP/1 connection.
+//!
+//! hyper does not say whether a connection is idle, and its graceful shutdown
+//! ends one with half a head in its buffer, or with a request in the kernel. So
+//! the driver counts requests in the service, and asks hyper to end only a
+//! connection on which nothing is in flight and nothing was readable. hyper then
+//! hands back the transport together with its buffer, the driver takes the last
+//! look itself, and a fresh connection of hyper goes on with whatever is found.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Parts, UpgradeableConnection};
+use hyper::service::Service;
+use hyper::{Request, Response};
+use log::debug;
+
+use super::driver::{Driver, Due};
+use super::error::Error;
+use super::info::ConnectionInfo;
+use super::service::CountedService;
+use super::state::State;
+use super::upgrade::Upgraded;
+use super::wire::Wire;
+use super::{BoxError, Shared};
+use crate::rt::{Connection, Runtime};
+use crate::session::Session;
+use crate::sync::plain::Arc;
+
+/// The end of one connection of hyper.
+enum Ended {
+    /// hyper has ended it. It was told to, or has its own reason.
+    Hyper {
+        result: hyper::Result<()>,
+        was_told: bool,
+    },
+    HeaderTimeout,
+}
+
+/// Serves a session, of which `prefix` was read before.
+pub(super) async fn serve<R, C, S, B>(
+    shared: &Shared<S>,
+    mut driver: Driver<R>,
+    info: &ConnectionInfo,
+    mut session: Session<C>,
+    mut prefix: Bytes,
+) -> Result<(), Error>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        let state = Arc::new(State::http1(info.clone()));
+        let wire = Wire::new(session, prefix, state.clone());
+        let service = CountedService {
+            service: shared.service.clone(),
+            health: shared.health.clone(),
+            state: state.clone(),
+        };
+        let hyper = shared.http1.serve_connection(wire, service);
+        let mut hyper = hyper.with_upgrades();
+        let mut was_told = false;
+        let ended =
+            poll_fn(|cx| poll(&mut hyper, &mut driver, &state, &mut was_told, cx)).await;
+        let (result, was_told) = match ended {
+            Ended::Hyper { result, was_told } => (result, was_told),
+            Ended::HeaderTimeout => {
+                debug!("#{}: a head has taken too long", info.id());
+                return Ok(());
+            }
+        };
+        let Some(parts) = hyper.into_parts() else {
+            return upgraded::<C, R>(driver, info).await;
+        };
+        // Without having been told, it ends for a reason of its own.
+        if result.is_err() || !was_told || state.is_last() {
+            return Error::of_hyper(result, info.id());
+        }
+        let (returned, rest) = into_rest(parts);
+        session = returned;
+        prefix = match rest.is_empty() {
+            false => rest,
+            // The last look, with nothing between it and the system.
+            true => match last_look(&mut session).await? {
+                Some(bytes) => bytes,
+                None => {
+                    if driver.is_settled() {
+                        driver.facts().set_drained();
+                    }
+                    return Ok(());
+                }
+            },
+        };
+    }
+}
+
+fn poll<R, C, S, B>(
+    hyper: &mut UpgradeableConnection<Wire<C>, CountedService<S>>,
+    driver: &mut Driver<R>,
+    state: &State,
+    was_told: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Ended>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        // The stop is looked at before hyper reads: what had arrived before it
+        // was seen is then found by hyper.
+        let ends_idle = driver.ends_idle();
+        state.set_announces(driver.announces());
+        driver.facts().set_found_nothing(false);
+        let mut polled = Pin::new(&mut *hyper).poll(cx);
+        if polled.is_pending() && state.hides_end() && state.in_flight() == 0 {
+            // Nothing is in flight any more that the peer's end would give up.
+            polled = Pin::new(&mut *hyper).poll(cx);
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(Ended::Hyper {
+                result,
+                was_told: *was_told,
+            });
+        }
+        driver.observe(state);
+        if ends_idle && !*was_told && driver.is_idle(state) {
+            *was_told = true;
+            Pin::new(&mut *hyper).graceful_shutdown();
+            continue;
+        }
+        match driver.poll_due(cx) {
+            Poll::Ready(Due::Head) => return Poll::Ready(Ended::HeaderTimeout),
+            Poll::Ready(_) => continue,
+            Poll::Pending => {}
+        }
+        if driver.poll_stop(cx).is_pending() {
+            return Poll::Pending;
+        }
+    }
+}
+
+/// Returns the session, and all bytes that no request was made of.
+fn into_rest<C, S>(parts: Parts<Wire<C>, S>) -> (Session<C>, Bytes) {
+    let (session, unread) = parts.io.into_parts();
+    let rest = match unread.is_empty() {
+        true => parts.read_buf,
+        false => [parts.read_buf, unread].concat().into(),
+    };
+    // Empty lines between requests are no request (RFC 9112, 2.2).
+    let is_line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
+    let skipped = rest.iter().take_while(is_line_end).count();
+    (session, rest.slice(skipped..))
+}
+
+/// Reads what the system has just now. `None`: it has nothing, or the peer has
+/// ended its side.
+async fn last_look<C: Connection>(session: &mut Session<C>) -> Result<Option<Bytes>, Error> {
+    let mut buffer = [0; 512];
+    let read = poll_fn(|cx| session.poll_look(cx, &mut buffer)).await;
+    let n = read.map_err(Error::io)?.unwrap_or(0);
+    Ok((n > 0).then(|| Bytes::copy_from_slice(&buffer[..n])))
+}
+
+/// Runs what a request has left for the time after the upgrade.
+async fn upgraded<C: Connection, R: Runtime>(
+    driver: Driver<R>,
+    info: &ConnectionInfo,
+) -> Result<(), Error> {
+    let handle = driver.handle;
+    let Some((upgrade, run)) = info.upgrade_slot().take() else {
+        // Some task of the program has it: the server waits for its session.
+        return Ok(());
+    };
+    let Ok(upgraded) = upgrade.await else {
+        return Ok(());
+    };
+    match Upgraded::of::<C>(upgraded) {
+        Some(upgraded) => run(upgraded, handle).await.map_err(Error::upgraded),
+        None => Ok(()),
+    }
+}

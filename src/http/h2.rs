@@ -1,0 +1,135 @@
+//! The driver of an HTTP/2 connection.
+//!
+//! The graceful shutdown of hyper is right here: a GOAWAY that refuses nothing,
+//! a ping, and with its answer the GOAWAY that names the last stream. All that
+//! had arrived comes before that answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use log::debug;
+
+use super::driver::{Driver, Due};
+use super::error::Error;
+use super::info::ConnectionInfo;
+use super::rt::{HyperTimer, StreamExecutor};
+use super::service::CountedService;
+use super::state::State;
+use super::wire::Wire;
+use super::{BoxError, Shared};
+use crate::rt::{Connection, Runtime};
+use crate::session::Session;
+use crate::sync::plain::Arc;
+
+type Hyper<C, S> = http2::Connection<Wire<C>, CountedService<S>, StreamExecutor>;
+
+/// Serves a session, of which `prefix` was read before.
+pub(super) async fn serve<R, C, S, B>(
+    shared: &Shared<S>,
+    runtime: R,
+    mut driver: Driver<R>,
+    info: &ConnectionInfo,
+    session: Session<C>,
+    prefix: Bytes,
+) -> Result<(), Error>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let guard = driver.handle.try_guard().map_err(Error::guard)?;
+    let mut builder = http2::Builder::new(StreamExecutor::new(runtime.clone(), guard));
+    builder.timer(HyperTimer(runtime));
+    if let Some(configure) = &shared.http2 {
+        configure(&mut builder);
+    }
+    let state = Arc::new(State::http2(info.clone()));
+    let service = CountedService {
+        service: shared.service.clone(),
+        health: shared.health.clone(),
+        state: state.clone(),
+    };
+    let wire = Wire::new(session, prefix, state.clone());
+    let mut hyper = pin!(builder.serve_connection(wire, service));
+    let mut was_told = false;
+    let ended =
+        poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut was_told, cx)).await;
+    if was_told && driver.is_settled() {
+        driver.facts().set_drained();
+    }
+    match ended {
+        Some(result) => Error::of_hyper(result, info.id()),
+        None => {
+            debug!(
+                "#{}: the peer does not answer the ping of a GOAWAY",
+                info.id()
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Polls hyper; `None` where the peer does not answer.
+fn poll<R, C, S, B>(
+    mut hyper: Pin<&mut Hyper<C, S>>,
+    driver: &mut Driver<R>,
+    state: &State,
+    was_told: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<hyper::Result<()>>>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        let ends_idle = driver.ends_idle();
+        // A connection that is new to a lame duck is told with its first
+        // request: a client that is told at once would only come again.
+        let announces = driver.announces() && state.calls() > 0;
+        if !*was_told && (ends_idle || announces) {
+            *was_told = true;
+            hyper.as_mut().graceful_shutdown();
+            driver.told();
+        }
+        driver.facts().set_found_nothing(false);
+        let calls = state.calls();
+        if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        driver.observe(state);
+        if !*was_told && calls == 0 && state.calls() > 0 && driver.announces() {
+            continue;
+        }
+        match driver.poll_due(cx) {
+            Poll::Ready(Due::Goaway) => return Poll::Ready(None),
+            Poll::Ready(_) => continue,
+            Poll::Pending => {}
+        }
+        if !*was_told && Pin::new(&mut driver.announcing).poll(cx).is_ready() {
+            if state.calls() > 0 {
+                continue;
+            }
+        }
+        if driver.poll_stop(cx).is_pending() {
+            return Poll::Pending;
+        }
+    }
+}

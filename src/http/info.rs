@@ -1,0 +1,149 @@
+//! What a request can know of its connection, and of the stop.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+
+use super::upgrade::UpgradeSlot;
+use crate::address::Address;
+use crate::gate::{PhaseReached, Shutdown};
+use crate::sync::plain::Arc;
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
+
+/// The connection that a request came on: an extension of each request.
+///
+/// ```
+/// use lameduck::http::ConnectionInfo;
+///
+/// fn peer<B>(request: &hyper::Request<B>) -> String {
+///     match request.extensions().get::<ConnectionInfo>() {
+///         Some(connection) => connection.peer_addr().to_string(),
+///         None => "a test".to_owned(),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct ConnectionInfo(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    peer: Address,
+    local: Address,
+    shutdown: Shutdown,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsInfo>,
+    upgrade: UpgradeSlot,
+}
+
+impl ConnectionInfo {
+    pub(super) fn new(
+        id: u64,
+        peer: Address,
+        local: Address,
+        shutdown: Shutdown,
+        #[cfg(feature = "tls")] tls: Option<TlsInfo>,
+    ) -> ConnectionInfo {
+        ConnectionInfo(Arc::new(Inner {
+            id,
+            peer,
+            local,
+            shutdown,
+            #[cfg(feature = "tls")]
+            tls,
+            upgrade: UpgradeSlot::default(),
+        }))
+    }
+
+    /// Returns the number of the connection: see
+    /// [`Session::id`](crate::Session::id).
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Returns the address of the peer.
+    pub fn peer_addr(&self) -> &Address {
+        &self.0.peer
+    }
+
+    /// Returns the address of the listener that accepted the connection.
+    pub fn local_addr(&self) -> &Address {
+        &self.0.local
+    }
+
+    /// Returns what was agreed on by TLS; `None` without TLS.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.0.tls.as_ref()
+    }
+
+    /// Returns the server's gate: to ask for the stop, or to observe it.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
+    /// Returns `stream` with an end: it ends, between two items, when the server
+    /// begins to drain. It is for answers without an end of their own, such as
+    /// server-sent events, which would hold the stop until its abort.
+    ///
+    /// ```
+    /// use futures::stream::{self, StreamExt};
+    /// use lameduck::http::ConnectionInfo;
+    ///
+    /// # fn events(connection: &ConnectionInfo) {
+    /// let events = stream::repeat("data: tick\n\n");
+    /// let body = connection.until_draining(events);
+    /// # drop(body.map(|event| event.len())); }
+    /// ```
+    pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
+        UntilDraining {
+            stream,
+            draining: self.0.shutdown.draining(),
+        }
+    }
+
+    pub(super) fn upgrade_slot(&self) -> &UpgradeSlot {
+        &self.0.upgrade
+    }
+}
+
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut info = f.debug_struct("ConnectionInfo");
+        info.field("id", &self.0.id);
+        info.field("peer", &self.0.peer);
+        info.field("local", &self.0.local);
+        info.finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A stream that ends with the begin of the drain; see
+    /// [`ConnectionInfo::until_draining`].
+    #[derive(Debug)]
+    #[must_use = "streams do nothing unless polled"]
+    pub struct UntilDraining<S> {
+        #[pin]
+        stream: S,
+        draining: PhaseReached,
+    }
+}
+
+impl<S: Stream> Stream for UntilDraining<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        // Looked at first: a stream that always has an item must end, too, and no
+        // item is taken that is then not sent.
+        match Pin::new(this.draining).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => this.stream.poll_next(cx),
+        }
+    }
+}

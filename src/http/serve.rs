@@ -1,0 +1,117 @@
+//! One session from its first byte on: which protocol it speaks.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_io::AsyncRead;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use log::debug;
+
+use super::driver::{Driver, Due};
+use super::error::Error;
+use super::info::ConnectionInfo;
+use super::{BoxError, Protocol, Shared, h1, h2};
+use crate::address::Address;
+use crate::rt::{Connection, Runtime};
+use crate::session::Session;
+use crate::sync::plain::Arc;
+
+/// What a client says first that knows that the server speaks HTTP/2.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) async fn serve<R, C, S, B>(
+    shared: Arc<Shared<S>>,
+    runtime: R,
+    local: Address,
+    mut session: Session<C>,
+) -> Result<(), Error>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let handle = session.handle().map_err(Error::guard)?;
+    let mut driver = Driver::new(runtime.clone(), handle, shared.options);
+    let mut first = [0; PREFACE.len()];
+    let Some(n) = first_bytes(&mut driver, &mut session, &mut first, shared.protocol).await?
+    else {
+        return Ok(());
+    };
+    let info = ConnectionInfo::new(
+        session.id(),
+        session.peer_addr().clone(),
+        local,
+        session.shutdown().clone(),
+        #[cfg(feature = "tls")]
+        session.connection().tls().cloned(),
+    );
+    let is_http2 = match shared.protocol {
+        Protocol::Any => first[..n] == PREFACE[..],
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+    };
+    let prefix = Bytes::copy_from_slice(&first[..n]);
+    if is_http2 {
+        h2::serve(&shared, runtime, driver, &info, session, prefix).await
+    } else {
+        h1::serve(&shared, driver, &info, session, prefix).await
+    }
+}
+
+/// Reads as many bytes as say which protocol it is. `None`: no byte has come,
+/// and none will, or the first ones have taken too long.
+async fn first_bytes<R: Runtime, C: Connection>(
+    driver: &mut Driver<R>,
+    session: &mut Session<C>,
+    first: &mut [u8; PREFACE.len()],
+    protocol: Protocol,
+) -> Result<Option<usize>, Error> {
+    let read = {
+        // Nothing was begun: here it is idle.
+        let mut read = session.read_or_drain(first);
+        poll_fn(|cx| match Pin::new(&mut read).poll(cx) {
+            Poll::Ready(read) => Poll::Ready(read),
+            Poll::Pending => driver.poll_due(cx).map(|_| Ok(None)),
+        })
+        .await
+    };
+    let Some(mut n) = read.map_err(Error::io)? else {
+        return Ok(None);
+    };
+    driver.head_begins();
+    while protocol == Protocol::Any && n < PREFACE.len() && PREFACE.starts_with(&first[..n]) {
+        let read = poll_fn(|cx| -> Poll<io::Result<Option<usize>>> {
+            match Pin::new(&mut *session).poll_read(cx, &mut first[n..]) {
+                Poll::Ready(read) => Poll::Ready(read.map(Some)),
+                Poll::Pending => match driver.poll_due(cx) {
+                    Poll::Ready(Due::Head) => Poll::Ready(Ok(None)),
+                    Poll::Ready(_) => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
+            }
+        });
+        match read.await.map_err(Error::io)? {
+            None => {
+                debug!("#{}: the first bytes have taken too long", session.id());
+                return Ok(None);
+            }
+            Some(0) => break,
+            Some(more) => n += more,
+        }
+    }
+    Ok(Some(n))
+}

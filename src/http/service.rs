@@ -1,0 +1,153 @@
+//! The service around the user's: it counts requests, announces the close, and
+//! answers for the health of the server.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Method, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+
+use super::health::HealthPaths;
+use super::state::{InFlight, State};
+use crate::sync::plain::Arc;
+
+/// The service of one connection.
+pub(crate) struct CountedService<S> {
+    pub(crate) service: Arc<S>,
+    pub(crate) health: Option<HealthPaths>,
+    pub(crate) state: Arc<State>,
+}
+
+impl<S, B> Service<Request<Incoming>> for CountedService<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = S::Error;
+    type Future = CountedResponse<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let in_flight = self.state.begin(&mut request);
+        let health = self.health.as_ref().and_then(|paths| {
+            let shutdown = self.state.info.shutdown();
+            paths.status(request.uri().path(), shutdown)
+        });
+        let method = match *request.method() {
+            Method::CONNECT => Method::CONNECT,
+            // What is not a tunnel is all the same here.
+            _ => Method::GET,
+        };
+        match health {
+            Some(status) => CountedResponse::Health {
+                status,
+                in_flight: Some(in_flight),
+            },
+            None => CountedResponse::Service {
+                response: self.service.call(request),
+                method,
+                in_flight: Some(in_flight),
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// A response that is awaited.
+    #[project = Projected]
+    pub(crate) enum CountedResponse<F> {
+        Health { status: StatusCode, in_flight: Option<InFlight> },
+        Service { #[pin] response: F, method: Method, in_flight: Option<InFlight> },
+    }
+}
+
+impl<F, B, E> Future for CountedResponse<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<CountedBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (mut response, in_flight, method) = match self.project() {
+            Projected::Health { status, in_flight } => {
+                let mut response = Response::new(CountedBody::empty());
+                *response.status_mut() = *status;
+                (response, in_flight, &Method::GET)
+            }
+            Projected::Service {
+                response,
+                method,
+                in_flight,
+            } => {
+                let response = ready!(response.poll(cx))?;
+                (response.map(CountedBody::new), in_flight, &*method)
+            }
+        };
+        if let Some(in_flight) = in_flight.take() {
+            in_flight.state().announce(method, &mut response);
+            response.body_mut().in_flight = Some(in_flight);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+pin_project! {
+    /// The body of a response, which ends the request when it ends.
+    pub(crate) struct CountedBody<B> {
+        #[pin]
+        body: Option<B>,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<B> CountedBody<B> {
+    fn new(body: B) -> CountedBody<B> {
+        CountedBody {
+            body: Some(body),
+            in_flight: None,
+        }
+    }
+
+    fn empty() -> CountedBody<B> {
+        CountedBody {
+            body: None,
+            in_flight: None,
+        }
+    }
+}
+
+impl<B: Body> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(body.poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            *this.in_flight = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    // Both are passed on: without them hyper would send chunks where the length
+    // is known.
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}

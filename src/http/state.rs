@@ -1,0 +1,180 @@
+//! What the wire, the service and the driver of one HTTP connection share.
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use super::framing::{BodyLength, Framing};
+use super::info::ConnectionInfo;
+use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
+
+/// The state of one connection of hyper.
+///
+/// All orderings are relaxed: the parts run in one task, apart from the bodies
+/// and streams of HTTP/2, whose end is followed by a wake of that task.
+pub(crate) struct State {
+    pub(crate) info: ConnectionInfo,
+    /// Requests whose response has not come to its end.
+    in_flight: AtomicU64,
+    calls: AtomicU64,
+    /// Any byte was given to hyper.
+    has_heard: AtomicBool,
+    /// Responses are to announce the close.
+    announces: AtomicBool,
+    /// The response that was given last, or its request, said that the
+    /// connection ends with it.
+    is_last: AtomicBool,
+    /// The peer's end of input is not told to hyper yet, which would give up
+    /// the request in flight.
+    hides_end: AtomicBool,
+    /// `None` for HTTP/2, whose frames say all of it.
+    framing: Option<Mutex<Framing>>,
+}
+
+impl State {
+    pub(crate) fn http1(info: ConnectionInfo) -> State {
+        State::new(info, Some(Mutex::new(Framing::new())))
+    }
+
+    pub(crate) fn http2(info: ConnectionInfo) -> State {
+        State::new(info, None)
+    }
+
+    fn new(info: ConnectionInfo, framing: Option<Mutex<Framing>>) -> State {
+        State {
+            info,
+            in_flight: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            has_heard: AtomicBool::new(false),
+            announces: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
+            hides_end: AtomicBool::new(false),
+            framing,
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn hides_end(&self) -> bool {
+        self.hides_end.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_announces(&self, announces: bool) {
+        self.announces.store(announces, Ordering::Relaxed);
+    }
+
+    /// Returns whether a request has begun of which the service does not know.
+    pub(crate) fn is_in_head(&self) -> bool {
+        let framing = self.framing.as_ref();
+        framing.is_some_and(|framing| lock(framing).is_in_head())
+    }
+
+    /// Returns whether the bytes that have come are whole requests, as far as
+    /// this side can tell.
+    pub(crate) fn is_between(&self) -> bool {
+        let framing = self.framing.as_ref();
+        framing.is_none_or(|framing| lock(framing).is_between())
+    }
+
+    /// Returns whether bytes have come and no request: the first head is not
+    /// whole yet.
+    pub(crate) fn awaits_first_head(&self) -> bool {
+        self.has_heard.load(Ordering::Relaxed) && self.calls() == 0
+    }
+
+    /// Notes bytes that hyper is given.
+    pub(crate) fn note_read(&self, bytes: &[u8]) {
+        self.has_heard.store(true, Ordering::Relaxed);
+        if let Some(framing) = &self.framing {
+            lock(framing).push(bytes);
+        }
+    }
+
+    /// Returns whether the peer's end of input can wait: a request is in
+    /// flight, all of which has come. hyper would give up its response.
+    pub(crate) fn hide_end(&self) -> bool {
+        let is_complete = |framing: &Mutex<Framing>| lock(framing).all_complete();
+        let hides = self.in_flight() > 0 && self.framing.as_ref().is_some_and(is_complete);
+        self.hides_end.store(hides, Ordering::Relaxed);
+        hides
+    }
+
+    /// Notes the call of the service, before anything else is done with it.
+    pub(crate) fn begin(self: &Arc<State>, request: &mut Request<Incoming>) -> InFlight {
+        // One task at a time calls, for a connection: no addition is lost. Ends
+        // come from other tasks, in HTTP/2.
+        self.calls.store(self.calls() + 1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(framing) = &self.framing {
+            let body = request.body();
+            let length = match body.size_hint().exact() {
+                Some(length) => BodyLength::Known(length),
+                None => BodyLength::Chunked,
+            };
+            lock(framing).call(length);
+            let is_last = match request.version() {
+                Version::HTTP_10 => !has_token(request.headers(), "keep-alive"),
+                _ => has_token(request.headers(), "close"),
+            };
+            if is_last {
+                self.is_last.store(true, Ordering::Relaxed);
+            }
+        }
+        request.extensions_mut().insert(self.info.clone());
+        InFlight(self.clone())
+    }
+
+    /// Announces the close with a response, where it is the last of what had
+    /// arrived ([F75](crate::docs::faults#f75)).
+    pub(crate) fn announce<B>(&self, method: &Method, response: &mut Response<B>) {
+        let Some(framing) = &self.framing else {
+            return;
+        };
+        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || (*method == Method::CONNECT && response.status().is_success());
+        if is_tunnel {
+            return;
+        }
+        if self.announces.load(Ordering::Relaxed) && lock(framing).nothing_follows() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            self.is_last.store(true, Ordering::Relaxed);
+        } else if has_token(response.headers(), "close") {
+            self.is_last.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// A request in flight. Its drop ends it, also after a panic.
+pub(crate) struct InFlight(Arc<State>);
+
+impl InFlight {
+    pub(crate) fn state(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

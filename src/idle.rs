@@ -1,0 +1,277 @@
+//! The idle point: a read, or any other wait, that the stop can end.
+//!
+//! Readable bytes win over the stop ([F17](crate::docs::faults#f17)). The order
+//! of the looks makes that true: the stop is looked at first, then the
+//! connection is read, and only if the system has nothing just now does the
+//! stop that was seen before end the wait.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use crate::gate::{Guard, Shutdown};
+use crate::rt::Connection;
+
+/// What one look at an idle point found.
+pub(crate) enum Found<T> {
+    /// Something is there: it wins over the stop.
+    Item(T),
+    /// The system was asked just now, and has nothing.
+    Nothing,
+}
+
+/// The end of a read that the stop can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// The peer has ended its side.
+    EndOfInput,
+    /// The gate drains, and nothing more was readable.
+    Drained,
+}
+
+impl<S: Borrow<Shutdown>> Guard<S> {
+    /// Polls for an item; returns `None` where the gate drains and the last
+    /// look found nothing.
+    ///
+    /// `look` is told whether its answer decides: then "nothing" must come
+    /// from the system, and not from memory, and `Pending` means that it is not
+    /// known yet.
+    #[inline]
+    pub(crate) fn poll_or_drain<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut look: impl FnMut(&mut Context<'_>, bool) -> Poll<Found<T>>,
+    ) -> Poll<Option<T>> {
+        loop {
+            // Looked at before the source: what had arrived before the stop was
+            // seen is then found by the look that follows.
+            let decides = self.is_settled();
+            match look(cx, decides) {
+                Poll::Ready(Found::Item(item)) => return Poll::Ready(Some(item)),
+                Poll::Ready(Found::Nothing) if decides => return Poll::Ready(None),
+                Poll::Pending if decides => return Poll::Pending,
+                // A stop after the look above wakes the task once more.
+                _ if self.is_registered_for(cx) => return Poll::Pending,
+                // Ready here: the stop came since the look. Look once more.
+                _ => ready!(self.register(cx)),
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn poll_read_or_drain<C: Connection + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut C,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Read>> {
+        if buffer.is_empty() {
+            let error = "read_or_drain needs room for at least one byte";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
+        }
+        let read = self.poll_or_drain(cx, |cx, decides| {
+            if decides {
+                let read = ready!(connection.poll_read_now(cx, buffer));
+                return match read.transpose() {
+                    // The rest of a message that has begun is awaited.
+                    None if connection.is_mid_message() => Poll::Pending,
+                    None => Poll::Ready(Found::Nothing),
+                    Some(read) => Poll::Ready(Found::Item(read)),
+                };
+            }
+            Pin::new(&mut *connection)
+                .poll_read(cx, buffer)
+                .map(Found::Item)
+        });
+        read.map(|read| match read {
+            None => Ok(Read::Drained),
+            Some(Ok(0)) => Ok(Read::EndOfInput),
+            // The end without the farewell of a protocol that has one, such as
+            // TLS: between two messages nothing is lost by it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Read::EndOfInput)
+            }
+            Some(read) => read.map(Read::Bytes),
+        })
+    }
+
+    /// Reads bytes, or learns that there is nothing more to wait for.
+    ///
+    /// `Ok(Some(n))`: `n` bytes, at least one. `Ok(None)`: the peer has ended
+    /// its side, or the gate drains and nothing more is readable. Bytes that
+    /// are there win over the stop: what arrived before it is always read.
+    ///
+    /// It asks for a [`Connection`] and not for any reader: a reader that
+    /// remembers that a socket was not readable would lose what arrived since
+    /// ([F72](crate::docs::faults#f72)).
+    ///
+    /// # Errors
+    /// Those of the connection, and `InvalidInput` for an empty buffer.
+    ///
+    /// # Cancel safety
+    /// Dropped before it completes, it has read nothing.
+    pub fn read_or_drain<'a, C>(
+        &'a mut self,
+        connection: &'a mut C,
+        buffer: &'a mut [u8],
+    ) -> ReadOrDrain<'a, C, S>
+    where
+        C: Connection + ?Sized,
+    {
+        ReadOrDrain {
+            guard: self,
+            connection,
+            buffer,
+        }
+    }
+
+    /// Waits for what `poll` gives, or for the stop: the idle point of a channel,
+    /// a stream, an accept loop, or anything else that is no [`Connection`].
+    ///
+    /// `Some(item)`: `poll` was ready. `None`: the gate drains, and `poll` was
+    /// pending after that was seen. What is ready wins over the stop: jobs that
+    /// were queued before it are handed out first.
+    ///
+    /// A pending `poll` has to mean that nothing is there. What remembers the
+    /// readiness of a socket, such as tokio's listeners, has to ask the system
+    /// in `poll` as well. A task of tokio whose budget is used up gets a new one
+    /// before that is decided (with the feature `tokio`).
+    ///
+    /// # Cancel safety
+    /// That of `poll`: nothing is kept between two polls.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use futures::channel::mpsc;
+    /// use futures::stream::StreamExt;
+    ///
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let mut guard = shutdown.try_guard()?;
+    /// let (sender, mut jobs) = mpsc::unbounded();
+    /// sender.unbounded_send("a job").unwrap();
+    /// shutdown.stop("done");
+    ///
+    /// let job = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await;
+    /// assert_eq!(job, Some(Some("a job")));
+    /// let none = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await;
+    /// assert_eq!(none, None);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
+    /// ```
+    pub fn wait_or_drain<T, F>(&mut self, poll: F) -> WaitOrDrain<'_, F, S>
+    where
+        F: FnMut(&mut Context<'_>) -> Poll<T>,
+    {
+        WaitOrDrain { guard: self, poll }
+    }
+
+    /// Runs a future until it completes, or until the gate drains and the future
+    /// is pending; returns `None` in that case, and the future is dropped.
+    ///
+    /// It is polled before the stop is looked at: one that can complete at once
+    /// does. What it has begun and not ended is lost with it; give it only what
+    /// may be cancelled anywhere, such as a timer, and no request that was read.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// let mut guard = shutdown.try_guard()?;
+    /// shutdown.stop("done");
+    /// assert_eq!(guard.run_until_drained(async { 7 }).await, Some(7));
+    /// assert_eq!(guard.run_until_drained(std::future::pending::<()>()).await, None);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
+    /// ```
+    pub async fn run_until_drained<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        self.wait_or_drain(|cx| future.as_mut().poll(cx)).await
+    }
+
+    #[inline]
+    pub(crate) fn poll_wait_or_drain<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Option<T>> {
+        self.poll_or_drain(cx, |cx, decides| match poll(cx) {
+            Poll::Ready(item) => Poll::Ready(Found::Item(item)),
+            Poll::Pending if decides && !has_budget() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending if decides => Poll::Ready(Found::Nothing),
+            Poll::Pending => Poll::Pending,
+        })
+    }
+}
+
+/// Returns whether a pending answer says something about its source: tokio's
+/// channels and sockets are pending as well once their task has had its share of
+/// the thread.
+#[inline]
+fn has_budget() -> bool {
+    #[cfg(feature = "tokio")]
+    return tokio::task::coop::has_budget_remaining();
+    #[cfg(not(feature = "tokio"))]
+    return true;
+}
+
+/// A wait that the stop can end; see [`Guard::wait_or_drain`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct WaitOrDrain<'a, F, S: Borrow<Shutdown> = Shutdown> {
+    guard: &'a mut Guard<S>,
+    poll: F,
+}
+
+// The function is called, and never pinned.
+impl<F, S: Borrow<Shutdown>> Unpin for WaitOrDrain<'_, F, S> {}
+
+impl<T, F, S> Future for WaitOrDrain<'_, F, S>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<T>,
+    S: Borrow<Shutdown>,
+{
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.guard.poll_wait_or_drain(cx, &mut this.poll)
+    }
+}
+
+impl<F, S: Borrow<Shutdown>> fmt::Debug for WaitOrDrain<'_, F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitOrDrain").finish_non_exhaustive()
+    }
+}
+
+/// A read that the stop can end; see [`Guard::read_or_drain`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct ReadOrDrain<'a, C: ?Sized, S: Borrow<Shutdown> = Shutdown> {
+    guard: &'a mut Guard<S>,
+    connection: &'a mut C,
+    buffer: &'a mut [u8],
+}
+
+impl<C, S> Future for ReadOrDrain<'_, C, S>
+where
+    C: Connection + ?Sized,
+    S: Borrow<Shutdown>,
+{
+    type Output = io::Result<Option<usize>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let read = this
+            .guard
+            .poll_read_or_drain(cx, this.connection, this.buffer);
+        read.map_ok(|read| match read {
+            Read::Bytes(n) => Some(n),
+            Read::EndOfInput | Read::Drained => None,
+        })
+    }
+}

@@ -1,0 +1,623 @@
+//! The lifecycle of a stop: phases, budget, signals and hooks.
+//!
+//! # The driver's contract
+//! ```
+//! use lameduck::machine::lifecycle::{Config, Input, Lifecycle, Outcome, Output};
+//! use std::time::Duration;
+//!
+//! // One listener, no hook.
+//! let mut lifecycle = Lifecycle::new(Config::default(), 1, 0);
+//! let mut happened = vec![Input::Emptied, Input::ListenerClosed(0, Ok(())), Input::Stop];
+//! let mut outcome = None;
+//! while let Some(input) = happened.pop() {
+//!     // 1. Say what happened, and when.
+//!     lifecycle.handle(Duration::ZERO, input)?;
+//!     // 2. Do what it says, until it says nothing more.
+//!     while let Some(output) = lifecycle.poll_output() {
+//!         match output {
+//!             Output::StopAccepting(id) => println!("sweep listener {id}, then close it"),
+//!             Output::Enter(phase) => println!("tell everybody: {phase}"),
+//!             Output::Complete(ended) => outcome = Some(ended),
+//!             _ => {}
+//!         }
+//!     }
+//!     // 3. Wait for the next input, or until `lifecycle.deadline()`; then
+//!     //    give `Input::Tick`.
+//! }
+//! assert_eq!(outcome, Some(Outcome::Clean));
+//! # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
+//! ```
+//! Send [`Input::Emptied`] while [`Lifecycle::awaits_emptied`] is true, as soon
+//! as no guard is left; at any other time it is refused.
+//!
+//! # The transitions
+#![doc = include_str!("lifecycle/diagram.md")]
+
+mod config;
+mod messages;
+mod recording;
+mod table;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::config::SignalsSeen;
+pub use self::config::{Config, ConfigError};
+pub use self::messages::{Failed, Input, Outcome, Output, UnexpectedInput};
+pub use self::recording::{Recording, Step};
+use self::table::{Effect, Event, Transition};
+use crate::phase::Phase;
+use crate::signal::Signal;
+
+/// The deadlines of one stop, derived in the step that begins it (F31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Plan {
+    /// The end of the lame duck time.
+    drain_at: Duration,
+    abort_at: Duration,
+    /// What is left then is abandoned.
+    abandon_at: Duration,
+    end_at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum ListenerState {
+    Open,
+    /// Told to stop accepting.
+    Stopping,
+    /// Told to close at once.
+    Closing,
+    Closed,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum HookState {
+    Waiting,
+    Running {
+        until: Duration,
+        /// Whether a freeze was made up for.
+        is_prolonged: bool,
+    },
+    Done,
+    Failed,
+}
+
+/// A stop, as a value.
+///
+/// ```
+/// use lameduck::Phase;
+/// use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
+/// use std::time::Duration;
+///
+/// let mut lifecycle = Lifecycle::new(Config::default(), 1, 0);
+/// let mut replay = lifecycle.clone();
+/// lifecycle.handle(Duration::ZERO, Input::Abort)?;
+/// assert_eq!(lifecycle.phase(), Phase::Aborting);
+/// assert_ne!(lifecycle, replay);
+/// replay.handle(Duration::ZERO, Input::Abort)?;
+/// assert_eq!(lifecycle, replay);
+/// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lifecycle {
+    config: Config,
+    now: Duration,
+    phase: Phase,
+    plan: Option<Plan>,
+    signals: SignalsSeen,
+    /// Whether a successor serves, so that the drain has its own grace period
+    /// until somebody asks for the stop.
+    handed_over: bool,
+    abort_requested: bool,
+    /// The end of the time to settle, while there is such a time.
+    settling_until: Option<Duration>,
+    /// The last phase in which a freeze was made up for: once in each, so that
+    /// a clock that goes wrong cannot put off the end for ever.
+    prolonged_in: Option<Phase>,
+    emptied: bool,
+    abandoned: bool,
+    listeners: Vec<ListenerState>,
+    hooks: Vec<HookState>,
+    outputs: VecDeque<Output>,
+}
+
+impl Lifecycle {
+    /// Creates a running lifecycle for a number of listeners and of hooks, which
+    /// are known by their index.
+    pub fn new(config: Config, listeners: usize, hooks: usize) -> Lifecycle {
+        Lifecycle {
+            config,
+            now: Duration::ZERO,
+            phase: Phase::Running,
+            plan: None,
+            signals: SignalsSeen::default(),
+            handed_over: false,
+            abort_requested: false,
+            settling_until: None,
+            prolonged_in: None,
+            emptied: false,
+            abandoned: false,
+            listeners: vec![ListenerState::Open; listeners],
+            hooks: vec![HookState::Waiting; hooks],
+            // All that a stop can say before anybody listens: nothing is
+            // allocated on the way.
+            outputs: VecDeque::with_capacity(8 + 2 * listeners + 2 * hooks),
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    ///
+    /// # Errors
+    /// [`UnexpectedInput`] for an input that does not fit, such as the end of a
+    /// hook that does not run. It changed nothing; what is due by `now` is done
+    /// all the same.
+    pub fn handle(&mut self, now: Duration, input: Input) -> Result<(), UnexpectedInput> {
+        let phase = self.phase;
+        self.now = self.now.max(now);
+        self.make_up_for_a_freeze();
+        let is_expected = self.phase != Phase::Stopped && self.apply(input);
+        while self.advance().is_some() {}
+        if is_expected {
+            Ok(())
+        } else {
+            Err(UnexpectedInput { phase, input })
+        }
+    }
+
+    /// Returns the next thing to do; `None` when there is nothing more.
+    ///
+    /// ```
+    /// use lameduck::Phase;
+    /// use lameduck::machine::lifecycle::{Config, Input, Lifecycle, Output};
+    /// use std::time::Duration;
+    ///
+    /// let mut lifecycle = Lifecycle::new(Config::default(), 1, 0);
+    /// lifecycle.handle(Duration::ZERO, Input::Stop)?;
+    /// assert_eq!(lifecycle.poll_output(), Some(Output::NotReady));
+    /// assert_eq!(lifecycle.poll_output(), Some(Output::StopAccepting(0)));
+    /// assert_eq!(lifecycle.poll_output(), Some(Output::Enter(Phase::Draining)));
+    /// assert_eq!(lifecycle.poll_output(), None);
+    /// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
+    /// ```
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns the time at which a tick is due, if nothing happens before; `None`
+    /// where nothing is due, as in a restart without end.
+    ///
+    /// ```
+    /// use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
+    /// use std::time::Duration;
+    ///
+    /// let mut lifecycle = Lifecycle::new(Config::default(), 1, 0);
+    /// assert_eq!(lifecycle.deadline(), None);
+    /// lifecycle.handle(Duration::ZERO, Input::Stop)?;
+    /// let Config { grace_period, abort_timeout, .. } = Config::default();
+    /// assert_eq!(lifecycle.deadline(), Some(grace_period - abort_timeout));
+    /// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
+    /// ```
+    pub fn deadline(&self) -> Option<Duration> {
+        let plan = self.plan?;
+        let running = self.hooks.iter().find_map(|hook| match hook {
+            HookState::Running { until, .. } => Some(*until),
+            _ => None,
+        });
+        let at = match self.phase {
+            Phase::Running | Phase::Stopped => None,
+            _ if running.is_some() => running,
+            Phase::LameDuck => Some(plan.drain_at.min(plan.abort_at)),
+            Phase::Draining => Some(
+                self.settling_until
+                    .unwrap_or(Duration::MAX)
+                    .min(plan.abort_at),
+            ),
+            Phase::Aborting => Some(plan.abandon_at),
+        };
+        at.filter(|at| *at < Duration::MAX)
+    }
+
+    /// Returns the phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns the time by which the stop is over, whatever happens; `None`
+    /// while running, and in a restart without end.
+    ///
+    /// ```
+    /// use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
+    /// use std::time::Duration;
+    ///
+    /// let mut lifecycle = Lifecycle::new(Config::default(), 1, 0);
+    /// lifecycle.handle(Duration::ZERO, Input::Stop)?;
+    /// assert_eq!(lifecycle.ends_by(), Some(Config::default().grace_period));
+    /// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
+    /// ```
+    pub fn ends_by(&self) -> Option<Duration> {
+        let end_at = self.plan.map(|plan| plan.end_at);
+        end_at.filter(|at| *at < Duration::MAX)
+    }
+
+    /// Returns whether [`Input::Emptied`] is what it waits for.
+    pub fn awaits_emptied(&self) -> bool {
+        matches!(self.phase, Phase::Draining | Phase::Aborting)
+            && !self.emptied
+            && self.listeners_closed()
+    }
+
+    /// Returns whether idle connections are still read, although the server
+    /// drains ([F17](crate::docs::faults#f17)).
+    pub fn is_settling(&self) -> bool {
+        self.settling_until.is_some()
+    }
+
+    /// Applies an input; returns false, and changes nothing, where it does not
+    /// fit.
+    fn apply(&mut self, input: Input) -> bool {
+        match input {
+            Input::Tick => true,
+            Input::Stop => self.ask_for_stop(),
+            Input::Signal(signal) => self.signal(signal),
+            Input::HandedOver => self.hand_over(),
+            Input::Abort => self.ask_for_abort(),
+            Input::ListenerClosed(id, result) => self.listener_closed(id, result),
+            Input::Emptied => {
+                let is_awaited = self.awaits_emptied();
+                self.emptied |= is_awaited;
+                is_awaited
+            }
+            Input::HookDone(id, result) => self.hook_done(id, result),
+        }
+    }
+
+    /// The first request begins the stop. A stop that began with a hand-over
+    /// has the usual budget from the first request on.
+    fn ask_for_stop(&mut self) -> bool {
+        let is_first = self.plan.is_none();
+        if is_first || self.handed_over {
+            self.handed_over = false;
+            let lame_duck = if is_first {
+                self.config.lame_duck
+            } else {
+                Duration::ZERO
+            };
+            self.adopt(self.plan_for(lame_duck, self.config.grace_period));
+            return true;
+        }
+        false
+    }
+
+    /// The first signal asks for the stop; another request asks for the abort.
+    fn signal(&mut self, signal: Signal) -> bool {
+        let (config, now) = (self.config, self.now);
+        if self.signals.is_another_request(&config, now, signal) {
+            self.ask_for_abort();
+        } else {
+            self.ask_for_stop();
+        }
+        // Even one that is merged was noted.
+        true
+    }
+
+    /// Nobody has to notice anything when a successor goes on: there is no
+    /// lame duck time.
+    fn hand_over(&mut self) -> bool {
+        if self.plan.is_some() {
+            return false;
+        }
+        self.handed_over = true;
+        let grace_period = self.config.restart_grace_period.unwrap_or(Duration::MAX);
+        self.adopt(self.plan_for(Duration::ZERO, grace_period));
+        true
+    }
+
+    fn ask_for_abort(&mut self) -> bool {
+        if self.phase >= Phase::Aborting {
+            return false;
+        }
+        self.abort_requested = true;
+        let mut plan = self.plan_for(Duration::ZERO, Duration::MAX);
+        plan.abort_at = self.now;
+        plan.abandon_at = self.now.saturating_add(self.config.abort_timeout);
+        plan.end_at = plan.abandon_at.saturating_add(self.hook_reserve());
+        self.adopt(plan);
+        true
+    }
+
+    /// Derives all deadlines of a stop that begins now.
+    fn plan_for(&self, lame_duck: Duration, grace_period: Duration) -> Plan {
+        let drain_at = self.now.saturating_add(lame_duck);
+        let end_at = self.now.saturating_add(grace_period);
+        // At the edge of what a duration holds, the parts have no end either.
+        let before = |at: Duration, by: Duration| match at {
+            Duration::MAX => at,
+            at => at.saturating_sub(by).max(self.now),
+        };
+        let abandon_at = before(end_at, self.hook_reserve());
+        Plan {
+            drain_at,
+            abort_at: before(abandon_at, self.config.abort_timeout),
+            abandon_at,
+            end_at,
+        }
+    }
+
+    /// Takes a plan over, where its deadlines are earlier (S12, S13).
+    fn adopt(&mut self, new: Plan) {
+        self.plan = Some(match self.plan {
+            None => new,
+            Some(old) => Plan {
+                drain_at: old.drain_at.min(new.drain_at),
+                abort_at: old.abort_at.min(new.abort_at),
+                abandon_at: old.abandon_at.min(new.abandon_at),
+                end_at: old.end_at.min(new.end_at),
+            },
+        });
+        self.limit_running_hook();
+    }
+
+    /// A process that was frozen beyond a deadline has had no time: what runs
+    /// gets the abort timeout, before it is aborted, abandoned or cancelled
+    /// ([F61](crate::docs::faults#f61)).
+    ///
+    /// Any tick is a little late. One that is late by more than half of the
+    /// timeout leaves too little of it.
+    fn make_up_for_a_freeze(&mut self) {
+        let (now, timeout) = (self.now, self.config.abort_timeout);
+        let is_late = |at: Duration| now.saturating_sub(at) > timeout / 2;
+        if timeout.is_zero() {
+            return;
+        }
+        self.prolong_connections(now.saturating_add(timeout), is_late);
+        for id in 0..self.hooks.len() {
+            self.prolong_hook(id, now.saturating_add(timeout), is_late);
+        }
+    }
+
+    fn prolong_connections(&mut self, to: Duration, is_late: impl Fn(Duration) -> bool) {
+        let reserve = self.hook_reserve();
+        let Some(plan) = &mut self.plan else { return };
+        let phase = self.phase.max(Phase::Draining);
+        if self.emptied || self.abandoned || self.prolonged_in >= Some(phase) {
+            return;
+        }
+        if phase == Phase::Draining && is_late(plan.abort_at) {
+            plan.abort_at = to;
+            plan.abandon_at = to.saturating_add(self.config.abort_timeout);
+        } else if phase == Phase::Aborting && is_late(plan.abandon_at) {
+            plan.abandon_at = to;
+        } else {
+            return;
+        }
+        plan.end_at = plan.end_at.max(plan.abandon_at.saturating_add(reserve));
+        self.prolonged_in = Some(phase);
+    }
+
+    fn prolong_hook(&mut self, id: usize, to: Duration, is_late: impl Fn(Duration) -> bool) {
+        let behind = self.reserved_behind(id);
+        let HookState::Running {
+            until,
+            is_prolonged,
+        } = &mut self.hooks[id]
+        else {
+            return;
+        };
+        if !*is_prolonged && is_late(*until) {
+            (*until, *is_prolonged) = (to, true);
+            if let Some(plan) = &mut self.plan {
+                plan.end_at = plan.end_at.max(to.saturating_add(behind));
+            }
+        }
+    }
+
+    fn hook_reserve(&self) -> Duration {
+        if self.hooks.is_empty() {
+            Duration::ZERO
+        } else {
+            self.config.hook_reserve
+        }
+    }
+
+    fn listener_closed(&mut self, id: usize, result: Result<(), Failed>) -> bool {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return false;
+        };
+        if *listener >= ListenerState::Closed {
+            return false;
+        }
+        // One that was not told has failed, whatever it says.
+        let was_told = *listener != ListenerState::Open;
+        *listener = if was_told && result.is_ok() {
+            ListenerState::Closed
+        } else {
+            ListenerState::Failed
+        };
+        if self.plan.is_none() {
+            self.ask_for_stop();
+        }
+        true
+    }
+
+    fn hook_done(&mut self, id: usize, result: Result<(), Failed>) -> bool {
+        let Some(hook @ HookState::Running { .. }) = self.hooks.get_mut(id) else {
+            return false;
+        };
+        *hook = if result.is_ok() {
+            HookState::Done
+        } else {
+            HookState::Failed
+        };
+        true
+    }
+
+    /// Takes one row of the table, if the state and the time call for it.
+    fn advance(&mut self) -> Option<&'static Transition> {
+        let event = self.event()?;
+        let row = table::transition(self.phase, event);
+        debug_assert!(row.is_some(), "no row for {event:?} while {}", self.phase);
+        let row = row?;
+        self.phase = row.to;
+        for effect in row.effects {
+            self.perform(*effect, row.from);
+        }
+        Some(row)
+    }
+
+    /// Returns what the state and the time call for, if anything.
+    fn event(&self) -> Option<Event> {
+        let plan = self.plan?;
+        let now = self.now;
+        let (emptied, left) = (self.emptied, !self.emptied && !self.abandoned);
+        match self.phase {
+            Phase::Running if plan.drain_at > now => Some(Event::StopWithLameDuck),
+            Phase::Running => Some(Event::Stop),
+            Phase::Stopped => None,
+            Phase::LameDuck | Phase::Draining if self.abort_requested => Some(Event::Abort),
+            Phase::LameDuck | Phase::Draining if !emptied && now >= plan.abort_at => {
+                Some(Event::Abort)
+            }
+            Phase::LameDuck if now >= plan.drain_at || self.have_all_failed() => {
+                Some(Event::LameDuckOver)
+            }
+            Phase::LameDuck => None,
+            Phase::Draining if self.settling_until.is_some_and(|at| emptied || now >= at) => {
+                Some(Event::Settled)
+            }
+            Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
+            Phase::Draining | Phase::Aborting if left => None,
+            Phase::Draining | Phase::Aborting => self.hook_event(),
+        }
+    }
+
+    /// Hooks run one after another, once no connection is left (F41).
+    fn hook_event(&self) -> Option<Event> {
+        let is_over = |hook: &&HookState| matches!(hook, HookState::Done | HookState::Failed);
+        match self.hooks.iter().find(|hook| !is_over(hook)) {
+            None => Some(Event::AllDone),
+            Some(HookState::Running { until, .. }) => {
+                (self.now >= *until).then_some(Event::HookTimeOver)
+            }
+            Some(_) => Some(Event::HookDue),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, from: Phase) {
+        match effect {
+            Effect::NotReady => self.emit(Output::NotReady),
+            Effect::Enter => {
+                let (phase, settle) = (self.phase, self.config.settle);
+                self.settling_until = (phase == Phase::Draining && !settle.is_zero())
+                    .then(|| self.now.saturating_add(settle));
+                self.emit(Output::Enter(self.phase));
+            }
+            Effect::StopAccepting => {
+                for id in 0..self.listeners.len() {
+                    if self.listeners[id] == ListenerState::Open {
+                        self.listeners[id] = ListenerState::Stopping;
+                        self.emit(Output::StopAccepting(id));
+                    }
+                }
+            }
+            Effect::EndIdle => {
+                self.settling_until = None;
+                if !self.emptied {
+                    self.emit(Output::EndIdle);
+                }
+            }
+            Effect::CloseListeners => {
+                for id in 0..self.listeners.len() {
+                    if self.listeners[id] < ListenerState::Closing {
+                        self.listeners[id] = ListenerState::Closing;
+                        self.emit(Output::CloseListener(id));
+                    }
+                }
+            }
+            Effect::Abandon => self.abandoned = true,
+            Effect::RunHook => self.run_hook(),
+            Effect::CancelHook => self.cancel_hook(),
+            Effect::Complete => self.emit(Output::Complete(self.outcome(from))),
+        }
+    }
+
+    /// Each hook may use what the hooks behind it do not have reserved (F54).
+    fn run_hook(&mut self) {
+        let Some(id) = self.position(|hook| hook == HookState::Waiting) else {
+            return;
+        };
+        let until = self.hook_deadline(id);
+        self.hooks[id] = HookState::Running {
+            until,
+            is_prolonged: false,
+        };
+        self.emit(Output::RunHook(id, until.saturating_sub(self.now)));
+    }
+
+    fn hook_deadline(&self, id: usize) -> Duration {
+        let end_at = self.plan.map_or(self.now, |plan| plan.end_at);
+        match end_at {
+            Duration::MAX => end_at,
+            at => at.saturating_sub(self.reserved_behind(id)).max(self.now),
+        }
+    }
+
+    /// Returns the time that is reserved for the hooks behind this one: each
+    /// has an equal share.
+    fn reserved_behind(&self, id: usize) -> Duration {
+        let count = |hooks: usize| u32::try_from(hooks).unwrap_or(u32::MAX);
+        let share = self.config.hook_reserve / count(self.hooks.len());
+        share.saturating_mul(count(self.hooks.len() - 1 - id))
+    }
+
+    /// A budget that became shorter holds for the hook that runs, too.
+    fn limit_running_hook(&mut self) {
+        if let Some(id) = self.position(|hook| matches!(hook, HookState::Running { .. })) {
+            let limit = self.hook_deadline(id);
+            if let HookState::Running { until, .. } = &mut self.hooks[id] {
+                *until = limit.min(*until);
+            }
+        }
+    }
+
+    fn cancel_hook(&mut self) {
+        if let Some(id) = self.position(|hook| matches!(hook, HookState::Running { .. })) {
+            self.hooks[id] = HookState::Failed;
+            self.emit(Output::CancelHook(id));
+        }
+    }
+
+    fn position(&self, is_wanted: impl Fn(HookState) -> bool) -> Option<usize> {
+        self.hooks.iter().position(|hook| is_wanted(*hook))
+    }
+
+    /// Returns the outcome of a stop that ends in this phase.
+    fn outcome(&self, phase: Phase) -> Outcome {
+        let has_failed = self.listeners.contains(&ListenerState::Failed)
+            || self.hooks.contains(&HookState::Failed);
+        if !self.emptied {
+            Outcome::Abandoned
+        } else if phase == Phase::Aborting {
+            Outcome::Aborted
+        } else if has_failed {
+            Outcome::Failed
+        } else {
+            Outcome::Clean
+        }
+    }
+
+    /// Returns whether no listener is left that could accept: a lame duck time
+    /// has no use then.
+    fn have_all_failed(&self) -> bool {
+        !self.listeners.is_empty() && self.listeners_closed()
+    }
+
+    fn listeners_closed(&self) -> bool {
+        let mut listeners = self.listeners.iter();
+        listeners.all(|listener| *listener >= ListenerState::Closed)
+    }
+
+    fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+}

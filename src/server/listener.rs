@@ -1,0 +1,279 @@
+//! One listener of a running server: carries out a [`Sweep`].
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use super::table::ConnectionTable;
+use super::timer::Clock;
+use crate::address::Address;
+use crate::machine::sweep::{AcceptError, Config, Input, Output, Sweep};
+use crate::report::{ListenerReport, ServerError};
+use crate::rt::{CloseGuarantee, ConnectionOf, Listener, Runtime, SocketSharing};
+use crate::sync::plain::Arc;
+
+/// What polling a listener came to.
+pub(super) enum Accepted<C> {
+    /// A connection and its peer.
+    Connection(C, Address),
+    /// The listener is closed.
+    Closed(Result<(), ServerError>),
+    /// There may be more, but other tasks should have their turn.
+    Yield,
+    /// The server has as many connections as it may have.
+    AtLimit,
+    /// The handshakes under way are to be counted.
+    AskHandshakes,
+    /// Nothing to do for now.
+    Nothing,
+}
+
+/// The origin of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The server has bound it.
+    Bound,
+    /// It was given to the builder.
+    Adopted,
+    /// It was passed on by a supervisor or a predecessor, with this name.
+    #[cfg(feature = "handover")]
+    Inherited(String),
+}
+
+pub(super) struct ListenerTask<R: Runtime> {
+    listener: Option<R::Listener>,
+    origin: Origin,
+    local_addr: Address,
+    sweep: Sweep,
+    /// The guarantee of a listener that was told to stop, until its sweep knows.
+    stopping: Option<CloseGuarantee>,
+    last_error: Option<io::Error>,
+}
+
+/// The limit of open connections, and the table that counts them.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'a> {
+    pub(super) connections: Option<usize>,
+    pub(super) table: &'a ConnectionTable,
+}
+
+impl Limit<'_> {
+    /// Returns whether a listener may take one more connection.
+    fn lets_in(self, sweep: &Sweep) -> bool {
+        let open = match self.connections {
+            Some(_) if !sweep.is_sweeping() => self.table.open_count(),
+            _ => 0,
+        };
+        sweep.may_accept(open, self.connections)
+    }
+}
+
+impl<R: Runtime> ListenerTask<R> {
+    pub(super) fn new(
+        listener: R::Listener,
+        origin: Origin,
+        config: Config,
+    ) -> ListenerTask<R> {
+        ListenerTask {
+            local_addr: listener.local_addr().clone(),
+            listener: Some(listener),
+            origin,
+            sweep: Sweep::new(config),
+            stopping: None,
+            last_error: None,
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> &Address {
+        &self.local_addr
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Returns the name by which it is passed on.
+    #[cfg(feature = "handover")]
+    pub(super) fn name(&self) -> &str {
+        match &self.origin {
+            Origin::Inherited(name) => name,
+            _ => "lameduck",
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        self.sweep.is_accepting() && self.stopping.is_none()
+    }
+
+    pub(super) fn listener(&self) -> Option<&R::Listener> {
+        self.listener.as_ref()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.sweep.deadline()
+    }
+
+    /// Duplicates the descriptor of the socket.
+    #[cfg(feature = "handover")]
+    pub(super) fn share(&self) -> io::Result<std::os::fd::OwnedFd> {
+        match &self.listener {
+            Some(listener) => listener.share(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Takes at most one connection.
+    pub(super) fn poll(
+        &mut self,
+        clock: &Clock<R>,
+        limit: Limit<'_>,
+        cx: &mut Context<'_>,
+    ) -> Accepted<ConnectionOf<R>> {
+        loop {
+            while let Some(output) = self.sweep.poll_output() {
+                match output {
+                    Output::Yield => return Accepted::Yield,
+                    Output::BackOff { pause, is_first } => self.log_pause(pause, is_first),
+                    Output::AskHandshakes => return Accepted::AskHandshakes,
+                    Output::Close => return Accepted::Closed(self.close()),
+                }
+            }
+            let Some(listener) = &mut self.listener else {
+                return Accepted::Nothing;
+            };
+            if !self.sweep.may_accept(0, None) {
+                return Accepted::Nothing;
+            }
+            if !limit.lets_in(&self.sweep) {
+                return Accepted::AtLimit;
+            }
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok((connection, peer))) => {
+                    self.handle(clock.now(), Input::Accepted);
+                    return Accepted::Connection(connection, peer);
+                }
+                Poll::Ready(Err(error)) => {
+                    debug!("accepting on {}: {error}", self.local_addr);
+                    let kind = AcceptError::of(&error);
+                    self.last_error = Some(error);
+                    self.handle(clock.now(), Input::AcceptFailed(kind));
+                }
+                Poll::Pending => {
+                    self.handle(clock.now(), Input::QueueEmpty);
+                    if !self.sweep.has_output() {
+                        return Accepted::Nothing;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle(&mut self, now: Duration, input: Input) {
+        if let Err(error) = self.sweep.handle(now, input) {
+            debug_assert!(false, "{error}");
+        }
+    }
+
+    /// Warns once in a row of errors: a log that repeats itself is part of F7.
+    fn log_pause(&self, pause: Duration, is_first: bool) {
+        if let (Some(error), true) = (&self.last_error, is_first) {
+            warn!(
+                "accepting on {}: {error}; trying again in {pause:?}, then more rarely",
+                self.local_addr
+            );
+        }
+    }
+
+    /// Stops accepting; [`begin_sweep`](ListenerTask::begin_sweep) comes next.
+    pub(super) fn stop_accepting(&mut self, sharing: SocketSharing) {
+        if let Some(listener) = &mut self.listener {
+            self.stopping = Some(listener.stop_accepting(sharing));
+        }
+    }
+
+    pub(super) fn begin_sweep(&mut self, now: Duration) {
+        if let Some(guarantee) = self.stopping.take() {
+            self.handle(now, Input::StopAccepting(guarantee));
+        }
+    }
+
+    /// Closes the listener at once; `None` where it is closed already.
+    pub(super) fn close_now(&mut self, now: Duration) -> Option<Result<(), ServerError>> {
+        self.listener.as_ref()?;
+        self.begin_sweep(now);
+        if self.sweep.guarantee().is_none() {
+            self.handle(now, Input::Close);
+        }
+        while self.sweep.poll_output().is_some() {}
+        Some(self.close_socket())
+    }
+
+    fn close(&mut self) -> Result<(), ServerError> {
+        let closed = self.close_socket();
+        // Without an abort, which says it all: clients that were in the queue
+        // may have been reset (F46).
+        if closed.is_ok() && self.sweep.guarantee() == Some(CloseGuarantee::Unswept) {
+            let listener = self.local_addr.clone();
+            return Err(ServerError::Unswept { listener });
+        }
+        closed
+    }
+
+    fn close_socket(&mut self) -> Result<(), ServerError> {
+        // At once: a handshake that completes between the last look at the
+        // queue and here is reset (F2). Everything else comes after.
+        let closed = self.listener.take().map_or(Ok(()), Listener::close);
+        info!("stopped listening on {}", self.local_addr);
+        let listener = self.local_addr.clone();
+        if self.has_failed() {
+            let error = self.last_error.take();
+            let source = Arc::new(error.unwrap_or_else(|| io::ErrorKind::Other.into()));
+            return Err(ServerError::Accept { listener, source });
+        }
+        closed.map_err(|error| ServerError::Close {
+            listener,
+            source: Arc::new(error),
+        })
+    }
+
+    fn has_failed(&self) -> bool {
+        let kind = self.last_error.as_ref().map(AcceptError::of);
+        kind == Some(AcceptError::Listener)
+    }
+
+    pub(super) fn report(&self) -> ListenerReport {
+        ListenerReport {
+            local_addr: self.local_addr.clone(),
+            accepted: self.sweep.accepted(),
+            swept: self.sweep.swept(),
+            guarantee: self.sweep.guarantee().unwrap_or(CloseGuarantee::Unswept),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "smol"))]
+mod tests {
+    use super::*;
+    use crate::options::ListenOptions;
+    use crate::runtimes::smol::Smol;
+
+    /// A successor learns that it holds the socket alone only when all
+    /// listeners are closed.
+    #[test]
+    fn f10_a_listener_is_closed_once_it_was_told_to() {
+        let address = Address::from(([127, 0, 0, 1], 0));
+        let listener = Smol.bind(&address, &ListenOptions::new()).unwrap();
+        let mut task = ListenerTask::<Smol>::new(listener, Origin::Bound, Config::default());
+        let now = Duration::ZERO;
+        assert!(!task.is_closed());
+        assert!(task.close_now(now).is_some_and(|closed| closed.is_ok()));
+        assert!(task.is_closed());
+        assert!(task.close_now(now).is_none());
+    }
+}

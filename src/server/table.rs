@@ -1,0 +1,184 @@
+//! The connection table: open connections, and the outcome of the others (S4).
+
+use std::fmt;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::connection::Describe;
+use crate::report::{CloseCounts, CloseReason, Straggler};
+use crate::sync::plain::{Arc, Mutex, lock};
+
+#[derive(Debug)]
+pub(crate) struct ConnectionTable {
+    inner: Mutex<Inner>,
+}
+
+/// The key of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    id: u64,
+    /// The index in the slab, which is used again.
+    slot: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    accepted: u64,
+    closed: CloseCounts,
+    open: Slab<(u64, Arc<dyn Describe>)>,
+    aborted: Vec<Straggler>,
+    /// The driver, while it waits at the connection limit.
+    at_limit: Option<Waker>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut inner = f.debug_struct("Inner");
+        inner.field("accepted", &self.accepted);
+        inner.field("closed", &self.closed);
+        inner.field("open", &self.open.len());
+        inner.finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn assert_consistent(&self) {
+        let open = self.open.len() as u64;
+        debug_assert_eq!(self.accepted, open + self.closed.total(), "S4");
+    }
+}
+
+/// The room that a table begins with.
+const INITIAL: usize = 16;
+
+/// The state of the table at one moment.
+pub(crate) struct Snapshot {
+    pub(crate) accepted: u64,
+    pub(crate) closed: CloseCounts,
+    pub(crate) aborted: Vec<Straggler>,
+    pub(crate) open: Vec<Straggler>,
+}
+
+impl ConnectionTable {
+    pub(crate) fn new() -> ConnectionTable {
+        ConnectionTable {
+            inner: Mutex::new(Inner::default()),
+        }
+    }
+
+    /// Adds a connection, which `record` makes of its number.
+    pub(crate) fn insert<D>(&self, record: impl FnOnce(u64) -> D) -> (Key, Arc<D>)
+    where
+        D: Describe + 'static,
+    {
+        let mut inner = lock(&self.inner);
+        inner.accepted += 1;
+        let (id, open) = (inner.accepted, inner.open.len());
+        let record = Arc::new(record(id));
+        if open == inner.open.capacity() {
+            // Half of a table that doubles would be empty.
+            inner.open.reserve_exact(open / 8 + INITIAL);
+        }
+        let slot = inner.open.insert((id, record.clone()));
+        inner.assert_consistent();
+        (Key { id, slot }, record)
+    }
+
+    /// Removes a connection, with its one outcome.
+    pub(crate) fn remove(&self, key: Key, closed: CloseReason, now: Instant) {
+        let Key { id, slot } = key;
+        let mut inner = lock(&self.inner);
+        let removed = inner.open.try_remove(slot);
+        let Some((_, record)) = removed.filter(|(known, _)| *known == id) else {
+            debug_assert!(false, "S4: connection {id} ended twice");
+            return;
+        };
+        inner.closed.count(closed);
+        if closed == CloseReason::Aborted {
+            inner.aborted.push(record.facts().describe(now));
+        }
+        inner.assert_consistent();
+        let at_limit = inner.at_limit.take();
+        drop(inner);
+        if let Some(driver) = at_limit {
+            driver.wake();
+        }
+    }
+
+    /// Returns the number of open connections.
+    pub(crate) fn open_count(&self) -> usize {
+        lock(&self.inner).open.len()
+    }
+
+    /// Returns the number of open connections. If they have come to `limit`,
+    /// the task is woken when one ends.
+    pub(crate) fn count_below(&self, limit: usize, cx: &mut Context<'_>) -> usize {
+        let mut inner = lock(&self.inner);
+        let open = inner.open.len();
+        let before = if open < limit {
+            None
+        } else {
+            inner.at_limit.replace(cx.waker().clone())
+        };
+        drop(inner);
+        drop(before);
+        open
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let inner = lock(&self.inner);
+        let open = inner.open.iter();
+        let mut open: Vec<_> = open
+            .map(|(_, (_, record))| record.facts().describe(now))
+            .collect();
+        let mut aborted = inner.aborted.clone();
+        open.sort_by_key(|straggler| straggler.id);
+        aborted.sort_by_key(|straggler| straggler.id);
+        Snapshot {
+            accepted: inner.accepted,
+            closed: inner.closed,
+            aborted,
+            open,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::ConnectionFacts;
+
+    struct Nobody;
+
+    impl Describe for Nobody {
+        fn facts(&self) -> &ConnectionFacts {
+            unreachable!("no report is made")
+        }
+    }
+
+    #[test]
+    fn the_table_grows_seldom_and_not_far_ahead() {
+        let table = ConnectionTable::new();
+        let (mut grown, mut room) = (0, 0);
+        for open in 0..10_000 {
+            table.insert(|_| Nobody);
+            let now = lock(&table.inner).open.capacity();
+            grown += usize::from(room != now);
+            room = now;
+            let most = open + open / 8 + INITIAL;
+            assert!(room <= most, "room for {room}, of {open}");
+        }
+        assert!(grown < 100, "{grown} times");
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "S4")]
+    fn s4_a_table_that_does_not_add_up_is_noticed() {
+        let table = ConnectionTable::new();
+        lock(&table.inner).accepted = 1;
+        table.insert(|_| Nobody);
+    }
+}

@@ -1,0 +1,304 @@
+//! The handle on a session that something else owns.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use crate::address::Address;
+#[cfg(feature = "http")]
+use crate::connection::ConnectionFacts;
+use crate::connection::Describe;
+use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::idle::Found;
+use crate::report::Activity;
+use crate::sync::plain::Arc;
+
+/// A handle on a [`Session`](crate::Session), taken with
+/// [`handle`](crate::Session::handle) before the session is given away.
+///
+/// It holds a guard: the server waits for its drop, as for that of the session.
+///
+/// A WebSocket, for example, owns its session. The handle keeps the idle point:
+///
+/// ```
+/// use async_tungstenite::tungstenite::Message;
+/// use async_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+/// use futures::StreamExt;
+/// use lameduck::{Connection, Session};
+/// use std::error::Error;
+///
+/// /// Echoes messages, and says good bye when the server drains.
+/// async fn echo(session: Session<impl Connection>) -> Result<(), Box<dyn Error + Send + Sync>> {
+///     let (mut handle, fresh) = (session.handle()?, session.handle()?);
+///     let accepting = async_tungstenite::accept_async(session);
+///     // A peer that has said nothing is idle; a handshake that has begun is not.
+///     let is_idle = || fresh.bytes_read() == 0;
+///     let Some(socket) = handle.next_or_drain(accepting, is_idle).await else {
+///         return Ok(());
+///     };
+///     let mut socket = socket?;
+///     // A message that had arrived comes first.
+///     while let Some(message) = handle.next_or_drain(socket.next(), || true).await {
+///         match message {
+///             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+///                 socket.send(message).await?;
+///             }
+///             Some(message) => _ = message?,
+///             None => return Ok(()),
+///         }
+///     }
+///     let reason = "the server stops".into();
+///     socket.close(Some(CloseFrame { code: CloseCode::Away, reason })).await?;
+///     // The peer answers with a close of its own.
+///     while let Some(Ok(_)) = socket.next().await {}
+///     Ok(())
+/// }
+/// ```
+pub struct SessionHandle {
+    guard: Guard,
+    connection: Arc<dyn Describe>,
+}
+
+impl SessionHandle {
+    pub(super) fn new(guard: Guard, connection: Arc<dyn Describe>) -> SessionHandle {
+        SessionHandle { guard, connection }
+    }
+
+    /// Returns the number of the connection: see
+    /// [`Session::id`](crate::Session::id).
+    pub fn id(&self) -> u64 {
+        self.connection.facts().id()
+    }
+
+    /// Returns the address of the peer.
+    pub fn peer_addr(&self) -> &Address {
+        self.connection.facts().peer_addr()
+    }
+
+    /// Returns the index of the listener that accepted it, in the order in
+    /// which listeners were given to the builder.
+    pub fn listener_index(&self) -> usize {
+        self.connection.facts().listener_index()
+    }
+
+    /// Returns the number of bytes that were read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.connection.facts().bytes_read()
+    }
+
+    /// Returns the number of bytes that were written so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.connection.facts().bytes_written()
+    }
+
+    /// Returns the server's gate.
+    pub fn shutdown(&self) -> &Shutdown {
+        self.guard.shutdown()
+    }
+
+    /// Takes a guard for a task of this connection; see
+    /// [`Session::try_guard`](crate::Session::try_guard).
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    pub fn try_guard(&self) -> Result<Guard, GuardError> {
+        self.guard.try_clone()
+    }
+
+    /// Returns whether the server drains: the time to announce a close.
+    pub fn is_draining(&self) -> bool {
+        self.guard.is_draining()
+    }
+
+    /// Waits until the server drains; the future does not borrow the handle.
+    pub fn draining(&self) -> PhaseReached {
+        self.shutdown().draining()
+    }
+
+    /// Takes another handle on the same session.
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    pub fn try_clone(&self) -> Result<SessionHandle, GuardError> {
+        let connection = self.connection.clone();
+        Ok(SessionHandle::new(self.guard.try_clone()?, connection))
+    }
+
+    /// Notes that the read that has just found nothing is in the middle of a
+    /// message, of which the transport does not know.
+    #[cfg(feature = "http")]
+    pub(crate) fn set_mid_message(&self) {
+        self.connection.facts().set_found_nothing(false);
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn facts(&self) -> &ConnectionFacts {
+        self.connection.facts()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn guard_mut(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+
+    /// Names the connection in the report, should it not end in time: by its
+    /// user, or by what it works at.
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// async fn serve(session: Session<impl Connection>) -> io::Result<()> {
+    ///     session.handle()?.set_label("user 1201, an upload");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn set_label(&self, label: impl Into<String>) {
+        self.connection.facts().set_label(label.into());
+    }
+
+    /// Awaits `work`, or the stop: the idle point of a connection that something
+    /// else owns.
+    ///
+    /// `Some(output)`: the work has ended. `None`: the server drains, and the
+    /// work waits for input, of which there is none. What had arrived wins over
+    /// the stop: `work` is polled, then the stop is looked at, then `work` is
+    /// polled again. The wait ends only if the work is still pending, if it has
+    /// read the session in that very poll, in the task of this call, and found
+    /// nothing, if the transport is not in the middle of a message
+    /// ([`Connection::is_mid_message`](crate::Connection::is_mid_message)), and
+    /// if `is_idle` agrees.
+    ///
+    /// `is_idle` is for what the work knows and the transport does not, such as
+    /// half a message in the buffer of a codec. Where every wait is between two
+    /// messages, it is `|| true`.
+    ///
+    /// # Cancel safety
+    /// That of `work`.
+    ///
+    /// A chat server, with both directions in one task:
+    ///
+    /// ```
+    /// use futures::channel::mpsc::UnboundedReceiver;
+    /// use futures::future::{Either, select};
+    /// use futures::io::{AsyncReadExt, AsyncWriteExt};
+    /// use futures::StreamExt;
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    /// use std::pin::pin;
+    ///
+    /// /// Sends what others say, and gives each piece of input to `say`.
+    /// async fn chat(
+    ///     session: Session<impl Connection>,
+    ///     mut inbox: UnboundedReceiver<Vec<u8>>,
+    ///     mut say: impl FnMut(&[u8]),
+    /// ) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     let (mut input, mut output) = session.split();
+    ///     let mut buffer = [0; 1024];
+    ///     loop {
+    ///         // What others have said comes first, so that it is not left behind.
+    ///         let work = select(inbox.next(), input.read(&mut buffer));
+    ///         match handle.next_or_drain(work, || true).await {
+    ///             Some(Either::Left((Some(message), _))) => output.write_all(&message).await?,
+    ///             Some(Either::Right((n, _))) => match n? {
+    ///                 0 => return Ok(()),
+    ///                 n => say(&buffer[..n]),
+    ///             },
+    ///             Some(Either::Left((None, _))) | None => return Ok(()),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// A proxy that half-closes: each side ends when the other has.
+    ///
+    /// ```
+    /// use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy};
+    /// use futures::{AsyncWriteExt, try_join};
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// async fn proxy(
+    ///     session: Session<impl Connection>,
+    ///     upstream: impl AsyncRead + AsyncWrite,
+    /// ) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     let (from_client, mut to_client) = session.split();
+    ///     let (from_upstream, mut to_upstream) = upstream.split();
+    ///     let there = async {
+    ///         // A proxy of bytes does not know where a message ends: it is idle
+    ///         // wherever the client sends nothing.
+    ///         let copied = handle.next_or_drain(copy(from_client, &mut to_upstream), || true);
+    ///         copied.await.transpose()?;
+    ///         to_upstream.close().await
+    ///     };
+    ///     let back = async {
+    ///         copy(from_upstream, &mut to_client).await?;
+    ///         to_client.close().await
+    ///     };
+    ///     try_join!(there, back).map(|_| ())
+    /// }
+    /// ```
+    pub async fn next_or_drain<F: Future>(
+        &mut self,
+        work: F,
+        mut is_idle: impl FnMut() -> bool,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        let SessionHandle { guard, connection } = self;
+        let waiting = Waiting(&**connection);
+        poll_fn(|cx| waiting.poll(guard, cx, |cx| work.as_mut().poll(cx), &mut is_idle)).await
+    }
+}
+
+/// A wait at an idle point. Its drop ends the wait, also where it is cancelled.
+struct Waiting<'a>(&'a dyn Describe);
+
+impl Waiting<'_> {
+    fn poll<T>(
+        &self,
+        guard: &mut Guard,
+        cx: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        is_idle: &mut impl FnMut() -> bool,
+    ) -> Poll<Option<T>> {
+        let facts = self.0.facts();
+        let polled = guard.poll_or_drain(cx, |cx, _| {
+            facts.set_found_nothing(false);
+            match work(cx) {
+                Poll::Ready(output) => Poll::Ready(Found::Item(output)),
+                Poll::Pending if facts.found_nothing() && is_idle() => {
+                    facts.set_activity(Activity::Idle);
+                    Poll::Ready(Found::Nothing)
+                }
+                Poll::Pending => {
+                    facts.set_activity(Activity::Busy);
+                    Poll::Pending
+                }
+            }
+        });
+        if let Poll::Ready(None) = polled {
+            facts.set_drained();
+        }
+        polled
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.facts().set_activity(Activity::Busy);
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = self.connection.facts();
+        let mut handle = f.debug_struct("SessionHandle");
+        handle.field("id", &facts.id());
+        handle.field("peer", facts.peer_addr());
+        handle.field("activity", &facts.activity());
+        handle.finish_non_exhaustive()
+    }
+}

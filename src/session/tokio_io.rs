@@ -1,0 +1,71 @@
+//! tokio's I/O traits for a session, beside those of futures.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use tokio::io::ReadBuf;
+
+use super::Session;
+use crate::rt::Connection;
+
+/// With the feature `tokio`, on any runtime: a session is what tokio-rustls,
+/// tokio-tungstenite, the codecs of tokio-util and `hyper_util::rt::TokioIo`
+/// take.
+///
+/// ```
+/// use lameduck::{Connection, Session};
+/// use std::io;
+/// use tokio::io::AsyncWriteExt;
+///
+/// async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
+///     let mut buffer = [0; 4096];
+///     while let Some(n) = session.read_or_drain(&mut buffer).await? {
+///         session.write_all(&buffer[..n]).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+impl<C: Connection> tokio::io::AsyncRead for Session<C> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = ready!(AsyncRead::poll_read(self, cx, buffer.initialize_unfilled()))?;
+        buffer.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The shutdown ends our side, as the server does itself after the handler.
+impl<C: Connection> tokio::io::AsyncWrite for Session<C> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(self, cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write_vectored(self, cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_close(self, cx)
+    }
+}
