@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use futures::io::{AsyncRead, AsyncReadExt};
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use hyper_util::server::graceful::GracefulShutdown;
-use lameduck::Shutdown;
+use lameduck::{Connection, Shutdown};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -151,7 +151,7 @@ fn tokio_graceful() -> (Runtime, tokio_graceful::Shutdown) {
 pub fn guards(threads: usize) -> Vec<Subject> {
     let word = AtomicUsize::new(0);
     let (shutdown, scoped) = (Shutdown::new(), Shutdown::new());
-    let inside = Shutdown::new().enter().expect("the gate is open");
+    let inside = Shutdown::new().try_guard().expect("the gate is open");
     let swansong = Swansong::new();
     let tracker = TaskTracker::new();
     let (runtime, graceful) = tokio_graceful();
@@ -165,7 +165,7 @@ pub fn guards(threads: usize) -> Vec<Subject> {
         }),
         Subject::threaded("lameduck", threads, move |count| {
             for _ in 0..count {
-                let _ = black_box(black_box(&shutdown).enter());
+                let _ = black_box(black_box(&shutdown).try_guard());
             }
         }),
         Subject::threaded("lameduck, for a scope", threads, move |count| {
@@ -175,7 +175,7 @@ pub fn guards(threads: usize) -> Vec<Subject> {
         }),
         Subject::threaded("lameduck, from a guard", threads, move |count| {
             for _ in 0..count {
-                let _ = black_box(black_box(&inside).enter());
+                let _ = black_box(black_box(&inside).try_clone());
             }
         }),
         Subject::threaded("swansong", threads, move |count| {
@@ -247,6 +247,38 @@ impl AsyncRead for Alternating {
         }
     }
 }
+
+/// Makes a connection of a reader; nothing is ever written on it.
+macro_rules! connection {
+    ($reader:ty) => {
+        impl AsyncWrite for $reader {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Poll::Ready(Ok(bytes.len()))
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+
+        impl Connection for $reader {
+            fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+    };
+}
+
+connection!(Silent);
+connection!(Alternating);
 
 fn poll_often(mut future: Pin<&mut impl Future>, count: u64) {
     let waker = waker();
