@@ -24,8 +24,8 @@ use crate::sync::plain::{Arc, Mutex, lock};
 /// The number of looks of a poll among which one is chosen for an interruption.
 const LOOKS: u32 = 8;
 
-/// One poll in so many is interrupted for each of the looks.
-const ONE_IN: u32 = 12;
+/// A poll is interrupted at each of its looks once in so many times.
+const ONE_IN: u32 = 48;
 
 /// The longest interruption.
 const LONGEST: Duration = Duration::from_millis(1);

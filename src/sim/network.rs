@@ -128,7 +128,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const EMFILE: i32 = 24;
 
 /// One send in so many is cut into two segments.
-const CUT_ONE_IN: u32 = 4;
+const CUT_ONE_IN: u32 = 3;
 
 impl World {
     // Listeners
@@ -302,12 +302,15 @@ impl World {
         if n > 0 {
             self.log(Entry::Sends(id, from, n));
             let cut = self.cut(from, n);
-            for part in [cut, n - cut] {
-                if part > 0 {
-                    let at = self.in_order(id, from);
-                    self.schedule(at, Scheduled::Bytes(id, from, part));
-                }
+            if cut > 0 {
+                let at = self.in_order(id, from);
+                self.schedule(at, Scheduled::Bytes(id, from, cut));
+                // The rest is under way for longer, sometimes much longer.
+                let gap = self.transit_time() * 4u32.pow(self.choices.choose(3));
+                self.conns[id].pipe(from).last_at += gap;
             }
+            let at = self.in_order(id, from);
+            self.schedule(at, Scheduled::Bytes(id, from, n - cut));
         }
         n
     }
