@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
 use crate::signal::Signal;
 use crate::sim::executor::look;
@@ -52,13 +53,13 @@ impl rt::Runtime for SimRuntime {
         Sleep::at(self.world.clone(), at.saturating_duration_since(epoch))
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
         let Address::Tcp(address) = address else {
             let error = "a simulation has no Unix sockets";
             return Err(io::Error::new(io::ErrorKind::Unsupported, error));
         };
         let mut world = lock(&self.world);
-        let id = world.listen(*address, backlog)?;
+        let id = world.listen(*address, options.backlog_or_default())?;
         let local = world.listeners[id].local.into();
         drop(world);
         Ok(Listener {
@@ -195,11 +196,14 @@ impl rt::Listener for Listener {
         lock(&self.world).stop_accepting(self.id)
     }
 
-    fn handshakes(&self) -> Option<usize> {
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
         look();
-        let world = lock(&self.world);
-        let sees = world.settings.sees_handshakes;
-        sees.then(|| world.handshakes(self.id))
+        let counts = listeners.iter().map(|listener| {
+            let world = lock(&listener.world);
+            let sees = world.settings.sees_handshakes;
+            sees.then(|| world.handshakes(listener.id))
+        });
+        counts.collect()
     }
 
     fn close(self) -> io::Result<()> {
