@@ -172,8 +172,8 @@ impl Executor {
     pub(super) fn freeze(&mut self, by: Duration) {
         let mut world = lock(&self.world);
         world.log(Entry::Frozen(by));
-        world.note_freeze(by);
-        let until = world.now + by;
+        let began_at = world.now;
+        let until = began_at + by;
         drop(world);
         loop {
             let client = {
@@ -193,6 +193,7 @@ impl Executor {
                 }
             } else {
                 world.now = world.now.max(until);
+                world.note_freeze(began_at);
                 client.iter().for_each(|client| world.wake_task(*client));
                 return;
             }
