@@ -16,7 +16,7 @@ use log::info;
 /// Answers each connection with what it sends, and stops on SIGINT or SIGTERM.
 ///
 /// The first signal drains, a later one aborts. Exit status: 0 clean, 1 could
-/// not run, 2 usage, 3 something was aborted or abandoned.
+/// not run, 2 usage, 3 something was aborted or abandoned, 4 the hard deadline.
 #[derive(Parser)]
 struct Args {
     /// Listen on IP:PORT, [IPV6]:PORT or unix:PATH; repeatable
@@ -56,7 +56,10 @@ async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
 }
 
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
-    let mut builder = Server::builder(runtime).grace_period(args.grace);
+    let mut builder = Server::builder(runtime)
+        .grace_period(args.grace)
+        // Also if nobody reads what is logged.
+        .hard_deadline(Duration::from_secs(1), 4);
     for address in args.listen {
         builder = builder.listen(address);
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::address::Address;
-use crate::gate::Guard;
+use crate::gate::{Guard, PhaseReached};
 use crate::report::{Activity, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
@@ -17,6 +17,17 @@ pub(crate) struct GuardedConnection<C> {
     pub(crate) last_read: LastRead,
     /// The handler has ended the outgoing side itself.
     pub(crate) is_half_closed: bool,
+    /// The reads and writes that wait in another task than the handler's, where
+    /// the abort has to reach them (F69).
+    pub(crate) aborts: Option<Box<Aborts>>,
+}
+
+/// What the pending read and the pending write of a session wait for besides
+/// the connection.
+#[derive(Default)]
+pub(crate) struct Aborts {
+    pub(crate) read: Option<PhaseReached>,
+    pub(crate) write: Option<PhaseReached>,
 }
 
 impl<C> GuardedConnection<C> {
@@ -26,6 +37,7 @@ impl<C> GuardedConnection<C> {
             guard,
             last_read: LastRead::Bytes,
             is_half_closed: false,
+            aborts: None,
         })
     }
 

@@ -100,6 +100,11 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         false
     }
 
+    /// Tells that the handler has failed, so that what was sent may not be all:
+    /// the end that follows must not say that it is. It is for connections that
+    /// can say so, such as those of TLS. Default: nothing.
+    fn set_failed(&mut self) {}
+
     /// Returns what was agreed on by TLS; `None`, as by default, without TLS, and
     /// before the handshake has ended.
     #[cfg(feature = "tls")]

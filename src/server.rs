@@ -7,7 +7,10 @@
 mod builder;
 mod close;
 mod driver;
+mod early_signals;
 mod error;
+#[cfg(feature = "parts")]
+mod hard_deadline;
 mod hooks;
 mod listener;
 mod listeners;
@@ -26,6 +29,7 @@ pub use self::error::BindError;
 pub use self::hooks::HookContext;
 
 use self::driver::Handover;
+use self::early_signals::EarlySignals;
 pub(crate) use self::hooks::BoxError;
 use self::hooks::Hook;
 use self::listener::ListenerTask;
@@ -65,7 +69,7 @@ pub struct Server<R: Runtime> {
     shared: ServerShared<R, ()>,
     config: Config,
     recording: Option<Recording>,
-    signals: Option<R::Signals>,
+    signals: Option<EarlySignals<R::Signals>>,
     listeners: Vec<ListenerTask<R>>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,

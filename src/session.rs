@@ -16,9 +16,10 @@ use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 pub use self::buffered::BufferedSession;
 pub use self::handle::SessionHandle;
 use crate::address::Address;
-use crate::connection::{ConnectionRecord, GuardedConnection, LastRead};
+use crate::connection::{Aborts, ConnectionRecord, GuardedConnection, LastRead};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::Read;
+use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Connection;
 use crate::sync::plain::Arc;
@@ -55,12 +56,20 @@ use crate::sync::plain::Arc;
 /// }
 /// ```
 ///
-/// A session may be moved into another task: the server waits for it.
+/// A session may be moved into another task, split, or wrapped: the server
+/// waits for it, and an abort reaches it. Its reads and writes then fail with
+/// `ConnectionAborted`.
 pub struct Session<C> {
     /// `None` only while it is dropped. In a box, since an `async fn` keeps
     /// its arguments twice, and the task and the record have a place for it.
     inner: Option<Box<GuardedConnection<C>>>,
     record: Arc<ConnectionRecord<C>>,
+}
+
+/// The error of reads and writes once the server aborts.
+fn aborted() -> io::Error {
+    let error = "the server has stopped, and aborts this connection";
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 
 impl<C> Session<C> {
@@ -239,12 +248,41 @@ impl<C> Session<C> {
         self.record.facts().set_activity(Activity::Busy);
     }
 
+    /// Fails once the server aborts: the handler's future is dropped then, but
+    /// the session may be in another task ([F69](crate::docs::faults#f69)).
+    fn check_abort(&self) -> io::Result<()> {
+        if self.inner().guard.is_aborting() {
+            return Err(aborted());
+        }
+        Ok(())
+    }
+
+    /// Waits for the abort, beside a read or a write that is pending.
+    fn poll_abort<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: fn(&mut Aborts) -> &mut Option<PhaseReached>,
+    ) -> Poll<io::Result<T>> {
+        let inner = self.inner_mut();
+        let aborting = direction(inner.aborts.get_or_insert_default());
+        let shutdown = inner.guard.shutdown();
+        let aborting = aborting.get_or_insert_with(|| shutdown.reached(Phase::Aborting));
+        Pin::new(aborting).poll(cx).map(|()| Err(aborted()))
+    }
+
     fn writer(&mut self) -> io::Result<&mut C> {
+        self.check_abort()?;
         let inner = self.inner_mut();
         if inner.is_half_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         Ok(&mut inner.connection)
+    }
+
+    /// Notes that the peer has ended its side, where a read gave an error for it.
+    #[cfg(feature = "http")]
+    pub(crate) fn note_end(&mut self) {
+        self.note_read(0);
     }
 
     fn note_read(&mut self, bytes: usize) {
@@ -484,10 +522,14 @@ impl<C: Connection> AsyncRead for Session<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_abort()?;
         let connection = &mut self.inner_mut().connection;
         let n = match Pin::new(connection).poll_read(cx, buffer) {
             Poll::Ready(read) => read?,
-            Poll::Pending => ready!(self.poll_parked(cx, buffer))?,
+            Poll::Pending => match self.poll_parked(cx, buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
+            },
         };
         if !buffer.is_empty() {
             self.note_read(n);
@@ -500,6 +542,7 @@ impl<C: Connection> AsyncRead for Session<C> {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_abort()?;
         let connection = &mut self.inner_mut().connection;
         let read = Pin::new(connection).poll_read_vectored(cx, buffers);
         let Some(first) = buffers.iter_mut().find(|buffer| !buffer.is_empty()) else {
@@ -507,7 +550,10 @@ impl<C: Connection> AsyncRead for Session<C> {
         };
         let n = match read {
             Poll::Ready(read) => read?,
-            Poll::Pending => ready!(self.poll_parked(cx, first))?,
+            Poll::Pending => match self.poll_parked(cx, first) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
+            },
         };
         self.note_read(n);
         Poll::Ready(Ok(n))
@@ -521,7 +567,10 @@ impl<C: Connection> AsyncWrite for Session<C> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let connection = self.writer()?;
-        let n = ready!(Pin::new(connection).poll_write(cx, buffer))?;
+        let n = match Pin::new(connection).poll_write(cx, buffer) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.write))?,
+        };
         self.record.facts().count_written(n);
         Poll::Ready(Ok(n))
     }
@@ -532,27 +581,34 @@ impl<C: Connection> AsyncWrite for Session<C> {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let connection = self.writer()?;
-        let n = ready!(Pin::new(connection).poll_write_vectored(cx, buffers))?;
+        let n = match Pin::new(connection).poll_write_vectored(cx, buffers) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.write))?,
+        };
         self.record.facts().count_written(n);
         Poll::Ready(Ok(n))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_abort()?;
         let inner = self.inner_mut();
         if inner.is_half_closed {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut inner.connection).poll_flush(cx)
+        match Pin::new(&mut inner.connection).poll_flush(cx) {
+            Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
+            flushed => flushed,
+        }
     }
 
     /// Ends the outgoing side: the peer reads what was written, then the end.
     /// The session can still be read.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
         let inner = self.inner_mut();
         if inner.is_half_closed {
             return Poll::Ready(Ok(()));
         }
-        ready!(Pin::new(&mut inner.connection).poll_flush(cx))?;
         let half_closed = ready!(inner.connection.poll_half_close(cx));
         inner.is_half_closed = true;
         Poll::Ready(half_closed)

@@ -103,6 +103,13 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         self.shutdown().until(Until::Last)
     }
 
+    /// Returns whether what is left is to be cut off.
+    #[inline]
+    pub(crate) fn is_aborting(&self) -> bool {
+        self.waiter
+            .reached(Until::Progress(Progress::of(Phase::Aborting)))
+    }
+
     /// Returns whether idle connections are to end: the gate drains, and no
     /// time is left to settle.
     #[inline]

@@ -4,8 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use super::early_signals::EarlySignals;
+#[cfg(feature = "parts")]
+use super::hard_deadline::HardDeadline;
 use super::hooks::{BoxError, Hook, HookContext};
-use super::open::{Source, Sources};
+use super::open::{Listening, Source, Sources};
 use super::table::ConnectionTable;
 use super::task::ServerShared;
 use super::{BindError, OnReadinessChange, Readiness, Server};
@@ -18,6 +21,8 @@ use crate::machine::lifecycle::{Config, Recording};
 use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
+#[cfg(feature = "tls")]
+use crate::tls::{Tls, TlsConfig};
 
 /// A builder of a [`Server`]; see [`Server::builder`].
 ///
@@ -39,7 +44,7 @@ use crate::signal::Signal;
 #[must_use = "a builder does nothing until `bind`"]
 pub struct Builder<R: Runtime> {
     runtime: R,
-    listeners: Sources,
+    listeners: Sources<R>,
     signals: Vec<Signal>,
     config: Config,
     abort_timeout: Option<Duration>,
@@ -47,6 +52,8 @@ pub struct Builder<R: Runtime> {
     lingering_close: closing::Config,
     connection_limit: Option<usize>,
     stop_on_panic: bool,
+    #[cfg(feature = "parts")]
+    hard_deadline: Option<HardDeadline>,
     recording_limit: Option<usize>,
     hooks: Vec<Hook>,
     on_readiness_change: Option<OnReadinessChange>,
@@ -73,6 +80,8 @@ impl<R: Runtime> Builder<R> {
             lingering_close: closing::Config::default(),
             connection_limit: None,
             stop_on_panic: false,
+            #[cfg(feature = "parts")]
+            hard_deadline: None,
             recording_limit: None,
             hooks: Vec::new(),
             on_readiness_change: None,
@@ -126,9 +135,13 @@ impl<R: Runtime> Builder<R> {
         AddressError: From<A::Error>,
     {
         let address = address.try_into().map_err(AddressError::from);
-        let source = Source::Address(address, options);
-        self.listeners.sources.push(source);
+        self.add(Source::Address(address, options), None);
         self
+    }
+
+    fn add(&mut self, source: Source, runtime: Option<R>) {
+        let listening = Listening { source, runtime };
+        self.listeners.sources.push(listening);
     }
 
     /// Adds a listening socket that is bound already, by this program or by the
@@ -146,8 +159,7 @@ impl<R: Runtime> Builder<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen_on(mut self, socket: impl Into<Socket>) -> Self {
-        let source = Source::Socket(socket.into());
-        self.listeners.sources.push(source);
+        self.add(Source::Socket(socket.into()), None);
         self
     }
 
@@ -198,7 +210,7 @@ impl<R: Runtime> Builder<R> {
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn listen_fd_name(mut self, name: impl Into<String>) -> Self {
         self.listeners.socket_activation = true;
-        self.listeners.sources.push(Source::Named(name.into()));
+        self.add(Source::Named(name.into()), None);
         self
     }
 
@@ -349,6 +361,37 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Ends the process with `exit_status` if it is still there `margin` after the
+    /// end of the budget ([F47](crate::docs::faults#f47)).
+    ///
+    /// The deadline is kept by a thread of its own, which follows the signals
+    /// and the gate by itself: a logger whose pipe is full, a callback, a hook or
+    /// a handler that blocks its thread cannot hold it up. It holds for the
+    /// whole process, also after [`serve`](Server::serve) has returned: do not
+    /// ask for it in a program that goes on when this server has stopped.
+    /// Default: none.
+    ///
+    /// ```no_run
+    /// use lameduck::{Server, runtimes::smol::Smol};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::builder(Smol)
+    ///     .listen("127.0.0.1:48879")
+    ///     .hard_deadline(Duration::from_secs(1), 4)
+    ///     .bind()?;
+    /// # drop(server);
+    /// # Ok::<(), lameduck::BindError>(())
+    /// ```
+    #[cfg(feature = "parts")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "parts")))]
+    pub fn hard_deadline(mut self, margin: Duration, exit_status: u8) -> Self {
+        self.hard_deadline = Some(HardDeadline {
+            margin,
+            exit_status,
+        });
+        self
+    }
+
     /// Adds a hook: work for after the last connection, such as to flush a log.
     ///
     /// Hooks run in order, one after another ([F41](crate::docs::faults#f41)),
@@ -441,9 +484,19 @@ impl<R: Runtime> Builder<R> {
             let caught = self.runtime.signals(&wanted);
             Some(caught.map_err(BindError::Signals)?)
         };
+        let stops = self.stop_signals();
         let opened = self.listeners.open(&self.runtime)?;
         let listeners = opened.listeners;
         let (shutdown, hold) = Shutdown::driven();
+        #[cfg(feature = "parts")]
+        if let Some(deadline) = self.hard_deadline {
+            let source = (!stops.is_empty()).then(|| self.runtime.signals(&stops));
+            let source = source.transpose().map_err(BindError::Signals)?;
+            let watched = deadline.watch(config, self.hooks.len(), source, &shutdown);
+            watched.map_err(BindError::HardDeadline)?;
+        }
+        let signals = signals
+            .map(|source| EarlySignals::watch(&self.runtime, source, stops, shutdown.clone()));
         let recording = self
             .recording_limit
             .map(|limit| Recording::new(config, listeners.len(), self.hooks.len(), limit));
@@ -482,6 +535,21 @@ impl<R: Runtime> Builder<R> {
         wanted
     }
 
+    /// The signals that stop, and do not restart.
+    fn stop_signals(&self) -> Vec<Signal> {
+        let wanted = self.wanted_signals().into_iter();
+        #[cfg(feature = "handover")]
+        let wanted = {
+            let restart = self
+                .listeners
+                .restart
+                .as_ref()
+                .map(|restart| restart.signal);
+            wanted.filter(move |signal| Some(*signal) != restart)
+        };
+        wanted.collect()
+    }
+
     /// Derives the parts that were not set, so that they fit.
     fn config(&self) -> Result<Config, BindError> {
         let grace_period = self.config.grace_period;
@@ -490,6 +558,8 @@ impl<R: Runtime> Builder<R> {
         let timeout = default.abort_timeout.min(grace_period / 4);
         let config = Config {
             abort_timeout: self.abort_timeout.unwrap_or(timeout),
+            #[cfg(feature = "handover")]
+            restart_grace_period: self.listeners.restart.as_ref().and_then(|r| r.grace_period),
             hook_reserve: match self.hook_reserve {
                 Some(reserve) => reserve,
                 None if self.hooks.is_empty() => Duration::ZERO,
@@ -499,6 +569,41 @@ impl<R: Runtime> Builder<R> {
         };
         config.check().map_err(BindError::Config)?;
         Ok(config)
+    }
+}
+
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+impl<R: Runtime> Builder<Tls<R>> {
+    /// Adds an address whose connections speak no TLS, such as one for health
+    /// checks.
+    pub fn listen_plain<A>(mut self, address: A) -> Self
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(AddressError::from);
+        let runtime = self.runtime.plain();
+        self.add(
+            Source::Address(address, ListenOptions::new()),
+            Some(runtime),
+        );
+        self
+    }
+
+    /// Adds an address with certificates of its own.
+    pub fn listen_tls<A>(mut self, address: A, config: TlsConfig) -> Self
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(AddressError::from);
+        let runtime = self.runtime.with_config(config);
+        self.add(
+            Source::Address(address, ListenOptions::new()),
+            Some(runtime),
+        );
+        self
     }
 }
 

@@ -11,11 +11,12 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, trace, warn};
 
 pub(super) use self::handover::Handover;
+use super::early_signals::EarlySignals;
 use super::hooks::{BoxError, Hook};
 use super::listener::{Accepted, Limit, ListenerTask};
 use super::listeners::Listeners;
@@ -30,6 +31,7 @@ use crate::phase::Phase;
 use crate::report::{Chain, Report, ServerError};
 use crate::rt::{ConnectionOf, Runtime, SignalSource};
 use crate::session::Session;
+use crate::signal::Signal;
 use crate::sync::plain::Arc;
 
 /// A running server; completes with the report. See [`Server::serve`].
@@ -42,6 +44,10 @@ pub struct Serve<R: Runtime, H> {
     clock: Clock<R>,
     timer: Timer<R>,
     signals: Option<R::Signals>,
+    /// Signals that came before the server served.
+    early_signals: VecDeque<Signal>,
+    /// When the first of them came that waits for a predecessor.
+    signal_waits_since: Option<Duration>,
     listeners: Listeners<R>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
@@ -81,6 +87,7 @@ impl<R: Runtime, H> Serve<R, H> {
             .into_iter()
             .for_each(crate::handover::PassedFd::close);
         let shutdown = &shared.shutdown;
+        let (signals, early) = signals.map_or((None, Vec::new()), EarlySignals::take);
         Serve {
             clock: Clock::new(shared.runtime.clone()),
             lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
@@ -92,6 +99,8 @@ impl<R: Runtime, H> Serve<R, H> {
             recording,
             timer: Timer::new(),
             signals,
+            early_signals: early.into(),
+            signal_waits_since: None,
             listeners: Listeners::new(listeners),
             connection_limit,
             hooks,
@@ -118,6 +127,12 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.handover.is_waiting() {
+            if let Some(signal) = self.early_signals.pop_front() {
+                self.signal(signal);
+                return true;
+            }
+        }
         let Some(signals) = &mut self.signals else {
             return false;
         };
@@ -130,18 +145,34 @@ impl<R: Runtime, H> Serve<R, H> {
             }
             Poll::Ready(Some(signal)) => {
                 info!("received {signal}");
-                if !self.is_restart(signal) {
-                    self.feed(Input::Signal(signal));
-                }
+                self.signal(signal);
                 true
             }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        if self.is_restart(signal) {
+            return;
+        }
+        if !self.handover.is_waiting() {
+            return self.feed(Input::Signal(signal));
+        }
+        let now = self.clock.now();
+        let waiting_since = *self.signal_waits_since.get_or_insert(now);
+        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+            // Somebody is in a hurry: nobody is served here that could be lost.
+            self.feed(Input::Abort);
+        } else {
+            info!("{signal} waits for the predecessor's word");
+            self.early_signals.push_back(signal);
         }
     }
 
     /// Polls for what was asked for through a handle on the gate.
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
-        if is_ready(&mut self.stop_requested, cx) {
+        if !self.handover.is_waiting() && is_ready(&mut self.stop_requested, cx) {
             self.feed(Input::Stop);
             progress = true;
         }
@@ -448,6 +479,8 @@ where
             this.start_serving();
             if let Some(outcome) = this.outcome {
                 let report = this.report(outcome);
+                // From here on signals act by themselves again (F60).
+                this.signals = None;
                 this.shared.shutdown.advance(Phase::Stopped);
                 return Poll::Ready(report);
             }

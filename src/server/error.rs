@@ -20,6 +20,8 @@ pub enum BindError {
     ZeroConnectionLimit,
     /// The signals cannot be caught.
     Signals(io::Error),
+    /// The thread of the hard deadline cannot be started.
+    HardDeadline(io::Error),
     /// A socket that was passed on is of no use.
     Adopt(io::Error),
     /// An address cannot be listened on.
@@ -54,6 +56,9 @@ impl fmt::Display for BindError {
                 f.write_str("a connection limit of 0 lets nobody in: give at least 1")
             }
             BindError::Signals(error) => write!(f, "cannot catch the signals: {error}"),
+            BindError::HardDeadline(error) => {
+                write!(f, "cannot start the thread of the hard deadline: {error}")
+            }
             BindError::Adopt(error) => {
                 write!(f, "cannot use what was passed on: {error}")
             }

@@ -21,9 +21,16 @@ pub(super) enum Source {
     Named(String),
 }
 
+/// A listener to be: what it is made of, and the runtime that opens it, where
+/// that is not the builder's own.
+pub(super) struct Listening<R> {
+    pub(super) source: Source,
+    pub(super) runtime: Option<R>,
+}
+
 /// The sources of all listeners, and what holds for each.
-pub(super) struct Sources {
-    pub(super) sources: Vec<Source>,
+pub(super) struct Sources<R> {
+    pub(super) sources: Vec<Listening<R>>,
     pub(super) backlog: Option<i32>,
     pub(super) nodelay: Option<bool>,
     pub(super) sweep_limit: Option<u64>,
@@ -41,8 +48,7 @@ pub(super) struct Opened<R: Runtime> {
     pub(super) passed: Vec<PassedFd>,
 }
 
-struct Opening<'a, R: Runtime> {
-    runtime: &'a R,
+struct Opening<R: Runtime> {
     defaults: ListenOptions,
     sweep_limit: Option<u64>,
     opened: Vec<ListenerTask<R>>,
@@ -50,12 +56,12 @@ struct Opening<'a, R: Runtime> {
     inherited: Inherited,
 }
 
-impl Sources {
+impl<R: Runtime> Sources<R> {
     /// Checks the options of all addresses.
     pub(super) fn check(&mut self) -> Result<(), BindError> {
         self.separate_families()?;
-        for source in &self.sources {
-            if let Source::Address(Ok(address), options) = source {
+        for listening in &self.sources {
+            if let Source::Address(Ok(address), options) = &listening.source {
                 let mut options = options.clone();
                 options.backlog = options.backlog.or(self.backlog);
                 if let Some(misfit) = options.misfit(address) {
@@ -69,12 +75,16 @@ impl Sources {
     /// Where `[::]` and an address of IPv4 have the same port, each takes the
     /// connections of its own family (F62).
     fn separate_families(&mut self) -> Result<(), BindError> {
-        let addresses = self.sources.iter().filter_map(|source| match source {
-            Source::Address(Ok(Address::Tcp(address)), _) => Some(*address),
-            _ => None,
-        });
+        let addresses = self
+            .sources
+            .iter()
+            .filter_map(|listening| match &listening.source {
+                Source::Address(Ok(Address::Tcp(address)), _) => Some(*address),
+                _ => None,
+            });
         let addresses: Vec<_> = addresses.collect();
-        for source in &mut self.sources {
+        for listening in &mut self.sources {
+            let source = &mut listening.source;
             let Source::Address(Ok(Address::Tcp(address)), options) = source else {
                 continue;
             };
@@ -96,7 +106,7 @@ impl Sources {
     }
 
     /// Opens every listener, or none.
-    pub(super) fn open<R: Runtime>(self, runtime: &R) -> Result<Opened<R>, BindError> {
+    pub(super) fn open(self, default: &R) -> Result<Opened<R>, BindError> {
         let mut defaults = ListenOptions::new();
         (defaults.backlog, defaults.nodelay) = (self.backlog, self.nodelay);
         #[cfg(feature = "handover")]
@@ -106,25 +116,27 @@ impl Sources {
             Inherited::default()
         };
         let mut opening = Opening {
-            runtime,
             defaults,
             sweep_limit: self.sweep_limit,
             opened: Vec::new(),
             #[cfg(feature = "handover")]
             inherited,
         };
-        for source in self.sources {
+        for Listening { source, runtime } in self.sources {
+            let runtime = runtime.as_ref().unwrap_or(default);
             match source {
-                Source::Address(address, options) => opening.open(address?, options)?,
-                Source::Socket(socket) => opening.adopt(socket, Origin::Adopted)?,
+                Source::Address(address, options) => {
+                    opening.open(runtime, address?, options)?
+                }
+                Source::Socket(socket) => opening.adopt(runtime, socket, Origin::Adopted)?,
                 #[cfg(feature = "handover")]
-                Source::Named(name) => opening.take_named(&name)?,
+                Source::Named(name) => opening.take_named(runtime, &name)?,
             }
         }
         #[cfg(feature = "handover")]
         if opening.opened.is_empty() {
             let all = opening.inherited.take_all();
-            opening.adopt_all(all)?;
+            opening.adopt_all(default, all)?;
         }
         if opening.opened.is_empty() {
             return Err(BindError::NoAddress);
@@ -146,21 +158,26 @@ impl Sources {
     }
 }
 
-impl<R: Runtime> Opening<'_, R> {
-    fn open(&mut self, address: Address, mut options: ListenOptions) -> Result<(), BindError> {
+impl<R: Runtime> Opening<R> {
+    fn open(
+        &mut self,
+        runtime: &R,
+        address: Address,
+        mut options: ListenOptions,
+    ) -> Result<(), BindError> {
         options.backlog = options.backlog.or(self.defaults.backlog);
         options.nodelay = options.nodelay.or(self.defaults.nodelay);
         #[cfg(feature = "handover")]
         {
             if let Some((name, socket)) = self.inherited.take(&address) {
-                return self.adopt_with(socket, Origin::Inherited(name), &options);
+                return self.adopt_with(runtime, socket, Origin::Inherited(name), &options);
             }
             if let Some(taken) = self.inherited.taken_for(&address) {
                 log::info!("{address} is served by {taken}, which was passed on");
                 return Ok(());
             }
         }
-        match self.runtime.bind(&address, &options) {
+        match runtime.bind(&address, &options) {
             Ok(listener) => {
                 // One that the runtime does not know is no longer than asked for.
                 let asked = u64::try_from(options.backlog_or_default()).ok();
@@ -203,7 +220,7 @@ impl<R: Runtime> Opening<'_, R> {
     }
 
     #[cfg(feature = "handover")]
-    fn take_named(&mut self, name: &str) -> Result<(), BindError> {
+    fn take_named(&mut self, runtime: &R, name: &str) -> Result<(), BindError> {
         let named = self.inherited.take_named(name);
         if named.is_empty() {
             return Err(BindError::NotPassed {
@@ -211,29 +228,34 @@ impl<R: Runtime> Opening<'_, R> {
                 passed: self.inherited.describe(),
             });
         }
-        self.adopt_all(named)
+        self.adopt_all(runtime, named)
     }
 
     #[cfg(feature = "handover")]
-    fn adopt_all(&mut self, sockets: Vec<(String, Socket)>) -> Result<(), BindError> {
+    fn adopt_all(
+        &mut self,
+        runtime: &R,
+        sockets: Vec<(String, Socket)>,
+    ) -> Result<(), BindError> {
         sockets
             .into_iter()
-            .try_for_each(|(name, socket)| self.adopt(socket, Origin::Inherited(name)))
+            .try_for_each(|(name, socket)| self.adopt(runtime, socket, Origin::Inherited(name)))
     }
 
-    fn adopt(&mut self, socket: Socket, origin: Origin) -> Result<(), BindError> {
+    fn adopt(&mut self, runtime: &R, socket: Socket, origin: Origin) -> Result<(), BindError> {
         let options = self.defaults.clone();
-        self.adopt_with(socket, origin, &options)
+        self.adopt_with(runtime, socket, origin, &options)
     }
 
     fn adopt_with(
         &mut self,
+        runtime: &R,
         socket: Socket,
         origin: Origin,
         options: &ListenOptions,
     ) -> Result<(), BindError> {
         let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
-        let adopted = self.runtime.adopt(socket, options);
+        let adopted = runtime.adopt(socket, options);
         let listener = adopted.map_err(|error| BindError::Listen(local_addr, error))?;
         self.add(listener, origin, None);
         Ok(())

@@ -17,7 +17,7 @@ use crate::gate::{Guard, PhaseReached, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
 use crate::phase::Phase;
 use crate::report::{Activity, Chain, CloseReason};
-use crate::rt::{ConnectionOf, Runtime};
+use crate::rt::{Connection, ConnectionOf, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
 
@@ -125,6 +125,11 @@ where
         if let Some(closed) = closed {
             task.finish(closed, &mut aborting).await;
         }
+        if task.inner.is_none() {
+            // Aborted, and in another task, whose reads and writes fail: it is
+            // open until that one drops it (F69).
+            task.await_return().await;
+        }
     }
 }
 
@@ -209,6 +214,12 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         }
     }
 
+    /// Waits until an aborted session is dropped by the task that has it.
+    async fn await_return(&mut self) {
+        let returned = poll_fn(|cx| self.record.poll_returned(cx));
+        self.inner = Some(returned.await);
+    }
+
     /// Closes in order, once the session was returned, unless the abort comes
     /// first.
     async fn finish(&mut self, closed: CloseReason, aborting: &mut PhaseReached) {
@@ -231,6 +242,9 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         };
         let is_half_closed = inner.is_half_closed;
         let connection = &mut self.inner.insert(inner).connection;
+        if matches!(closed, CloseReason::Failed | CloseReason::Panicked) {
+            connection.set_failed();
+        }
         let closing = LingeringClose::new(self.shared.lingering_close, facts);
         let closing = pin!(close::close_rest(
             connection,
@@ -260,9 +274,13 @@ fn until_abort<T>(
     aborting: &mut PhaseReached,
     mut work: impl Future<Output = T> + Unpin,
 ) -> impl Future<Output = Option<T>> {
-    poll_fn(move |cx| match Pin::new(&mut work).poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Pin::new(&mut *aborting).poll(cx).map(|()| None),
+    poll_fn(move |cx| {
+        // First: the work would see reads and writes fail, and call that its
+        // own end.
+        if Pin::new(&mut *aborting).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut work).poll(cx).map(Some)
     })
 }
 

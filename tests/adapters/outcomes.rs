@@ -1,12 +1,13 @@
 //! Every connection in one outcome, and nothing that holds up the end.
 
 use std::io;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::report::{Activity, CloseCounts, HookOutcome, Outcome};
-use lameduck::{Cause, Connection, Phase, Runtime, Session};
+use lameduck::{Builder, Cause, Connection, Phase, Runtime, Session};
 
 use crate::support::{LONG, builder, echo, eventually, first_address, start};
 
@@ -209,4 +210,153 @@ pub(crate) fn f25_connections_of_a_dropped_server_end_by_themselves(runtime: imp
     assert_eq!(client.rest(), b"");
     drop(client);
     eventually("stopped", || shutdown.phase() == Phase::Stopped);
+}
+
+/// Grace enough to see what an abort does, and little to wait for it.
+fn short<R: Runtime>(runtime: R) -> Builder<R> {
+    builder(runtime).grace_period(Duration::from_millis(400))
+}
+
+pub(crate) fn f69_an_abort_reaches_a_session_in_another_task(runtime: impl Runtime) {
+    let spawner = runtime.clone();
+    let server = start(short(runtime).bind().unwrap(), move |mut session| {
+        let spawner = spawner.clone();
+        async move {
+            let (ended, has_ended) = oneshot::channel();
+            spawner.spawn(async move {
+                // Not at an idle point: only the abort can end it.
+                let mut buffer = [0; 64];
+                while let Ok(n @ 1..) = session.read(&mut buffer).await {
+                    session.write_all(&buffer[..n]).await.unwrap();
+                }
+                let _ = ended.send(());
+            });
+            let _ = has_ended.await;
+            Ok(())
+        }
+    });
+    let mut client = server.connect();
+    client.exchange(b"before the stop");
+    let report = server.stop();
+    assert_eq!(client.rest(), b"");
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    assert_eq!(report.aborted[0].peer, client.address());
+    assert_eq!(
+        (report.abandoned.len(), report.untracked_guards),
+        (0, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f69_an_abort_reaches_both_halves_of_a_session(runtime: impl Runtime) {
+    let spawner = runtime.clone();
+    let server = start(
+        short(runtime).bind().unwrap(),
+        move |session: Session<_>| {
+            let (mut input, mut output) = session.split();
+            spawner.spawn(async move {
+                // Until the peer, who reads nothing, takes no more.
+                while output.write_all(&[b'x'; 65536]).await.is_ok() {}
+            });
+            async move { input.read(&mut [0; 64]).await.map(drop) }
+        },
+    );
+    let client = server.connect();
+    let report = server.stop();
+    drop(client);
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    assert_eq!(
+        (report.closed.aborted, report.untracked_guards),
+        (1, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f69_a_session_that_nobody_uses_is_abandoned_and_counted_once(
+    runtime: impl Runtime,
+) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = kept.clone();
+    let server = start(short(runtime).bind().unwrap(), move |session| {
+        keep.lock().unwrap().push(session);
+        async { Ok(()) }
+    });
+    let client = server.connect();
+    eventually("kept", || !kept.lock().unwrap().is_empty());
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Abandoned, "{report}");
+    assert_eq!(report.abandoned[0].peer, client.address());
+    assert_eq!(
+        (report.closed.total(), report.untracked_guards),
+        (0, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f54_every_hook_starts_also_after_an_abort(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let mut server = short(runtime);
+    for name in ["first", "second"] {
+        let ran = ran.clone();
+        server = server.after_drain(name, move |context| async move {
+            ran.send((name, context.limit)).unwrap();
+            io::Result::Ok(())
+        });
+    }
+    let server = start(server.bind().unwrap(), echo);
+    let mut stubborn = server.connect();
+    stubborn.stuff();
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    let hooks: Vec<_> = has_run.try_iter().collect();
+    assert!(
+        hooks.iter().all(|(_, limit)| *limit > Duration::ZERO),
+        "{hooks:?}"
+    );
+    let names: Vec<_> = hooks.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["first", "second"], "{report}");
+}
+
+pub(crate) fn f54_a_hook_that_hangs_leaves_the_others_their_time(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let server = short(runtime)
+        .after_drain("hangs", |_| std::future::pending::<io::Result<()>>())
+        .after_drain("database", move |_| async move {
+            ran.send(()).unwrap();
+            io::Result::Ok(())
+        });
+    let report = start(server.bind().unwrap(), echo).stop();
+    has_run.try_recv().expect("the second hook starts");
+    let outcomes: Vec<_> = report.hooks.iter().map(|hook| hook.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [HookOutcome::TimedOut, HookOutcome::Done],
+        "{report}"
+    );
+    assert_eq!(report.outcome, Outcome::Failed, "{report}");
+    assert!(
+        report.to_string().contains("hook hangs did not end within"),
+        "{report}"
+    );
+}
+
+pub(crate) fn f71_a_swept_connection_can_take_a_guard(runtime: impl Runtime) {
+    let bound = builder(runtime).bind().unwrap();
+    let shutdown = bound.shutdown();
+    let address = first_address(&bound);
+    let mut client = crate::support::Client::connect(address);
+    shutdown.stop("before the first accept");
+    let server = start(bound, |mut session: Session<_>| async move {
+        let guard = session.try_guard()?;
+        assert!(
+            session.shutdown().try_guard().is_err(),
+            "the gate is closed"
+        );
+        session.write_all(b"guarded").await?;
+        drop(guard);
+        Ok(())
+    });
+    assert_eq!(client.rest(), b"guarded");
+    drop(client);
+    assert_eq!(server.report().outcome, Outcome::Clean);
 }

@@ -23,6 +23,10 @@ pub(in crate::server) struct Handover {
     successor: Option<Successor>,
     /// Which of the listeners the successor serves, once it does.
     handed: Option<Vec<bool>>,
+    /// A restart that was asked for while none could begin (F58).
+    restart_again: bool,
+    /// Whether the process was started in a terminal.
+    has_terminal: bool,
 }
 
 /// The role of this process.
@@ -50,7 +54,15 @@ impl Handover {
             role: Role::Serving,
             successor: None,
             handed: None,
+            restart_again: false,
+            has_terminal: is_in_terminal(),
         }
+    }
+
+    /// Returns whether the predecessor's word is awaited. A stop waits for it,
+    /// too: only then is it known who sweeps the queues (F49).
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.role, Role::WaitingFor(_))
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -72,6 +84,13 @@ impl Handover {
         } else {
             SocketSharing::Shared
         }
+    }
+
+    /// Returns whether SIGHUP came since the terminal is gone, and the program
+    /// does not want a restart then.
+    fn terminal_has_hung_up(&self) -> bool {
+        let is_wanted = self.restart.as_ref().is_some_and(|r| r.on_terminal_hangup);
+        self.has_terminal && !is_wanted && !is_in_terminal()
     }
 
     /// Returns whether no other process can hold a socket of this origin.
@@ -104,6 +123,11 @@ impl Handover {
     }
 }
 
+/// Returns whether the process has a controlling terminal (tty(4)).
+fn is_in_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 impl<R: Runtime, H> Serve<R, H> {
     /// Tells a predecessor that this process is ready; returns false while the
     /// predecessor serves.
@@ -129,14 +153,45 @@ impl<R: Runtime, H> Serve<R, H> {
     /// Returns whether a signal asks for a restart, and begins it.
     pub(super) fn is_restart(&mut self, signal: Signal) -> bool {
         let restart = self.handover.restart.as_ref();
-        let Some(restart) = restart.filter(|restart| restart.signal == signal) else {
+        if restart.is_none_or(|restart| restart.signal != signal) {
             return false;
-        };
-        let busy = !self.handover.is_serving() || self.handover.successor.is_some();
-        if busy || !self.shared.shutdown.is_ready() {
-            warn!("no restart on {signal}: another is under way, or the server stops");
-            return true;
         }
+        if signal == Signal::Hangup && self.handover.terminal_has_hung_up() {
+            info!("the terminal has hung up: no restart");
+            return false;
+        }
+        self.restart();
+        true
+    }
+
+    /// Begins a restart, or keeps it for later where that is possible.
+    fn restart(&mut self) {
+        let handover = &mut self.handover;
+        if let Some(successor) = &mut handover.successor {
+            // The successor carries it out, when it serves.
+            let passed_on = successor.pass_restart_on();
+            handover.restart_again |= !passed_on;
+            info!("another restart is under way: this one follows it");
+            return;
+        }
+        if handover.is_waiting() {
+            handover.restart_again = true;
+            return;
+        }
+        if !handover.is_serving() || !self.shared.shutdown.is_ready() {
+            warn!("no restart: the server stops");
+            return;
+        }
+        if std::process::id() == 1 {
+            error!(
+                "no restart: this server is process 1, whose end would end its successor; \
+                 restart the container, or run the server under an init"
+            );
+            return;
+        }
+        let Some(restart) = handover.restart.as_ref() else {
+            return;
+        };
         let shared = self.listeners.iter().map(|listener| {
             let socket = listener.share()?;
             Ok((listener.name().to_owned(), socket))
@@ -146,12 +201,11 @@ impl<R: Runtime, H> Serve<R, H> {
             .and_then(|sockets| Successor::start(restart, sockets));
         match started {
             Ok(successor) => {
-                info!("restarting on {signal}: starting the successor");
+                info!("restarting: starting the successor");
                 self.handover.successor = Some(successor);
             }
             Err(error) => error!("the restart failed, serving on: {error}"),
         }
-        true
     }
 
     /// Polls the processes before and after this one.
@@ -162,6 +216,14 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_predecessor(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Role::ServingAfter(predecessor) = &mut self.handover.role {
+            let is_passed_on = predecessor.poll_restart(cx);
+            let is_due = is_passed_on || std::mem::take(&mut self.handover.restart_again);
+            if is_due {
+                self.restart();
+            }
+            return is_due;
+        }
         let Role::WaitingFor(predecessor) = &mut self.handover.role else {
             return false;
         };
@@ -198,11 +260,17 @@ impl<R: Runtime, H> Serve<R, H> {
         match told {
             Ok(taken) => {
                 *handed = Some(taken);
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
                 self.feed(Input::HandedOver);
             }
             Err(why) => {
                 error!("the restart failed, serving on: {why}");
                 *successor = None;
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
             }
         }
         true

@@ -17,6 +17,10 @@ impl Handover {
         true
     }
 
+    pub(super) fn is_waiting(&self) -> bool {
+        false
+    }
+
     pub(super) fn is_handed_over(&self) -> bool {
         false
     }
