@@ -125,6 +125,7 @@ impl ListenOptions {
         self.backlog.unwrap_or(BACKLOG)
     }
 
+    #[cfg(feature = "parts")]
     pub(crate) fn nodelay_or_default(&self) -> bool {
         self.nodelay.unwrap_or(true)
     }

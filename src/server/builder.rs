@@ -8,7 +8,7 @@ use super::early_signals::EarlySignals;
 #[cfg(feature = "parts")]
 use super::hard_deadline::HardDeadline;
 use super::hooks::{BoxError, Hook, HookContext};
-use super::open::{Listening, Source, Sources};
+use super::open::{Source, Sources};
 use super::table::ConnectionTable;
 use super::task::ServerShared;
 use super::{BindError, OnReadinessChange, Readiness, Server};
@@ -63,16 +63,7 @@ impl<R: Runtime> Builder<R> {
     pub(super) fn new(runtime: R) -> Builder<R> {
         Builder {
             runtime,
-            listeners: Sources {
-                sources: Vec::new(),
-                backlog: None,
-                nodelay: None,
-                sweep_limit: None,
-                #[cfg(feature = "handover")]
-                socket_activation: false,
-                #[cfg(feature = "handover")]
-                restart: None,
-            },
+            listeners: Sources::new(),
             signals: vec![Signal::Interrupt, Signal::Terminate],
             config: Config::default(),
             abort_timeout: None,
@@ -135,13 +126,8 @@ impl<R: Runtime> Builder<R> {
         AddressError: From<A::Error>,
     {
         let address = address.try_into().map_err(AddressError::from);
-        self.add(Source::Address(address, options), None);
+        self.listeners.add(Source::Address(address, options), None);
         self
-    }
-
-    fn add(&mut self, source: Source, runtime: Option<R>) {
-        let listening = Listening { source, runtime };
-        self.listeners.sources.push(listening);
     }
 
     /// Adds a listening socket that is bound already, by this program or by the
@@ -159,7 +145,7 @@ impl<R: Runtime> Builder<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen_on(mut self, socket: impl Into<Socket>) -> Self {
-        self.add(Source::Socket(socket.into()), None);
+        self.listeners.add(Source::Socket(socket.into()), None);
         self
     }
 
@@ -210,7 +196,7 @@ impl<R: Runtime> Builder<R> {
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn listen_fd_name(mut self, name: impl Into<String>) -> Self {
         self.listeners.socket_activation = true;
-        self.add(Source::Named(name.into()), None);
+        self.listeners.add(Source::Named(name.into()), None);
         self
     }
 
@@ -584,10 +570,8 @@ impl<R: Runtime> Builder<Tls<R>> {
     {
         let address = address.try_into().map_err(AddressError::from);
         let runtime = self.runtime.plain();
-        self.add(
-            Source::Address(address, ListenOptions::new()),
-            Some(runtime),
-        );
+        let source = Source::Address(address, ListenOptions::new());
+        self.listeners.add(source, Some(runtime));
         self
     }
 
@@ -599,10 +583,8 @@ impl<R: Runtime> Builder<Tls<R>> {
     {
         let address = address.try_into().map_err(AddressError::from);
         let runtime = self.runtime.with_config(config);
-        self.add(
-            Source::Address(address, ListenOptions::new()),
-            Some(runtime),
-        );
+        let source = Source::Address(address, ListenOptions::new());
+        self.listeners.add(source, Some(runtime));
         self
     }
 }

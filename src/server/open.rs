@@ -22,15 +22,15 @@ pub(super) enum Source {
 }
 
 /// A listener to be: what it is made of, and the runtime that opens it, where
-/// that is not the builder's own.
-pub(super) struct Listening<R> {
-    pub(super) source: Source,
-    pub(super) runtime: Option<R>,
+/// that is not the server's own.
+struct Listening<R> {
+    source: Source,
+    runtime: Option<R>,
 }
 
 /// The sources of all listeners, and what holds for each.
 pub(super) struct Sources<R> {
-    pub(super) sources: Vec<Listening<R>>,
+    sources: Vec<Listening<R>>,
     pub(super) backlog: Option<i32>,
     pub(super) nodelay: Option<bool>,
     pub(super) sweep_limit: Option<u64>,
@@ -49,6 +49,7 @@ pub(super) struct Opened<R: Runtime> {
 }
 
 struct Opening<R: Runtime> {
+    runtime: R,
     defaults: ListenOptions,
     sweep_limit: Option<u64>,
     opened: Vec<ListenerTask<R>>,
@@ -57,11 +58,29 @@ struct Opening<R: Runtime> {
 }
 
 impl<R: Runtime> Sources<R> {
+    pub(super) fn new() -> Sources<R> {
+        Sources {
+            sources: Vec::new(),
+            backlog: None,
+            nodelay: None,
+            sweep_limit: None,
+            #[cfg(feature = "handover")]
+            socket_activation: false,
+            #[cfg(feature = "handover")]
+            restart: None,
+        }
+    }
+
+    /// Adds a listener, which `runtime` opens, or else the server's own.
+    pub(super) fn add(&mut self, source: Source, runtime: Option<R>) {
+        self.sources.push(Listening { source, runtime });
+    }
+
     /// Checks the options of all addresses.
     pub(super) fn check(&mut self) -> Result<(), BindError> {
         self.separate_families()?;
-        for listening in &self.sources {
-            if let Source::Address(Ok(address), options) = &listening.source {
+        for source in &self.sources {
+            if let Source::Address(Ok(address), options) = &source.source {
                 let mut options = options.clone();
                 options.backlog = options.backlog.or(self.backlog);
                 if let Some(misfit) = options.misfit(address) {
@@ -83,8 +102,7 @@ impl<R: Runtime> Sources<R> {
                 _ => None,
             });
         let addresses: Vec<_> = addresses.collect();
-        for listening in &mut self.sources {
-            let source = &mut listening.source;
+        for Listening { source, .. } in &mut self.sources {
             let Source::Address(Ok(Address::Tcp(address)), options) = source else {
                 continue;
             };
@@ -106,7 +124,7 @@ impl<R: Runtime> Sources<R> {
     }
 
     /// Opens every listener, or none.
-    pub(super) fn open(self, default: &R) -> Result<Opened<R>, BindError> {
+    pub(super) fn open(self, runtime: &R) -> Result<Opened<R>, BindError> {
         let mut defaults = ListenOptions::new();
         (defaults.backlog, defaults.nodelay) = (self.backlog, self.nodelay);
         #[cfg(feature = "handover")]
@@ -116,27 +134,31 @@ impl<R: Runtime> Sources<R> {
             Inherited::default()
         };
         let mut opening = Opening {
+            runtime: runtime.clone(),
             defaults,
             sweep_limit: self.sweep_limit,
             opened: Vec::new(),
             #[cfg(feature = "handover")]
             inherited,
         };
-        for Listening { source, runtime } in self.sources {
-            let runtime = runtime.as_ref().unwrap_or(default);
+        for Listening {
+            source,
+            runtime: own,
+        } in self.sources
+        {
+            opening.runtime = own.unwrap_or_else(|| runtime.clone());
             match source {
-                Source::Address(address, options) => {
-                    opening.open(runtime, address?, options)?
-                }
-                Source::Socket(socket) => opening.adopt(runtime, socket, Origin::Adopted)?,
+                Source::Address(address, options) => opening.open(address?, options)?,
+                Source::Socket(socket) => opening.adopt(socket, Origin::Adopted)?,
                 #[cfg(feature = "handover")]
-                Source::Named(name) => opening.take_named(runtime, &name)?,
+                Source::Named(name) => opening.take_named(&name)?,
             }
         }
         #[cfg(feature = "handover")]
         if opening.opened.is_empty() {
+            opening.runtime = runtime.clone();
             let all = opening.inherited.take_all();
-            opening.adopt_all(default, all)?;
+            opening.adopt_all(all)?;
         }
         if opening.opened.is_empty() {
             return Err(BindError::NoAddress);
@@ -159,25 +181,20 @@ impl<R: Runtime> Sources<R> {
 }
 
 impl<R: Runtime> Opening<R> {
-    fn open(
-        &mut self,
-        runtime: &R,
-        address: Address,
-        mut options: ListenOptions,
-    ) -> Result<(), BindError> {
+    fn open(&mut self, address: Address, mut options: ListenOptions) -> Result<(), BindError> {
         options.backlog = options.backlog.or(self.defaults.backlog);
         options.nodelay = options.nodelay.or(self.defaults.nodelay);
         #[cfg(feature = "handover")]
         {
             if let Some((name, socket)) = self.inherited.take(&address) {
-                return self.adopt_with(runtime, socket, Origin::Inherited(name), &options);
+                return self.adopt_with(socket, Origin::Inherited(name), &options);
             }
             if let Some(taken) = self.inherited.taken_for(&address) {
                 log::info!("{address} is served by {taken}, which was passed on");
                 return Ok(());
             }
         }
-        match runtime.bind(&address, &options) {
+        match self.runtime.bind(&address, &options) {
             Ok(listener) => {
                 // One that the runtime does not know is no longer than asked for.
                 let asked = u64::try_from(options.backlog_or_default()).ok();
@@ -220,7 +237,7 @@ impl<R: Runtime> Opening<R> {
     }
 
     #[cfg(feature = "handover")]
-    fn take_named(&mut self, runtime: &R, name: &str) -> Result<(), BindError> {
+    fn take_named(&mut self, name: &str) -> Result<(), BindError> {
         let named = self.inherited.take_named(name);
         if named.is_empty() {
             return Err(BindError::NotPassed {
@@ -228,34 +245,29 @@ impl<R: Runtime> Opening<R> {
                 passed: self.inherited.describe(),
             });
         }
-        self.adopt_all(runtime, named)
+        self.adopt_all(named)
     }
 
     #[cfg(feature = "handover")]
-    fn adopt_all(
-        &mut self,
-        runtime: &R,
-        sockets: Vec<(String, Socket)>,
-    ) -> Result<(), BindError> {
+    fn adopt_all(&mut self, sockets: Vec<(String, Socket)>) -> Result<(), BindError> {
         sockets
             .into_iter()
-            .try_for_each(|(name, socket)| self.adopt(runtime, socket, Origin::Inherited(name)))
+            .try_for_each(|(name, socket)| self.adopt(socket, Origin::Inherited(name)))
     }
 
-    fn adopt(&mut self, runtime: &R, socket: Socket, origin: Origin) -> Result<(), BindError> {
+    fn adopt(&mut self, socket: Socket, origin: Origin) -> Result<(), BindError> {
         let options = self.defaults.clone();
-        self.adopt_with(runtime, socket, origin, &options)
+        self.adopt_with(socket, origin, &options)
     }
 
     fn adopt_with(
         &mut self,
-        runtime: &R,
         socket: Socket,
         origin: Origin,
         options: &ListenOptions,
     ) -> Result<(), BindError> {
         let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
-        let adopted = runtime.adopt(socket, options);
+        let adopted = self.runtime.adopt(socket, options);
         let listener = adopted.map_err(|error| BindError::Listen(local_addr, error))?;
         self.add(listener, origin, None);
         Ok(())

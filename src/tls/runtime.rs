@@ -119,8 +119,8 @@ impl<R: Runtime> Listener for TlsListener<R> {
     }
 
     fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
-        let inner = listeners.iter().map(|this| &this.listener);
-        Listener::handshakes(&inner.collect::<Vec<_>>())
+        let inner: Vec<_> = listeners.iter().map(|wrapped| &wrapped.listener).collect();
+        R::Listener::handshakes(&inner)
     }
 
     fn queue_limit(&self) -> Option<u64> {
