@@ -157,9 +157,15 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
     /// Returns the number of handshakes under way: what
     /// [`Listener::handshakes`](rt::Listener::handshakes) asks for.
     pub fn handshakes(&self, local: &Address) -> Option<usize> {
-        match local {
+        match (self, local) {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Address::Tcp(local) => crate::runtimes::sock_diag::handshakes(*local),
+            (ListeningSocket::Tcp(socket), Address::Tcp(local)) => {
+                use crate::runtimes::{proc_net, sock_diag};
+                match proc_net::is_quiet(socket, *local) {
+                    Some(true) => Some(0),
+                    _ => sock_diag::handshakes(*local),
+                }
+            }
             _ => None,
         }
     }

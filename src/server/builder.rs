@@ -54,6 +54,7 @@ pub struct Builder<R: Runtime> {
     abort_timeout: Option<Duration>,
     hook_reserve: Option<Duration>,
     sweep_limit: Option<u64>,
+    syn_filter: bool,
     lingering_close: closing::Config,
     connection_limit: Option<usize>,
     backlog: i32,
@@ -79,6 +80,7 @@ impl<R: Runtime> Builder<R> {
             abort_timeout: None,
             hook_reserve: None,
             sweep_limit: None,
+            syn_filter: true,
             lingering_close: closing::Config::default(),
             connection_limit: None,
             backlog: 4096,
@@ -214,6 +216,22 @@ impl<R: Runtime> Builder<R> {
     /// stop is served.
     pub fn sweep_limit(mut self, connections: u64) -> Self {
         self.sweep_limit = Some(connections);
+        self
+    }
+
+    /// Sets whether new handshakes are filtered while the accept queue is swept.
+    /// Default: yes, where the system allows it (Linux, with CAP_NET_ADMIN).
+    ///
+    /// With the filter, the close of a listener resets nobody. In exchange,
+    /// clients who connect while it is on are refused after a second and not at
+    /// once, since their first segment is dropped. It is on for less than a
+    /// millisecond, or for as long as handshakes are under way;
+    /// [`ListenerReport::filtered`](crate::report::ListenerReport::filtered) says
+    /// how long it was. Without the filter, a client whose handshake ends between
+    /// the last look at the queue and the close is reset
+    /// ([F2](crate::docs::faults#f2), [F78](crate::docs::faults#f78)).
+    pub fn syn_filter(mut self, filter: bool) -> Self {
+        self.syn_filter = filter;
         self
     }
 
@@ -508,7 +526,9 @@ impl<R: Runtime> Builder<R> {
             ..sweep::Config::default()
         };
         let listeners = opened.into_iter();
-        let listeners = listeners.map(|(l, origin)| ListenerTask::new(l, origin, config));
+        let listeners = listeners.map(|(l, origin)| {
+            ListenerTask::new(l, origin, config).with_filter(self.syn_filter)
+        });
         Ok((listeners.collect(), handover))
     }
 

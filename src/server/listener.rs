@@ -45,6 +45,18 @@ pub(super) struct ListenerTask<R: Runtime> {
     sweep: Sweep,
     timer: Timer<R>,
     last_error: Option<io::Error>,
+    filter: Filter,
+    may_filter: bool,
+}
+
+/// The filter for new handshakes.
+enum Filter {
+    /// It was never on.
+    Never,
+    /// It is on since a time of the listener's clock.
+    Since(Duration),
+    /// It was on for so long.
+    For(Duration),
 }
 
 /// The limit of open connections, and the table that counts them.
@@ -67,7 +79,15 @@ impl<R: Runtime> ListenerTask<R> {
             sweep: Sweep::new(config),
             timer: Timer::new(),
             last_error: None,
+            filter: Filter::Never,
+            may_filter: true,
         }
+    }
+
+    /// Sets whether new handshakes may be filtered.
+    pub(super) fn with_filter(mut self, may_filter: bool) -> ListenerTask<R> {
+        self.may_filter = may_filter;
+        self
     }
 
     pub(super) fn local_addr(&self) -> &Address {
@@ -111,7 +131,7 @@ impl<R: Runtime> ListenerTask<R> {
                         let count = self.listener.as_ref().and_then(Listener::handshakes);
                         self.handle(clock, Input::Handshakes(count));
                     }
-                    Output::Close => return Accepted::Closed(self.close()),
+                    Output::Close => return Accepted::Closed(self.close(clock)),
                 }
             }
             if self.timer.poll(clock, self.sweep.deadline(), cx).is_ready() {
@@ -183,8 +203,18 @@ impl<R: Runtime> ListenerTask<R> {
 
     /// Begins the sweep.
     pub(super) fn stop_accepting(&mut self, clock: &Clock<R>, sharing: SocketSharing) {
+        let sharing = match (sharing, &self.local_addr) {
+            // Of a TCP socket that may be shared, nothing is changed.
+            (SocketSharing::Exclusive, Address::Tcp(_)) if !self.may_filter => {
+                SocketSharing::Shared
+            }
+            _ => sharing,
+        };
         if let Some(listener) = &mut self.listener {
             let guarantee = listener.stop_accepting(sharing);
+            if guarantee == CloseGuarantee::SynFiltered {
+                self.filter = Filter::Since(clock.now());
+            }
             self.handle(clock, Input::StopAccepting(guarantee));
         }
     }
@@ -198,13 +228,16 @@ impl<R: Runtime> ListenerTask<R> {
             self.handle(clock, Input::Close);
         }
         while self.sweep.poll_output().is_some() {}
-        Some(self.close())
+        Some(self.close(clock))
     }
 
-    fn close(&mut self) -> Result<(), ServerError> {
+    fn close(&mut self, clock: &Clock<R>) -> Result<(), ServerError> {
         // At once: a handshake that completes between the last look at the
         // queue and here is reset (F2). Everything else comes after.
         let closed = self.listener.take().map_or(Ok(()), Listener::close);
+        if let Filter::Since(since) = self.filter {
+            self.filter = Filter::For(clock.now().saturating_sub(since));
+        }
         info!("stopped listening on {}", self.local_addr);
         self.timer = Timer::new();
         let listener = self.local_addr.clone();
@@ -230,6 +263,10 @@ impl<R: Runtime> ListenerTask<R> {
             accepted: self.sweep.accepted(),
             swept: self.sweep.swept(),
             guarantee: self.sweep.guarantee().unwrap_or(CloseGuarantee::Unswept),
+            filtered: match self.filter {
+                Filter::For(time) => Some(time),
+                _ => None,
+            },
         }
     }
 }

@@ -1,0 +1,166 @@
+//! A quick look at a listener's handshakes: its line in /proc/net/tcp (proc(5)).
+//!
+//! The kernel goes through its whole table of connections for a sock_diag
+//! request, which takes milliseconds, and whoever connects meanwhile waits for a
+//! second (F78). But a listener is referred to by each handshake under way, and
+//! by each connection in its accept queue, and the listeners come first in that
+//! file: with one reference and an empty queue there are none (Linux 4.4 or
+//! later; others are asked by sock_diag, which knows more).
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+
+/// The state of a listener, as the file has it.
+const LISTEN: &[u8] = b"0A";
+
+/// Returns whether the listener has no handshake under way, and none that has
+/// come to its end and was not accepted. `None`: the file does not say.
+pub(in crate::runtimes) fn is_quiet(listener: &impl AsFd, local: SocketAddr) -> Option<bool> {
+    let descriptor = listener.as_fd().as_raw_fd();
+    let inode = fs::metadata(format!("/proc/thread-self/fd/{descriptor}"));
+    let inode = inode.ok()?.ino().to_string();
+    let file = match local {
+        SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
+        SocketAddr::V6(_) => "/proc/thread-self/net/tcp6",
+    };
+    find(File::open(file).ok()?, inode.as_bytes())
+}
+
+/// Looks for the line, and reads no further than to the last listener.
+fn find(mut file: impl Read, inode: &[u8]) -> Option<bool> {
+    let mut buffer = [0; 4096];
+    let mut filled = 0;
+    loop {
+        let read = file.read(buffer.get_mut(filled..)?).ok()?;
+        if read == 0 {
+            return None;
+        }
+        filled += read;
+        let mut begin = 0;
+        while let Some(length) = buffer[begin..filled].iter().position(|b| *b == b'\n') {
+            let line = &buffer[begin..begin + length];
+            begin += length + 1;
+            match parse(line)? {
+                Line::Header => {}
+                Line::Listener(found, is_quiet) if found == inode => return Some(is_quiet),
+                Line::Listener(..) => {}
+                Line::Connection => return None,
+            }
+        }
+        buffer.copy_within(begin..filled, 0);
+        filled -= begin;
+    }
+}
+
+enum Line<'a> {
+    Header,
+    /// Its inode, and whether nothing but itself refers to it.
+    Listener(&'a [u8], bool),
+    Connection,
+}
+
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    let mut fields = line.split(|b| *b == b' ').filter(|field| !field.is_empty());
+    if fields.next()? == b"sl" {
+        return Some(Line::Header);
+    }
+    if fields.nth(2)? != LISTEN {
+        return Some(Line::Connection);
+    }
+    let queues = fields.next()?;
+    let inode = fields.nth(4)?;
+    let references = fields.next()?;
+    let is_queue_empty = queues.ends_with(b":00000000");
+    Some(Line::Listener(inode, references == b"1" && is_queue_empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Cursor};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when \
+                          retrnsmt   uid  timeout inode      \n";
+
+    fn line(state: &str, waiting: u32, inode: u64, references: u32) -> String {
+        format!(
+            "   0: 0100007F:1F90 00000000:0000 {state} 00000000:{waiting:08X} 00:00000000 \
+             00000000     0        0 {inode} {references} 0000000060466a03 100 0 0 10 0    \n"
+        )
+    }
+
+    fn found(text: &str) -> Option<bool> {
+        find(Cursor::new(text.as_bytes()), b"77")
+    }
+
+    #[test]
+    fn f78_a_listener_is_quiet_when_nothing_refers_to_it() {
+        let others: String = (100..200).map(|inode| line("0A", 3, inode, 4)).collect();
+        for (waiting, references, quiet) in [(0, 1, true), (0, 2, false), (1, 2, false)] {
+            let text = [HEADER, &others, &line("0A", waiting, 77, references)].concat();
+            assert_eq!(found(&text), Some(quiet), "{waiting} {references}");
+        }
+    }
+
+    #[test]
+    fn f78_what_the_file_does_not_say_is_not_known() {
+        for text in ["", HEADER, "garbage\n", "no line end"] {
+            assert_eq!(found(text), None, "{text:?}");
+        }
+        // A listener of another network namespace, and connections after it.
+        let text = [HEADER, &line("0A", 0, 78, 1), &line("01", 0, 77, 1)].concat();
+        assert_eq!(found(&text), None);
+        assert_eq!(found(&"x".repeat(10_000)), None);
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+        assert_eq!(find(Broken, b"77"), None);
+    }
+
+    fn f78_a_handshake_under_way_disturbs_a_listener(listen: &str) {
+        let listener = TcpListener::bind((listen, 0)).unwrap();
+        let local = listener.local_addr().unwrap();
+        let Some(is_quiet_at_first) = is_quiet(&listener, local) else {
+            return println!("skipped: this system has no /proc/net/tcp");
+        };
+        assert!(is_quiet_at_first);
+        let client = TcpStream::connect(local).unwrap();
+        assert_eq!(is_quiet(&listener, local), Some(false), "in the queue");
+        let served = listener.accept().unwrap();
+        assert_eq!(is_quiet(&listener, local), Some(true));
+        // A client that never sees the answer to its SYN.
+        let domain = socket2::Domain::for_address(local);
+        let deaf = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        if deaf
+            .attach_filter(&[socket2::SockFilter::new(0x06, 0, 0, 0)])
+            .is_err()
+        {
+            return println!("skipped: a socket filter is not allowed here");
+        }
+        deaf.set_nonblocking(true).unwrap();
+        deaf.connect(&local.into()).unwrap_err();
+        assert_eq!(is_quiet(&listener, local), Some(false), "under way");
+        drop((client, served));
+    }
+
+    #[test]
+    fn f78_a_handshake_under_way_disturbs_a_listener_over_ipv4() {
+        f78_a_handshake_under_way_disturbs_a_listener("127.0.0.1");
+    }
+
+    #[test]
+    fn f78_a_handshake_under_way_disturbs_a_listener_over_ipv6() {
+        match TcpListener::bind("[::1]:0") {
+            Ok(_) => f78_a_handshake_under_way_disturbs_a_listener("::1"),
+            Err(_) => println!("skipped: this machine has no IPv6"),
+        }
+    }
+}
