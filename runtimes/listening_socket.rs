@@ -161,8 +161,8 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             (ListeningSocket::Tcp(socket), Address::Tcp(local)) => {
                 use crate::runtimes::{proc_net, sock_diag};
-                match proc_net::is_quiet(socket, *local) {
-                    Some(true) => Some(0),
+                match proc_net::handshakes(socket, *local) {
+                    Some(0) => Some(0),
                     _ => sock_diag::handshakes(*local),
                 }
             }
