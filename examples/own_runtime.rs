@@ -8,11 +8,11 @@ use futures::executor::block_on;
 use futures::io::AsyncWriteExt;
 use lameduck::rt::Socket;
 use lameduck::runtimes::parts::{Connection, Listener, Signals, Sleep};
-use lameduck::{Address, Report, Runtime, Server, Session, Signal};
+use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Signal};
 
 /// One thread for each task. `lameduck::rt::conformance` checks it.
-#[derive(Clone)]
-pub struct OwnThreads;
+#[derive(Clone, Debug)]
+pub(crate) struct OwnThreads;
 
 impl Runtime for OwnThreads {
     type Listener = Listener;
@@ -27,11 +27,11 @@ impl Runtime for OwnThreads {
     fn sleep_until(&self, at: Instant) -> Sleep {
         Sleep::until(at)
     }
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::bind(address, backlog)
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::bind(address, options)
     }
-    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
-        Listener::adopt(socket)
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::adopt(socket, options)
     }
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {
         Signals::catch(signals)

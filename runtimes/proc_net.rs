@@ -7,9 +7,9 @@
 //! the listeners come first in that file. Handshakes of peers that are gone are
 //! among them, so that only a zero is the last word.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::str::from_utf8;
@@ -17,41 +17,47 @@ use std::str::from_utf8;
 /// The state of a listener, as the file has it.
 const LISTEN: &[u8] = b"0A";
 
-/// Returns the number of handshakes with a listener, also of peers that are
-/// gone. `None`: the file does not say.
-pub(in crate::runtimes) fn handshakes(
-    listener: &impl AsFd,
-    local: SocketAddr,
-) -> Option<usize> {
-    let descriptor = listener.as_fd().as_raw_fd();
-    let inode = fs::metadata(format!("/proc/thread-self/fd/{descriptor}"));
-    let inode = inode.ok()?.ino().to_string();
-    let file = match local {
-        SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
-        SocketAddr::V6(_) => "/proc/thread-self/net/tcp6",
-    };
-    find(File::open(file).ok()?, inode.as_bytes())
+/// Returns the inode of a socket, by which the file names it.
+pub(in crate::runtimes) fn inode(socket: &impl AsFd) -> Option<u64> {
+    let descriptor = socket.as_fd().as_raw_fd();
+    let metadata = fs::metadata(format!("/proc/thread-self/fd/{descriptor}"));
+    Some(metadata.ok()?.ino())
 }
 
-/// Looks for the line, and reads no further than to the last listener.
-fn find(mut file: impl Read, inode: &[u8]) -> Option<usize> {
+/// Returns the number of handshakes with each listener of this network
+/// namespace, also of peers that are gone. Those whose line does not say are
+/// left out.
+pub(in crate::runtimes) fn handshakes(is_v6: bool) -> HashMap<u64, usize> {
+    let file = match is_v6 {
+        false => "/proc/thread-self/net/tcp",
+        true => "/proc/thread-self/net/tcp6",
+    };
+    let mut found = HashMap::new();
+    if let Ok(file) = File::open(file) {
+        read_listeners(file, &mut found);
+    }
+    found
+}
+
+/// Reads no further than to the last listener.
+fn read_listeners(mut file: impl Read, found: &mut HashMap<u64, usize>) {
     let mut buffer = [0; 4096];
     let mut filled = 0;
-    loop {
-        let read = file.read(buffer.get_mut(filled..)?).ok()?;
-        if read == 0 {
-            return None;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => filled += read,
         }
-        filled += read;
         let mut begin = 0;
         while let Some(length) = buffer[begin..filled].iter().position(|b| *b == b'\n') {
             let line = &buffer[begin..begin + length];
             begin += length + 1;
-            match parse(line)? {
-                Line::Header => {}
-                Line::Listener(found, handshakes) if found == inode => return handshakes,
-                Line::Listener(..) => {}
-                Line::Connection => return None,
+            match parse(line) {
+                Some(Line::Header) => {}
+                Some(Line::Listener(inode, handshakes)) => {
+                    found.extend(handshakes.map(|count| (inode, count)));
+                }
+                Some(Line::Connection) | None => return,
             }
         }
         buffer.copy_within(begin..filled, 0);
@@ -59,14 +65,14 @@ fn find(mut file: impl Read, inode: &[u8]) -> Option<usize> {
     }
 }
 
-enum Line<'a> {
+enum Line {
     Header,
     /// Its inode, and its handshakes.
-    Listener(&'a [u8], Option<usize>),
+    Listener(u64, Option<usize>),
     Connection,
 }
 
-fn parse(line: &[u8]) -> Option<Line<'_>> {
+fn parse(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|b| *b == b' ').filter(|field| !field.is_empty());
     if fields.next()? == b"sl" {
         return Some(Line::Header);
@@ -75,7 +81,7 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
         return Some(Line::Connection);
     }
     let queues = from_utf8(fields.next()?).ok()?;
-    let inode = fields.nth(4)?;
+    let inode = from_utf8(fields.nth(4)?).ok()?.parse().ok()?;
     let references: usize = from_utf8(fields.next()?).ok()?.parse().ok()?;
     let (_, accept_queue) = queues.split_once(':')?;
     let accept_queue = usize::from_str_radix(accept_queue, 16).ok()?;
@@ -102,7 +108,9 @@ mod tests {
     }
 
     fn found(text: &str) -> Option<usize> {
-        find(Cursor::new(text.as_bytes()), b"77")
+        let mut found = HashMap::new();
+        read_listeners(Cursor::new(text.as_bytes()), &mut found);
+        found.get(&77).copied()
     }
 
     #[test]
@@ -135,20 +143,24 @@ mod tests {
                 Err(io::ErrorKind::Other.into())
             }
         }
-        assert_eq!(find(Broken, b"77"), None);
+        let mut found = HashMap::new();
+        read_listeners(Broken, &mut found);
+        assert!(found.is_empty());
     }
 
     fn f78_a_handshake_under_way_is_seen_at_a_glance(listen: &str) {
         let listener = TcpListener::bind((listen, 0)).unwrap();
         let local = listener.local_addr().unwrap();
-        let Some(at_first) = handshakes(&listener, local) else {
+        let own = inode(&listener).expect("an inode");
+        let count = || handshakes(local.is_ipv6()).get(&own).copied();
+        let Some(at_first) = count() else {
             return println!("skipped: this system has no /proc/net/tcp");
         };
         assert_eq!(at_first, 0);
         let client = TcpStream::connect(local).unwrap();
-        assert_eq!(handshakes(&listener, local), Some(0), "it is in the queue");
+        assert_eq!(count(), Some(0), "it is in the queue");
         let served = listener.accept().unwrap();
-        assert_eq!(handshakes(&listener, local), Some(0));
+        assert_eq!(count(), Some(0));
         // A client that never sees the answer to its SYN.
         let domain = socket2::Domain::for_address(local);
         let deaf = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
@@ -160,7 +172,7 @@ mod tests {
         }
         deaf.set_nonblocking(true).unwrap();
         deaf.connect(&local.into()).unwrap_err();
-        assert_eq!(handshakes(&listener, local), Some(1));
+        assert_eq!(count(), Some(1));
         drop((client, served));
     }
 

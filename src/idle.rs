@@ -91,6 +91,11 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         read.map(|read| match read {
             None => Ok(Read::Drained),
             Some(Ok(0)) => Ok(Read::EndOfInput),
+            // The end without the farewell of a protocol that has one, such as
+            // TLS: between two messages nothing is lost by it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Read::EndOfInput)
+            }
             Some(read) => read.map(Read::Bytes),
         })
     }

@@ -279,6 +279,12 @@ impl<C> Session<C> {
         Ok(&mut inner.connection)
     }
 
+    /// Notes that the peer has ended its side, where a read gave an error for it.
+    #[cfg(feature = "http")]
+    pub(crate) fn note_end(&mut self) {
+        self.note_read(0);
+    }
+
     fn note_read(&mut self, bytes: usize) {
         self.inner_mut().last_read = match bytes {
             0 => LastRead::EndOfInput,

@@ -8,6 +8,16 @@ pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic:
 #[cfg(not(all(test, feature = "loom")))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic::Ordering};
 
+/// A look at the gate: the simulation does here what other processors may have
+/// done meanwhile, as loom does in its atomics.
+#[cfg(all(feature = "sim", not(all(test, feature = "loom"))))]
+pub(crate) use crate::sim::executor::look;
+
+/// A look at the gate: outside of a simulation there is nothing to do before it.
+#[cfg(not(all(feature = "sim", not(all(test, feature = "loom")))))]
+#[inline]
+pub(crate) fn look() {}
+
 /// Locks, and goes on after a panic of another holder.
 ///
 /// Every critical section in this crate leaves its data whole at each point

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -20,6 +21,12 @@ pub(crate) struct Args {
     /// How long to accept on once readiness has turned false
     #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
     pub(crate) lame_duck: Duration,
+    /// The certificates, in PEM: then all addresses speak TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificates, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// The runtime to serve on
     #[arg(long, default_value = "smol")]
     pub(crate) runtime: Choice,

@@ -21,6 +21,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lameduck::http::{HealthPaths, Http};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::tls::{Tls, TlsConfig};
 use lameduck::{Report, Runtime, Server};
 use log::info;
 
@@ -38,12 +40,21 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
     Ok(builder.bind()?.serve_http(http).await)
 }
 
+/// Serves on `runtime`, with TLS where there are certificates.
+async fn run_on<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(certificates), Some(key)) => {
+            let config = TlsConfig::from_pem_files(certificates, key)?;
+            serve(Tls::new(runtime, config.with_http_protocols()), args).await
+        }
+        _ => serve(runtime, args).await,
+    }
+}
+
 fn run(args: Args) -> Result<Report, Box<dyn Error>> {
     match args.runtime {
-        Choice::Smol => smol::block_on(serve(lameduck::runtimes::smol::Smol, args)),
-        Choice::AsyncStd => {
-            async_std::task::block_on(serve(lameduck::runtimes::async_std::AsyncStd, args))
-        }
+        Choice::Smol => smol::block_on(run_on(Smol, args)),
+        Choice::AsyncStd => async_std::task::block_on(run_on(AsyncStd, args)),
     }
 }
 

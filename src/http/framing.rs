@@ -76,6 +76,11 @@ impl Framing {
         )
     }
 
+    /// Returns whether all bytes belong to whole requests that were called.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Between
+    }
+
     /// Returns whether a request has begun whose head has not ended.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head { .. })

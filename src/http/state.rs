@@ -80,6 +80,13 @@ impl State {
         framing.is_some_and(|framing| lock(framing).is_in_head())
     }
 
+    /// Returns whether the bytes that have come are whole requests, as far as
+    /// this side can tell.
+    pub(crate) fn is_between(&self) -> bool {
+        let framing = self.framing.as_ref();
+        framing.is_none_or(|framing| lock(framing).is_between())
+    }
+
     /// Returns whether bytes have come and no request: the first head is not
     /// whole yet.
     pub(crate) fn awaits_first_head(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The transport that hyper is given: a session, and what was read of it before.
 
-use std::io;
+use std::io::{self, ErrorKind::UnexpectedEof};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -64,7 +64,14 @@ impl<C: Connection> Wire<C> {
         };
         let room_len = room.len().min(cursor.remaining());
         let room = &mut room[..room_len];
-        let n = ready!(Pin::new(&mut self.session).poll_read(cx, room))?;
+        let n = match ready!(Pin::new(&mut self.session).poll_read(cx, room)) {
+            // An end without the close of TLS is one, between two requests.
+            Err(error) if error.kind() == UnexpectedEof && self.state.is_between() => {
+                self.session.note_end();
+                0
+            }
+            read => read?,
+        };
         self.state.note_read(&room[..n]);
         cursor.put_slice(&room[..n]);
         if is_small && n == SMALL {

@@ -40,6 +40,7 @@ use futures_io::AsyncWrite;
 
 use super::{Connection, ConnectionOf, Listener, Runtime};
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::sync::plain::{Arc, mpsc};
 
 /// Longer than any check takes; a check that is over it hangs.
@@ -168,7 +169,7 @@ fn block_on<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
 /// Binds to a port of the loopback interface.
 fn bind<R: Runtime>(runtime: &R) -> Result<(R::Listener, SocketAddr), String> {
     let any = Address::from(([127, 0, 0, 1], 0));
-    let listener = during("bind", runtime.bind(&any, 512))?;
+    let listener = during("bind", runtime.bind(&any, &ListenOptions::new()))?;
     match listener.local_addr() {
         Address::Tcp(address) if address.port() != 0 => {
             let address = *address;

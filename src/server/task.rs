@@ -17,7 +17,7 @@ use crate::gate::{Guard, PhaseReached, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
 use crate::phase::Phase;
 use crate::report::{Activity, Chain, CloseReason};
-use crate::rt::{ConnectionOf, Runtime};
+use crate::rt::{Connection, ConnectionOf, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
 
@@ -242,6 +242,9 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         };
         let is_half_closed = inner.is_half_closed;
         let connection = &mut self.inner.insert(inner).connection;
+        if matches!(closed, CloseReason::Failed | CloseReason::Panicked) {
+            connection.set_failed();
+        }
         let closing = LingeringClose::new(self.shared.lingering_close, facts);
         let closing = pin!(close::close_rest(
             connection,

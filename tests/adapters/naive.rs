@@ -11,7 +11,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use lameduck::rt::{CloseGuarantee, SocketSharing};
 use lameduck::runtimes::parts::{ListeningSocket, Signals, Sleep};
 use lameduck::runtimes::tokio::Tokio;
-use lameduck::{Address, Connection, Listener, Runtime, Signal};
+use lameduck::{Address, Connection, ListenOptions, Listener, Runtime, Signal};
 use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -36,8 +36,8 @@ impl Runtime for Naive {
         Sleep::until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<NaiveListener> {
-        let socket = ListeningSocket::bind(address, backlog)?;
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<NaiveListener> {
+        let socket = ListeningSocket::bind(address, options)?;
         let local = socket.local_addr()?;
         let _context = self.0.handle().enter();
         let socket = socket.try_map(TcpListener::from_std, UnixListener::from_std)?;

@@ -214,7 +214,7 @@ pub(crate) fn f47_a_log_that_nobody_reads_does_not_hold_the_process(runtime: &st
     // Two lines a connection, until the pipe of the log is full.
     let begun = Instant::now();
     let mut clients = Vec::new();
-    while begun.elapsed() < Duration::from_secs(10) && clients.len() < 600 {
+    while begun.elapsed() < Duration::from_secs(10) && clients.len() < 900 {
         if let Ok(client) = std::os::unix::net::UnixStream::connect(&path) {
             clients.push(client);
         } else {
@@ -231,8 +231,5 @@ pub(crate) fn f47_a_log_that_nobody_reads_does_not_hold_the_process(runtime: &st
     let _ = std::fs::remove_file(&path);
     // Grace and margin are 2 s, as the deadline's own; LONG is for busy machines.
     assert!(signalled.elapsed() < LONG, "{status}");
-    assert!(
-        [Some(0), Some(3), Some(4)].contains(&status.code()),
-        "{status}"
-    );
+    assert_eq!(status.code(), Some(4), "not ended by the deadline");
 }

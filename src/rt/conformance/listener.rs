@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Check, Checked, accept, bind, connect, during, ensure, in_task};
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{CloseGuarantee, Listener, Runtime, Socket, SocketSharing};
 use crate::sync::plain::{AtomicU64, Ordering, mpsc};
 
@@ -129,7 +130,7 @@ fn the_queue_is_kept_and_the_port_ends<R: Runtime>(runtime: &R) -> Checked {
 fn a_taken_port_is_refused<R: Runtime>(runtime: &R) -> Checked {
     let taken = during("bind", TcpListener::bind("127.0.0.1:0"))?;
     let address = during("address", taken.local_addr())?;
-    match runtime.bind(&address.into(), 16) {
+    match runtime.bind(&address.into(), &ListenOptions::new()) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(()),
         Err(error) => Err(format!("the error is: {error}")),
         Ok(_) => Err("two sockets share a port".into()),
@@ -148,7 +149,8 @@ fn other_holders_are_left_alone<R: Runtime>(runtime: &R) -> Checked {
     let held = during("bind", TcpListener::bind("127.0.0.1:0"))?;
     let address = during("address", held.local_addr())?;
     let socket: Socket = during("clone", held.try_clone())?.into();
-    let Some(mut listener) = optional("adopt", runtime.adopt(socket))? else {
+    let Some(mut listener) = optional("adopt", runtime.adopt(socket, &ListenOptions::new()))?
+    else {
         return Ok(());
     };
     let guarantee = listener.stop_accepting(SocketSharing::Shared);
@@ -175,7 +177,8 @@ fn path() -> PathBuf {
 fn a_path_of_its_own_is_removed<R: Runtime>(runtime: &R) -> Checked {
     let path = path();
     let address = Address::Unix(Some(path.clone()));
-    let Some(mut listener) = optional("bind", runtime.bind(&address, 16))? else {
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
         return Ok(());
     };
     let client = during("connect", UnixStream::connect(&path))?;
@@ -191,7 +194,8 @@ fn a_path_of_its_own_is_removed<R: Runtime>(runtime: &R) -> Checked {
 fn a_path_of_others_is_left<R: Runtime>(runtime: &R) -> Checked {
     let path = path();
     let address = Address::Unix(Some(path.clone()));
-    let Some(mut listener) = optional("bind", runtime.bind(&address, 16))? else {
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
         return Ok(());
     };
     // As a successor does it.
@@ -208,7 +212,8 @@ fn a_path_of_others_is_left<R: Runtime>(runtime: &R) -> Checked {
 fn a_socket_handed_over_is_left<R: Runtime>(runtime: &R) -> Checked {
     let path = path();
     let address = Address::Unix(Some(path.clone()));
-    let Some(mut listener) = optional("bind", runtime.bind(&address, 16))? else {
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
         return Ok(());
     };
     let Some(shared) = optional("share", listener.share())? else {

@@ -1,0 +1,212 @@
+//! The transport below rustls: it follows the heads of records, and asks the
+//! system where that is needed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite, IoSlice};
+
+use crate::rt::Connection;
+use crate::sync::plain::{Arc, AtomicBool, Ordering};
+
+/// Where one record ends and the next begins: type, version, length, and then
+/// as many bytes, in TLS 1.2 and 1.3 alike.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    head: [u8; HEAD],
+    head_len: usize,
+    payload: usize,
+}
+
+pub(super) const HEAD: usize = 5;
+
+impl Heads {
+    /// Returns whether a record has begun that has not ended.
+    pub(super) fn is_mid_record(&self) -> bool {
+        self.head_len > 0 || self.payload > 0
+    }
+
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.payload > 0 {
+                let taken = self.payload.min(bytes.len());
+                self.payload -= taken;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            let taken = (HEAD - self.head_len).min(bytes.len());
+            self.head[self.head_len..][..taken].copy_from_slice(&bytes[..taken]);
+            self.head_len += taken;
+            bytes = &bytes[taken..];
+            if self.head_len == HEAD {
+                self.payload = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
+                self.head_len = 0;
+            }
+        }
+    }
+}
+
+/// What a connection and the transport below its rustls tell each other. Both
+/// are polled in one task, one within the other: all orderings are relaxed.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    /// A read is to ask the system.
+    asks_now: AtomicBool,
+    /// The system was asked, and had nothing.
+    found_nothing: AtomicBool,
+    /// Half of a record has come.
+    is_mid_record: AtomicBool,
+}
+
+impl Flags {
+    pub(super) fn begin_asking(&self) {
+        self.asks_now.store(true, Ordering::Relaxed);
+        self.found_nothing.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns whether the system was asked since, and had nothing.
+    pub(super) fn end_asking(&self) -> bool {
+        self.asks_now.store(false, Ordering::Relaxed);
+        self.found_nothing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn asks_now(&self) -> bool {
+        self.asks_now.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the system was asked, and had nothing.
+    pub(super) fn note_nothing(&self) {
+        self.found_nothing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_mid_record(&self) -> bool {
+        self.is_mid_record.load(Ordering::Relaxed)
+    }
+}
+
+/// The transport below rustls.
+#[derive(Debug)]
+pub(super) struct Records<C> {
+    connection: C,
+    heads: Heads,
+    flags: Arc<Flags>,
+    /// What was read before rustls was.
+    first: [u8; HEAD],
+    first_len: usize,
+}
+
+impl<C> Records<C> {
+    pub(super) fn new(connection: C, first: &[u8], flags: Arc<Flags>) -> Records<C> {
+        let mut records = Records {
+            connection,
+            heads: Heads::default(),
+            flags,
+            first: [0; HEAD],
+            first_len: first.len().min(HEAD),
+        };
+        records.first[..records.first_len].copy_from_slice(&first[..records.first_len]);
+        records
+    }
+
+    pub(super) fn connection(&self) -> &C {
+        &self.connection
+    }
+
+    pub(super) fn into_inner(self) -> C {
+        self.connection
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        self.heads.push(bytes);
+        let is_mid_record = self.heads.is_mid_record();
+        self.flags
+            .is_mid_record
+            .store(is_mid_record, Ordering::Relaxed);
+        self.flags.found_nothing.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<C: Connection> AsyncRead for Records<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let n = if this.first_len > 0 {
+            let n = this.first_len.min(buffer.len());
+            buffer[..n].copy_from_slice(&this.first[..n]);
+            this.first.copy_within(n..this.first_len, 0);
+            this.first_len -= n;
+            n
+        } else if this.flags.asks_now() {
+            match ready!(this.connection.poll_read_now(cx, buffer))? {
+                Some(n) => n,
+                None => {
+                    this.flags.note_nothing();
+                    return Poll::Pending;
+                }
+            }
+        } else {
+            ready!(Pin::new(&mut this.connection).poll_read(cx, buffer))?
+        };
+        this.note(&buffer[..n]);
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl<C: Connection> AsyncWrite for Records<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    /// The half-close is the server's: here only close_notify is sent.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_followed_in_pieces_of_any_size() {
+        let records = [&[22, 3, 1, 0, 2, 9, 9][..], &[23, 3, 3, 1, 0], &[7; 256]].concat();
+        for piece in 1..=records.len() {
+            let (mut heads, mut seen) = (Heads::default(), 0);
+            for piece in records.chunks(piece) {
+                heads.push(piece);
+                seen += piece.len();
+                let is_between = seen == 7 || seen == records.len();
+                assert_eq!(heads.is_mid_record(), !is_between, "after {seen}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_record_ends_with_its_head() {
+        let mut heads = Heads::default();
+        heads.push(&[23, 3, 3, 0]);
+        assert!(heads.is_mid_record());
+        heads.push(&[0]);
+        assert!(!heads.is_mid_record());
+    }
+}
