@@ -63,7 +63,7 @@ mod with_a_successor {
 }
 
 suite! {
-    conformance: the_adapter_keeps_every_contract;
+    conformance: f72_the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,
