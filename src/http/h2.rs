@@ -55,7 +55,7 @@ where
     if let Some(configure) = &shared.http2 {
         configure(&mut builder);
     }
-    let state = Arc::new(State::http2(info.clone()));
+    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
     let service = CountedService {
         service: shared.service.clone(),
         health: shared.health.clone(),
@@ -100,7 +100,8 @@ where
     B::Error: Into<BoxError>,
 {
     loop {
-        let ends_idle = driver.ends_idle();
+        let is_settled = driver.is_settled();
+        let ends_idle = is_settled || driver.is_retired();
         // A connection that is new to a lame duck is told with its first
         // request: a client that is told at once would only come again.
         let announces = driver.announces() && state.calls() > 0;
@@ -128,7 +129,7 @@ where
                 continue;
             }
         }
-        if driver.poll_stop(cx).is_pending() {
+        if driver.poll_stop(cx, is_settled).is_pending() {
             return Poll::Pending;
         }
     }
