@@ -115,6 +115,9 @@ where
         if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
+        if *was_told {
+            state.watch_in_flight(cx);
+        }
         driver.observe(state);
         if !*was_told && calls == 0 && state.calls() > 0 && driver.announces() {
             continue;

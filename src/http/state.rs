@@ -1,6 +1,8 @@
 //! What the wire, the service and the driver of one HTTP connection share.
 
 use http_body::Body;
+use std::task::{Context, Waker};
+
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -33,6 +35,8 @@ pub(crate) struct State {
     is_write_blocked: AtomicBool,
     /// The phase from which on responses announce the close.
     announce_from: Phase,
+    /// The driver of HTTP/2 connections, whose streams end in other tasks.
+    driver: Mutex<Option<Waker>>,
     /// `None` for HTTP/2, whose frames say all of it.
     framing: Option<Mutex<Framing>>,
 }
@@ -61,8 +65,15 @@ impl State {
             hides_end: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             announce_from,
+            driver: Mutex::new(None),
             framing,
         }
+    }
+
+    /// Wakes the driver when the last request in flight has ended.
+    pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
+        let before = lock(&self.driver).replace(cx.waker().clone());
+        drop(before);
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
@@ -207,6 +218,14 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let before = self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if before == 1 && self.0.framing.is_none() {
+            // The lock orders this with `watch_in_flight`: either the driver has
+            // seen the end, or its waker is here.
+            let driver = lock(&self.0.driver).take();
+            if let Some(driver) = driver {
+                driver.wake();
+            }
+        }
     }
 }
