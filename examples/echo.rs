@@ -9,14 +9,14 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use futures::io::AsyncWriteExt;
 use lameduck::handover::Restart;
-use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 use lameduck::{Address, Connection, Report, Runtime, Server, Session, Signal};
 use log::info;
 
 /// Answers each connection with what it sends, and stops on SIGINT or SIGTERM.
 ///
 /// The first signal drains, a later one aborts. Exit status: 0 clean, 1 could
-/// not run, 2 usage, 3 something was aborted or abandoned.
+/// not run, 2 usage, 3 something was aborted or abandoned, 4 the hard deadline.
 #[derive(Parser)]
 struct Args {
     /// Listen on IP:PORT, [IPV6]:PORT or unix:PATH; repeatable
@@ -38,6 +38,10 @@ struct Args {
 enum Choice {
     Smol,
     AsyncStd,
+    /// With one worker for each processor
+    Tokio,
+    /// With one thread
+    TokioCurrentThread,
 }
 
 async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
@@ -52,7 +56,10 @@ async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
 }
 
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
-    let mut builder = Server::builder(runtime).grace_period(args.grace);
+    let mut builder = Server::builder(runtime)
+        .grace_period(args.grace)
+        // Also if nobody reads what is logged.
+        .hard_deadline(Duration::from_secs(1), 4);
     for address in args.listen {
         builder = builder.listen(address);
     }
@@ -62,12 +69,33 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
     Ok(builder.bind()?.serve(echo).await)
 }
 
+/// Serves on tokio's workers. A handler that holds one, or that waits for
+/// blocking work, cannot hold up the exit.
+fn serve_on_tokio(args: Args) -> Result<Report, Box<dyn Error>> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let report = runtime.block_on(serve(Tokio::new(runtime.handle().clone()), args));
+    runtime.shutdown_background();
+    report
+}
+
+/// Serves on one thread of tokio, and polls the server on another one: a
+/// handler that holds its thread does not hold up the stop.
+fn serve_on_one_thread(args: Args) -> Result<Report, Box<dyn Error>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().build()?;
+    let tokio = Tokio::new(runtime.handle().clone());
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    futures::executor::block_on(serve(tokio, args))
+}
+
 fn main() -> Result<Report, Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let args = Args::parse();
     let report = match args.runtime {
         Choice::Smol => smol::block_on(serve(Smol, args)),
         Choice::AsyncStd => async_std::task::block_on(serve(AsyncStd, args)),
+        Choice::Tokio => serve_on_tokio(args),
+        Choice::TokioCurrentThread => serve_on_one_thread(args),
     }?;
     info!("{report}");
     Ok(report)

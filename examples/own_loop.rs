@@ -18,7 +18,9 @@ use lameduck::machine::lifecycle::{self, Failed, Lifecycle, Outcome};
 use lameduck::machine::sweep::{self, AcceptError, Sweep};
 use lameduck::rt::SocketSharing;
 use lameduck::runtimes::smol::{Connection, Listener, Smol};
-use lameduck::{Address, Guard, Phase, PhaseReached, Runtime, Shutdown, Signal, close};
+use lameduck::{
+    Address, Guard, ListenOptions, Phase, PhaseReached, Runtime, Shutdown, Signal, close,
+};
 use lameduck::{Listener as _, SignalSource as _};
 
 /// Answers each connection with what it sends, and stops on SIGINT or SIGTERM.
@@ -103,7 +105,9 @@ impl OwnLoop {
         while let Some(output) = self.sweep.poll_output() {
             match output {
                 sweep::Output::AskHandshakes => {
-                    let count = self.listener.as_ref().and_then(|l| l.handshakes());
+                    let listener = self.listener.iter().collect::<Vec<_>>();
+                    let counts = Listener::handshakes(&listener);
+                    let count = counts.into_iter().next().flatten();
                     let _ = self
                         .sweep
                         .handle(self.now(), sweep::Input::Handshakes(count));
@@ -195,7 +199,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     config.abort_timeout = config.abort_timeout.min(args.grace / 4);
     config.hook_reserve = Duration::ZERO;
     config.check()?;
-    let listener = Smol.bind(&args.listen, 4096)?;
+    let listener = Smol.bind(&args.listen, &ListenOptions::new())?;
     eprintln!("listening on {}", listener.local_addr());
     let shutdown = Shutdown::new();
     let mut own_loop = OwnLoop {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 pub use super::parts::{Connection, Listener, Signals, Sleep};
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
 
@@ -44,12 +45,12 @@ impl Runtime for AsyncStd {
         Sleep::until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::bind(address, backlog)
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::bind(address, options)
     }
 
-    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
-        Listener::adopt(socket)
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::adopt(socket, options)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {

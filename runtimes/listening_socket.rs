@@ -1,54 +1,79 @@
 //! Listening sockets, whatever runtime waits for them.
 
-use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::unix_path::{self, UnlinkOnDrop};
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
 
-fn tcp(address: SocketAddr, backlog: i32) -> io::Result<ListeningSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+fn tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<ListeningSocket> {
+    let socket = nonblocking(Domain::for_address(address))?;
     // A restart must not wait for the connections of the last run to time
     // out; a port that somebody listens on stays refused (socket(7)).
     socket.set_reuse_address(true)?;
-    listen(&socket, &address.into(), backlog)?;
+    if let Some(only_v6) = options.v6only {
+        socket.set_only_v6(only_v6)?;
+    }
+    if options.nodelay_or_default() {
+        // Where accepted sockets inherit it, that is one call for all of them.
+        socket.set_tcp_nodelay(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog_or_default())?;
     Ok(ListeningSocket::Tcp(socket.into()))
 }
 
-fn unix(path: Option<&Path>, backlog: i32) -> io::Result<ListeningSocket> {
-    let path = path.ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    listen(&socket, &SockAddr::unix(path)?, backlog)?;
-    Ok(ListeningSocket::Unix(
-        socket.into(),
-        Some(UnlinkOnDrop::new(path)?),
-    ))
+fn unix(path: &Path, options: &ListenOptions) -> io::Result<ListeningSocket> {
+    let socket = nonblocking(Domain::UNIX)?;
+    let path = unix_path::bind(&socket, path, options)?;
+    socket.listen(options.backlog_or_default())?;
+    Ok(ListeningSocket::Unix(socket.into(), Some(path)))
 }
 
-fn listen(socket: &Socket, address: &SockAddr, backlog: i32) -> io::Result<()> {
+/// A name that is no path: for the system it begins with a zero byte.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_name(name: &[u8], options: &ListenOptions) -> io::Result<ListeningSocket> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let socket = nonblocking(Domain::UNIX)?;
+    let name = [&[0], name].concat();
+    socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+    socket.listen(options.backlog_or_default())?;
+    Ok(ListeningSocket::Unix(socket.into(), None))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_: &[u8], _: &ListenOptions) -> io::Result<ListeningSocket> {
+    let error = "only Linux has names of Unix sockets that are no paths";
+    Err(io::Error::new(io::ErrorKind::Unsupported, error))
+}
+
+fn nonblocking(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
+    Ok(socket)
 }
 
 /// A listening socket, of the standard library or of a runtime, and all that a
 /// [`Listener`](rt::Listener) has to do with it apart from waiting.
 ///
 /// ```
-/// use lameduck::Address;
 /// use lameduck::rt::{CloseGuarantee, SocketSharing};
 /// use lameduck::runtimes::parts::ListeningSocket;
+/// use lameduck::{Address, ListenOptions};
 ///
-/// let mut socket = ListeningSocket::bind(&Address::from(([127, 0, 0, 1], 0)), 128)?;
+/// let address = Address::from(([127, 0, 0, 1], 0));
+/// let mut socket = ListeningSocket::bind(&address, &ListenOptions::new())?;
 /// let local = socket.local_addr()?;
 /// // The socket is another process's as well: nothing is set on it.
 /// let guarantee = socket.stop_accepting(SocketSharing::Shared, &local);
@@ -70,10 +95,12 @@ impl ListeningSocket {
     /// # Errors
     /// Those of the operating system, and `InvalidInput` for a Unix socket
     /// without a path.
-    pub fn bind(address: &Address, backlog: i32) -> io::Result<ListeningSocket> {
+    pub fn bind(address: &Address, options: &ListenOptions) -> io::Result<ListeningSocket> {
         match address {
-            Address::Tcp(address) => tcp(*address, backlog),
-            Address::Unix(path) => unix(path.as_deref(), backlog),
+            Address::Tcp(address) => tcp(*address, options),
+            Address::Unix(Some(path)) => unix(path, options),
+            Address::Unix(None) => Err(io::ErrorKind::InvalidInput.into()),
+            Address::Abstract(name) => abstract_name(name, options),
         }
     }
 
@@ -148,19 +175,55 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
                     (SocketSharing::Exclusive, _) => {}
                     _ => path.iter_mut().for_each(UnlinkOnDrop::leave),
                 }
-                path.iter_mut().for_each(remove);
+                // Before the sweep: nobody can connect any more, and those who
+                // had connected wait in the queue. After an error it is tried
+                // again at the close, which reports it.
+                path.iter_mut().for_each(|path| _ = path.remove());
                 guarantee
             }
         }
     }
 
-    /// Returns the number of handshakes under way: what
-    /// [`Listener::handshakes`](rt::Listener::handshakes) asks for.
-    pub fn handshakes(&self, local: &Address) -> Option<usize> {
-        match local {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Address::Tcp(local) => crate::runtimes::sock_diag::handshakes(*local),
-            _ => None,
+    /// Returns for each of several sockets the number of handshakes under way:
+    /// what [`Listener::handshakes`](rt::Listener::handshakes) asks for.
+    pub fn handshakes(sockets: &[(&Self, &Address)]) -> Vec<Option<usize>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let listening = sockets.iter().map(|(socket, local)| match (socket, local) {
+                (ListeningSocket::Tcp(socket), Address::Tcp(local)) => {
+                    super::sock_diag::Listening::new(socket, *local)
+                }
+                _ => None,
+            });
+            super::sock_diag::handshakes(&listening.collect::<Vec<_>>())
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        vec![None; sockets.len()]
+    }
+
+    /// Returns the most connections that the accept queue can hold: what
+    /// [`Listener::queue_limit`](rt::Listener::queue_limit) asks for.
+    pub fn queue_limit(&self) -> Option<u64> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return match self {
+            ListeningSocket::Tcp(socket) => super::sock_diag::queue_limit(socket),
+            ListeningSocket::Unix(socket, _) => super::sock_diag::queue_limit(socket),
+        };
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        None
+    }
+
+    /// Returns what has to be set on each connection that it accepts.
+    pub fn accepted(&self, options: &ListenOptions) -> Accepted {
+        let ListeningSocket::Tcp(socket) = self else {
+            return Accepted::default();
+        };
+        // Linux lets it be inherited; on a socket that others hold as well,
+        // nothing is set.
+        let is_inherited = cfg!(any(target_os = "linux", target_os = "android"))
+            && SockRef::from(socket).tcp_nodelay().unwrap_or(false);
+        Accepted {
+            nodelay: options.nodelay_or_default() && !is_inherited,
         }
     }
 
@@ -183,7 +246,11 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
     /// When the path cannot be removed.
     pub fn close(self) -> io::Result<()> {
         match self {
-            ListeningSocket::Unix(_, Some(mut path)) => path.remove(),
+            ListeningSocket::Unix(_, Some(mut path)) => {
+                let removed = path.remove();
+                path.leave();
+                removed
+            }
             ListeningSocket::Tcp(_) | ListeningSocket::Unix(_, None) => Ok(()),
         }
     }
@@ -223,66 +290,18 @@ fn drop_new_handshakes(_: &impl AsFd) -> CloseGuarantee {
     CloseGuarantee::Swept
 }
 
-/// Removes the path before the sweep: nobody can connect any more, and who
-/// had connected waits in the queue.
-fn remove(path: &mut UnlinkOnDrop) {
-    if let Err(error) = path.remove() {
-        log::warn!("removing {}: {error}", path.path.display());
-    }
+/// What has to be set on each connection that a listener accepts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Accepted {
+    nodelay: bool,
 }
 
-/// The path of a Unix socket that we bound. It is removed when the listener
-/// closes or is dropped, but only while it is still the one that we made: a
-/// successor may have put its own there ([F10](crate::docs::faults#f10)).
-#[derive(Debug)]
-pub struct UnlinkOnDrop {
-    path: PathBuf,
-    inode: (u64, u64),
-    removed: bool,
-}
-
-impl UnlinkOnDrop {
-    /// Remembers which socket the path leads to now.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub fn new(path: &Path) -> io::Result<UnlinkOnDrop> {
-        Ok(UnlinkOnDrop {
-            path: path.to_owned(),
-            inode: inode(path)?,
-            removed: false,
-        })
-    }
-
-    /// Leaves the path to others.
-    pub fn leave(&mut self) {
-        self.removed = true;
-    }
-
-    /// Removes the path, once: from now on nobody can connect.
-    ///
-    /// # Errors
-    /// Those of the operating system. A path that is gone is none.
-    pub fn remove(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.removed, true) {
-            return Ok(());
-        }
-        match inode(&self.path) {
-            Ok(inode) if inode == self.inode => fs::remove_file(&self.path),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+impl Accepted {
+    /// Sets it on a connection. An error means that the connection is gone,
+    /// which its first read will tell.
+    pub fn set_on(self, stream: &TcpStream) {
+        if self.nodelay {
+            _ = stream.set_nodelay(true);
         }
     }
-}
-
-impl Drop for UnlinkOnDrop {
-    fn drop(&mut self) {
-        remove(self);
-    }
-}
-
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }

@@ -14,6 +14,8 @@ mod signals;
 mod sock_diag;
 #[cfg(feature = "parts")]
 mod tcp_or_unix;
+#[cfg(feature = "parts")]
+mod unix_path;
 
 #[cfg(feature = "async-std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async-std")))]

@@ -19,9 +19,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 pub use super::async_io::{AsyncSocket, Connection, Listener, Sleep};
-pub use super::listening_socket::{ListeningSocket, UnlinkOnDrop};
+pub use super::listening_socket::{Accepted, ListeningSocket};
 pub use super::signals::Signals;
 pub use super::tcp_or_unix::TcpOrUnix;
+pub use super::unix_path::UnlinkOnDrop;
 
 /// Returns the number of bytes of a TCP connection that its peer has not
 /// acknowledged, a FIN counting as one. `None`: the system does not say, or it

@@ -5,16 +5,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use nix::sys::signal::SigSet;
 
 use crate::rt::SignalSource;
 use crate::signal::Signal;
+use crate::sync::plain::{Arc, AtomicBool, Mutex, Ordering, lock};
 
 /// The signals of this process, on a thread of their own: they come although
 /// every thread of a runtime is held by a handler. They go through a self-pipe
 /// and are not blocked, so that children inherit no mask
 /// ([F37](crate::docs::faults#f37)).
+///
+/// A mask that was inherited with one of them blocked is lifted
+/// ([F55](crate::docs::faults#f55)). With the drop of the last source of a
+/// signal it does again what it does by default, which is to end the process
+/// ([F60](crate::docs::faults#f60)).
 #[derive(Debug)]
-pub struct Signals(async_signal::Signals);
+pub struct Signals {
+    inner: async_signal::Signals,
+    /// Given back after the source: no signal is lost in between.
+    _claims: Vec<Claim>,
+}
 
 impl Signals {
     /// Catches `signals` from now on: what
@@ -23,20 +34,97 @@ impl Signals {
     /// # Errors
     /// When one of them cannot be caught.
     pub fn catch(signals: &[Signal]) -> io::Result<Signals> {
+        let claims: io::Result<Vec<_>> = signals.iter().map(|s| Claim::new(*s)).collect();
+        let claims = claims?;
         let wanted = signals.iter().map(|signal| match signal {
             Signal::Interrupt => async_signal::Signal::Int,
             Signal::Terminate => async_signal::Signal::Term,
             Signal::Quit => async_signal::Signal::Quit,
             Signal::Hangup => async_signal::Signal::Hup,
         });
-        async_signal::Signals::new(wanted).map(Signals)
+        let inner = async_signal::Signals::new(wanted)?;
+        unblock(signals)?;
+        Ok(Signals {
+            inner,
+            _claims: claims,
+        })
+    }
+}
+
+fn system(signal: Signal) -> nix::sys::signal::Signal {
+    match signal {
+        Signal::Interrupt => nix::sys::signal::SIGINT,
+        Signal::Terminate => nix::sys::signal::SIGTERM,
+        Signal::Quit => nix::sys::signal::SIGQUIT,
+        Signal::Hangup => nix::sys::signal::SIGHUP,
+    }
+}
+
+/// Lifts a mask that was inherited, for this thread and those that it starts:
+/// one thread that takes a signal is enough (signal(7)).
+fn unblock(signals: &[Signal]) -> io::Result<()> {
+    let mut wanted = SigSet::empty();
+    for signal in signals {
+        wanted.add(system(*signal));
+    }
+    wanted.thread_unblock().map_err(io::Error::from)
+}
+
+/// The sources of each signal, and the flag that lets it act by default while
+/// there are none.
+static SOURCES: Mutex<[Option<Sources>; 4]> = Mutex::new([const { None }; 4]);
+
+#[derive(Debug)]
+struct Sources {
+    count: usize,
+    by_default: Arc<AtomicBool>,
+}
+
+/// One source's claim on a signal.
+#[derive(Debug)]
+struct Claim(Signal);
+
+impl Claim {
+    fn new(signal: Signal) -> io::Result<Claim> {
+        let mut all = lock(&SOURCES);
+        let slot = &mut all[signal as usize];
+        let sources = match slot {
+            Some(sources) => sources,
+            None => {
+                // A handler stays installed for good: the registry cannot take
+                // it away. So one that acts as the default would is added.
+                let by_default = Arc::new(AtomicBool::new(false));
+                let (number, flag) = (system(signal) as i32, by_default.clone());
+                signal_hook::flag::register_conditional_default(number, flag)?;
+                slot.insert(Sources {
+                    count: 0,
+                    by_default,
+                })
+            }
+        };
+        sources.count += 1;
+        // SeqCst: the handler reads it so; see `drop`.
+        sources.by_default.store(false, Ordering::SeqCst);
+        Ok(Claim(signal))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut all = lock(&SOURCES);
+        if let Some(sources) = &mut all[self.0 as usize] {
+            sources.count -= 1;
+            // SeqCst: pairs with the load in the handler of signal-hook.
+            let is_unclaimed = sources.count == 0;
+            sources.by_default.store(is_unclaimed, Ordering::SeqCst);
+        }
     }
 }
 
 impl SignalSource for Signals {
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
         loop {
-            let signal = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let signal = match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
                 Some(Ok(signal)) => signal,
                 Some(Err(error)) => {
                     log::warn!("waiting for signals: {error}");
@@ -49,7 +137,7 @@ impl SignalSource for Signals {
                 async_signal::Signal::Term => Signal::Terminate,
                 async_signal::Signal::Quit => Signal::Quit,
                 async_signal::Signal::Hup => Signal::Hangup,
-                // None else was asked for.
+                // No other was asked for.
                 _ => continue,
             }));
         }

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
 use crate::signal::Signal;
+use crate::sim::executor::look;
 use crate::sim::pipe::Found;
-use crate::sim::trace::Side;
+use crate::sim::trace::{Entry, Side};
 use crate::sim::world::World;
 use crate::sync::plain::{Arc, Mutex, lock};
 
@@ -41,6 +43,7 @@ impl rt::Runtime for SimRuntime {
     }
 
     fn now(&self) -> Instant {
+        look();
         let world = lock(&self.world);
         world.epoch + world.now
     }
@@ -50,13 +53,13 @@ impl rt::Runtime for SimRuntime {
         Sleep::at(self.world.clone(), at.saturating_duration_since(epoch))
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
         let Address::Tcp(address) = address else {
             let error = "a simulation has no Unix sockets";
             return Err(io::Error::new(io::ErrorKind::Unsupported, error));
         };
         let mut world = lock(&self.world);
-        let id = world.listen(*address, backlog)?;
+        let id = world.listen(*address, options.backlog_or_default())?;
         let local = world.listeners[id].local.into();
         drop(world);
         Ok(Listener {
@@ -105,6 +108,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        look();
         let mut world = lock(&this.world);
         match this.timer {
             Some(id) if world.poll_timer(id, cx.waker()) => Poll::Ready(()),
@@ -125,7 +129,7 @@ impl Drop for Sleep {
     }
 }
 
-/// SimRuntime signals.
+/// A simulated source of signals.
 pub struct Signals {
     world: Shared,
     id: usize,
@@ -139,6 +143,7 @@ impl fmt::Debug for Signals {
 
 impl rt::SignalSource for Signals {
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
+        look();
         match lock(&self.world).poll_signal(self.id, cx.waker()) {
             Some(signal) => Poll::Ready(Some(signal)),
             None => Poll::Pending,
@@ -169,29 +174,36 @@ impl rt::Listener for Listener {
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
+        look();
         let mut world = lock(&self.world);
-        let Some(accepted) = world.accept(self.id, cx.waker()) else {
-            return Poll::Pending;
-        };
-        let accepted = accepted.map(|id| {
-            let connection = Connection {
-                world: self.world.clone(),
-                id,
-                side: Side::Server,
-            };
-            (connection, world.conns[id].peer.into())
+        let accepted = world.accept(self.id, cx.waker()).map(|accepted| {
+            accepted.map(|id| {
+                let connection = Connection {
+                    world: self.world.clone(),
+                    id,
+                    side: Side::Server,
+                };
+                (connection, world.conns[id].peer.into())
+            })
         });
-        Poll::Ready(accepted)
+        drop(world);
+        look();
+        accepted.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn stop_accepting(&mut self, _: SocketSharing) -> CloseGuarantee {
+        look();
         lock(&self.world).stop_accepting(self.id)
     }
 
-    fn handshakes(&self) -> Option<usize> {
-        let world = lock(&self.world);
-        let sees = world.settings.sees_handshakes;
-        sees.then(|| world.handshakes(self.id))
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
+        look();
+        let counts = listeners.iter().map(|listener| {
+            let world = lock(&listener.world);
+            let sees = world.settings.sees_handshakes;
+            sees.then(|| world.handshakes(listener.id))
+        });
+        counts.collect()
     }
 
     fn close(self) -> io::Result<()> {
@@ -201,11 +213,12 @@ impl rt::Listener for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        look();
         lock(&self.world).stop_listening(self.id);
     }
 }
 
-/// One end of a simulated connection; the server has one, and each client.
+/// One end of a simulated connection.
 pub struct Connection {
     pub(crate) world: Shared,
     pub(crate) id: usize,
@@ -220,25 +233,67 @@ impl fmt::Debug for Connection {
     }
 }
 
+/// What a look at the input finds.
+enum Input {
+    Read(usize),
+    Nothing,
+    /// The task has to yield, and is woken again.
+    NotNow,
+}
+
+impl Connection {
+    /// A look at the connection, where a poll of the server can be interrupted.
+    fn look(&self) {
+        if self.side == Side::Server {
+            look();
+        }
+    }
+
+    /// Returns whether the task has to yield, and wakes it.
+    fn has_to_yield(&self, cx: &Context<'_>) -> bool {
+        let has_to = lock(&self.world).has_to_yield(self.id, self.side);
+        if has_to {
+            cx.waker().wake_by_ref();
+        }
+        has_to
+    }
+
+    fn read_input(&mut self, cx: &Context<'_>, buffer: &mut [u8]) -> io::Result<Input> {
+        if self.has_to_yield(cx) {
+            return Ok(Input::NotNow);
+        }
+        self.look();
+        let found = {
+            let mut world = lock(&self.world);
+            let pipe = world.conns[self.id].pipe(self.side.other());
+            let found = pipe.read(buffer);
+            match found {
+                Found::Nothing => pipe.reader = Some(cx.waker().clone()),
+                Found::Bytes(n) => world.log(Entry::Reads(self.id, self.side, n)),
+                Found::End | Found::Reset => {}
+            }
+            found
+        };
+        self.look();
+        match found {
+            Found::Bytes(n) => Ok(Input::Read(n)),
+            Found::End => Ok(Input::Read(0)),
+            Found::Nothing => Ok(Input::Nothing),
+            Found::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut world = lock(&self.world);
-        let pipe = world.conns[self.id].pipe(self.side.other());
-        match pipe.read(buffer) {
-            Found::Bytes(n) => {
-                world.tell(crate::sim::trace::Entry::Reads(self.id, self.side, n));
-                Poll::Ready(Ok(n))
-            }
-            Found::End => Poll::Ready(Ok(0)),
-            Found::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            Found::Nothing => {
-                pipe.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        match self.read_input(cx, buffer) {
+            Ok(Input::Read(n)) => Poll::Ready(Ok(n)),
+            Ok(Input::Nothing | Input::NotNow) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 }
@@ -249,6 +304,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.has_to_yield(cx) {
+            return Poll::Pending;
+        }
+        self.look();
         let mut world = lock(&self.world);
         let conn = &mut world.conns[self.id];
         if conn.pipe(self.side.other()).is_reset {
@@ -280,7 +339,21 @@ impl AsyncWrite for Connection {
 }
 
 impl rt::Connection for Connection {
+    fn poll_read_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Option<usize>>> {
+        match self.read_input(cx, buffer) {
+            Ok(Input::Read(n)) => Poll::Ready(Ok(Some(n))),
+            Ok(Input::Nothing) => Poll::Ready(Ok(None)),
+            Ok(Input::NotNow) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.look();
         let mut world = lock(&self.world);
         if world.conns[self.id].pipe(self.side.other()).is_reset {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -290,6 +363,7 @@ impl rt::Connection for Connection {
     }
 
     fn unacknowledged(&self) -> Option<u64> {
+        self.look();
         let mut world = lock(&self.world);
         Some(world.conns[self.id].pipe(self.side).unacknowledged())
     }
@@ -297,6 +371,7 @@ impl rt::Connection for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.look();
         lock(&self.world).close(self.id, self.side);
     }
 }

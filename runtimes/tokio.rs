@@ -75,6 +75,7 @@ pub use self::socket::{TokioSocket, TokioStream};
 pub use super::parts::Signals;
 use super::parts::{self, TcpOrUnix};
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
 
@@ -138,6 +139,11 @@ impl Tokio {
     pub fn new(handle: Handle) -> Tokio {
         let clock = Clock::Thread;
         Tokio { handle, clock }
+    }
+
+    /// Returns the handle of the runtime.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Takes the time from tokio, for tests that pause its clock. Time has to
@@ -225,12 +231,12 @@ impl Runtime for Tokio {
         })
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::bind(&self.handle, address, backlog)
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::bind(&self.handle, address, options)
     }
 
-    fn adopt(&self, socket: Socket) -> io::Result<Listener> {
-        Listener::adopt(&self.handle, socket)
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::adopt(&self.handle, socket, options)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {

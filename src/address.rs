@@ -14,17 +14,39 @@ use std::str::FromStr;
 ///
 /// let tcp: Address = "[::1]:48879".parse()?;
 /// let unix: Address = "unix:/run/echo.sock".parse()?;
+/// let without_a_file: Address = "unix:@echo".parse()?;
 /// assert_eq!(tcp.to_string(), "[::1]:48879");
 /// assert_eq!(unix.to_string(), "unix:/run/echo.sock");
+/// assert_eq!(without_a_file, Address::Abstract(b"echo".to_vec()));
 /// # Ok::<(), lameduck::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// TCP over IPv4 or IPv6.
+    /// TCP over IPv4 or IPv6. A listener on `[::]` takes the connections of
+    /// IPv4 as well, whose peers have addresses such as `[::ffff:192.0.2.1]`,
+    /// unless the system is set otherwise or
+    /// [`v6only`](crate::ListenOptions::v6only) says so.
     Tcp(SocketAddr),
     /// A Unix socket; most peers have no path.
     Unix(Option<PathBuf>),
+    /// A Unix socket with a name that is no path: Linux's abstract namespace
+    /// (unix(7)). In a text the name stands behind an `@`; a path that begins
+    /// with one is written as `unix:./@name`.
+    Abstract(Vec<u8>),
+}
+
+impl Address {
+    /// Returns whether a listener here takes the connections to another address
+    /// as well: one on all addresses of a family, or of both.
+    pub(crate) fn covers(&self, only_v6: bool, other: &Address) -> bool {
+        let (Address::Tcp(own), Address::Tcp(other)) = (self, other) else {
+            return false;
+        };
+        own.ip().is_unspecified()
+            && own.port() == other.port()
+            && (own.is_ipv4() == other.is_ipv4() || own.is_ipv6() && !only_v6)
+    }
 }
 
 impl From<SocketAddr> for Address {
@@ -65,6 +87,16 @@ impl From<&Path> for Address {
 
 impl From<&UnixAddr> for Address {
     fn from(address: &UnixAddr) -> Address {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            #[cfg(target_os = "android")]
+            use std::os::android::net::SocketAddrExt;
+            #[cfg(target_os = "linux")]
+            use std::os::linux::net::SocketAddrExt;
+            if let Some(name) = address.as_abstract_name() {
+                return Address::Abstract(name.to_vec());
+            }
+        }
         Address::Unix(address.as_pathname().map(Path::to_owned))
     }
 }
@@ -99,6 +131,15 @@ impl fmt::Display for Address {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Address::Unix(None) => f.write_str("unix:(unnamed)"),
+            Address::Abstract(name) => {
+                // As ss(8) shows them: a name may hold any bytes.
+                write!(f, "unix:@")?;
+                name.utf8_chunks().try_for_each(|chunk| {
+                    f.write_str(chunk.valid())?;
+                    let mut bytes = chunk.invalid().iter();
+                    bytes.try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+                })
+            }
         }
     }
 }
@@ -108,7 +149,10 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Address, AddressError> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(AddressError(text.to_owned())),
+            Some("" | "@") => Err(AddressError(text.to_owned())),
+            Some(path) if path.starts_with('@') => {
+                Ok(Address::Abstract(path.as_bytes()[1..].to_vec()))
+            }
             Some(path) => Ok(Address::Unix(Some(path.into()))),
             None => match text.parse() {
                 Ok(address) => Ok(Address::Tcp(address)),
@@ -137,7 +181,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`{}` is no address: write IP:PORT, [IPV6]:PORT or unix:PATH",
+            "`{}` is no address: write IP:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME",
             self.0
         )
     }
@@ -156,8 +200,29 @@ mod tests {
             "[::]:65535",
             "unix:/tmp/a b",
             "unix:relative",
+            "unix:@a name",
+            "unix:./@path",
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn f63_an_address_for_all_covers_those_of_its_families() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        for (listener, only_v6, other, covers) in [
+            ("0.0.0.0:80", false, "127.0.0.1:80", true),
+            ("0.0.0.0:80", false, "127.0.0.1:81", false),
+            ("0.0.0.0:80", false, "[::1]:80", false),
+            ("127.0.0.1:80", false, "0.0.0.0:80", false),
+            ("[::]:80", false, "0.0.0.0:80", true),
+            ("[::]:80", false, "127.0.0.1:80", true),
+            ("[::]:80", true, "127.0.0.1:80", false),
+            ("[::]:80", true, "[::1]:80", true),
+            ("[::]:80", false, "unix:/80", false),
+        ] {
+            let found = address(listener).covers(only_v6, &address(other));
+            assert_eq!(found, covers, "{listener} {other}");
         }
     }
 
@@ -169,6 +234,7 @@ mod tests {
             "127.0.0.1",
             "1.2.3.4:65536",
             "unix:",
+            "unix:@",
             "::1:80x",
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();

@@ -45,7 +45,7 @@ pub use self::word::GuardError;
 use self::word::{Progress, Step, StepError, Word};
 use crate::cause::Cause;
 use crate::phase::Phase;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock, look};
 
 #[derive(Debug)]
 struct Shared {
@@ -60,6 +60,7 @@ struct Shared {
 impl Shared {
     #[inline]
     fn word(&self) -> Word {
+        look();
         // Acquire: pairs with the release in `change`. A thread that sees
         // Stopped sees all that the guards' holders did; one that sees a stop
         // sees its cause.

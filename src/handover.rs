@@ -32,10 +32,11 @@ mod predecessor;
 mod successor;
 
 use std::ffi::OsString;
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 pub(crate) use self::inherited::Inherited;
+pub use self::inherited::PassedFd;
 pub(crate) use self::predecessor::Predecessor;
 pub(crate) use self::successor::Successor;
 use crate::signal::Signal;
@@ -47,7 +48,10 @@ const CHANNEL: &str = "lameduck-predecessor";
 const MSG_GO: u8 = b'g';
 /// What the predecessor says: it serves on itself.
 const MSG_CANCEL: u8 = b's';
-/// What the predecessor says at last: nobody else holds the sockets.
+/// What the predecessor says: it was asked for a restart, and is not the one to
+/// begin it any more.
+const MSG_RESTART: u8 = b'r';
+/// What the predecessor says at last: no other process holds the sockets.
 const MSG_SOLE_OWNER: u8 = b'a';
 /// What the successor says, before a sign for each socket, and a line's end.
 const MSG_READY: &[u8] = b"ready ";
@@ -76,32 +80,46 @@ pub struct Restart {
     pub(crate) signal: Signal,
     command: Vec<OsString>,
     ready_within: Duration,
+    pub(crate) grace_period: Option<Duration>,
+    pub(crate) on_terminal_hangup: bool,
 }
 
 impl Restart {
-    /// Restarts on this signal, which does not stop the server then. The
-    /// command is the one that this process was started with; what its path
-    /// leads to is looked up anew each time.
+    /// Restarts on this signal, which does not stop the server then.
+    ///
+    /// The command is the one that this process was started with. Its path is
+    /// fixed now, as the working directory and `PATH` may change; the file that
+    /// is there at the restart is started.
     pub fn on(signal: Signal) -> Restart {
         let mut command: Vec<_> = std::env::args_os().collect();
         if let Some(program) = command.first_mut() {
-            let path = Path::new(program);
-            // Without a slash it is looked for in PATH. With one it is made
-            // absolute now, as the working directory may change.
-            if path.components().count() > 1 {
-                if let Ok(path) = absolute(path) {
-                    *program = path.into();
-                }
-            }
+            *program = fixed(Path::new(program)).into();
         }
         Restart {
             signal,
             command,
             ready_within: Duration::from_secs(30),
+            grace_period: None,
+            on_terminal_hangup: false,
         }
     }
 
-    /// The program and its arguments. It has to take over what it inherits,
+    /// Sets the grace period of the drain after a restart. Default: none, so
+    /// that no long work is cut at an upgrade ([F51](crate::docs::faults#f51)).
+    /// A stop signal during that drain has the server's usual grace period.
+    pub fn grace_period(mut self, grace_period: Duration) -> Self {
+        self.grace_period = Some(grace_period);
+        self
+    }
+
+    /// Restarts also when SIGHUP says that the terminal has hung up. Default: a
+    /// server that was started in a terminal drains then.
+    pub fn on_terminal_hangup(mut self) -> Self {
+        self.on_terminal_hangup = true;
+        self
+    }
+
+    /// Sets the program and its arguments. It has to take over what it inherits,
     /// with [`Builder::socket_activation`](crate::Builder::socket_activation) or
     /// [`Builder::restart`](crate::Builder::restart).
     pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
@@ -109,9 +127,36 @@ impl Restart {
         self
     }
 
-    /// The longest time until the successor begins to serve. Default: 30 s.
+    /// Sets the longest time until the successor begins to serve. Default: 30 s.
     pub fn ready_within(mut self, time: Duration) -> Self {
         self.ready_within = time;
         self
+    }
+}
+
+/// Returns the absolute path of a program: without a slash it is looked for in
+/// `PATH`, and then in what this process runs.
+fn fixed(program: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return absolute(program).unwrap_or_else(|_| program.to_owned());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    let found = found.find(|path| path.is_file());
+    let path = found.and_then(|path| absolute(path).ok());
+    path.or_else(|| std::env::current_exe().ok())
+        .unwrap_or_else(|| program.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f42_a_program_is_found_without_a_slash_and_without_path() {
+        assert!(fixed(Path::new("sh")).is_absolute());
+        let unknown = fixed(Path::new("-no-such-program-in-any-folder"));
+        assert_eq!(unknown, std::env::current_exe().unwrap());
+        assert!(fixed(Path::new("./here")).is_absolute());
     }
 }

@@ -229,6 +229,12 @@ pub enum ServerError {
         /// The error of the system.
         source: Arc<io::Error>,
     },
+    /// A listener was closed before its accept queue was empty: clients that
+    /// waited in it were reset ([F46](crate::docs::faults#f46)).
+    Unswept {
+        /// The listener's address.
+        listener: Address,
+    },
     /// Something could not be cleaned up when a listener closed.
     Close {
         /// The listener's address.
@@ -263,6 +269,10 @@ impl fmt::Display for ServerError {
             ServerError::Accept { listener, .. } => {
                 write!(f, "accepting on {listener} failed for good")
             }
+            ServerError::Unswept { listener } => write!(
+                f,
+                "{listener} was closed before its accept queue was empty: clients in it were reset"
+            ),
             ServerError::Close { listener, .. } => write!(f, "closing {listener} failed"),
             ServerError::Hook { name, .. } => write!(f, "hook {name} failed"),
             ServerError::HookPanicked { name } => write!(f, "hook {name} panicked"),
@@ -280,7 +290,9 @@ impl Error for ServerError {
                 Some(source)
             }
             ServerError::Hook { source, .. } => Some(&**source),
-            ServerError::HookPanicked { .. } | ServerError::HookTimedOut { .. } => None,
+            ServerError::Unswept { .. }
+            | ServerError::HookPanicked { .. }
+            | ServerError::HookTimedOut { .. } => None,
         }
     }
 }

@@ -3,6 +3,10 @@
 //! An adapter decides nothing. It reports what the operating system said, and
 //! leaves retries, back-off, order and time to the server.
 
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -16,6 +20,7 @@ use std::time::{Duration, Instant};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::signal::Signal;
 #[cfg(feature = "tls")]
 use crate::tls::TlsInfo;
@@ -226,7 +231,9 @@ pub trait Listener: Send + Unpin + 'static {
     /// Takes the next connection from the accept queue.
     ///
     /// `Pending` means that the queue was asked just now and is empty: the
-    /// sweep relies on it. A connection that was taken is always returned.
+    /// sweep relies on it. A connection that was taken is always returned, also
+    /// where the runtime cannot watch it just now: it is kept then, and watched
+    /// once there is room ([F48](crate::docs::faults#f48)).
     ///
     /// # Errors
     /// Those of `accept(2)`. After an error it can be polled again.
@@ -246,9 +253,24 @@ pub trait Listener: Send + Unpin + 'static {
     /// a successor there is nothing to sweep: `HandedOver`.
     fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee;
 
-    /// Returns the number of handshakes under way, asked once none can begin;
-    /// they are waited for. `None`, as by default, when it is not known.
-    fn handshakes(&self) -> Option<usize> {
+    /// Returns for each of several listeners the number of handshakes under
+    /// way, asked once none can begin; they are waited for. `None`, as by
+    /// default, when it is not known.
+    ///
+    /// They are asked together, so that the system's table is looked at once
+    /// ([F68](crate::docs::faults#f68)).
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>>
+    where
+        Self: Sized,
+    {
+        vec![None; listeners.len()]
+    }
+
+    /// Returns the most connections that the accept queue can hold, whoever set
+    /// it: a sweep that has taken as many has taken everybody who was in it
+    /// ([F52](crate::docs::faults#f52)). `None`, as by default, when it is not
+    /// known.
+    fn queue_limit(&self) -> Option<u64> {
         None
     }
 
@@ -324,19 +346,20 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// Waits until `at`, or longer.
     fn sleep_until(&self, at: Instant) -> Self::Sleep;
 
-    /// Binds, and listens with an accept queue for `backlog` connections.
+    /// Binds, and listens as the options say. They fit the address.
     ///
     /// # Errors
     /// Those of the operating system.
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener>;
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Self::Listener>;
 
     /// Takes over a socket that was bound elsewhere, and that others may hold:
-    /// dropping the listener must not remove its path.
+    /// nothing is set on it, and dropping the listener must not remove its path.
+    /// Of the options, those hold that are about connections.
     ///
     /// # Errors
     /// Those of the operating system; `Unsupported` unless it is implemented.
-    fn adopt(&self, socket: Socket) -> io::Result<Self::Listener> {
-        drop(socket);
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Self::Listener> {
+        drop((socket, options));
         Err(io::ErrorKind::Unsupported.into())
     }
 

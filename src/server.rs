@@ -7,9 +7,14 @@
 mod builder;
 mod close;
 mod driver;
+mod early_signals;
 mod error;
+#[cfg(feature = "parts")]
+mod hard_deadline;
 mod hooks;
 mod listener;
+mod listeners;
+mod open;
 mod table;
 mod task;
 pub(crate) mod timer;
@@ -24,12 +29,15 @@ pub use self::error::BindError;
 pub use self::hooks::HookContext;
 
 use self::driver::Handover;
+use self::early_signals::EarlySignals;
 pub(crate) use self::hooks::BoxError;
 use self::hooks::Hook;
 use self::listener::ListenerTask;
 use self::task::ServerShared;
 use crate::address::Address;
 use crate::gate::{Hold, Shutdown};
+#[cfg(feature = "handover")]
+use crate::handover::PassedFd;
 use crate::machine::lifecycle::{Config, Recording};
 use crate::rt::{ConnectionOf, Runtime};
 use crate::session::Session;
@@ -61,13 +69,15 @@ pub struct Server<R: Runtime> {
     shared: ServerShared<R, ()>,
     config: Config,
     recording: Option<Recording>,
-    signals: Option<R::Signals>,
+    signals: Option<EarlySignals<R::Signals>>,
     listeners: Vec<ListenerTask<R>>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
     on_readiness_change: Option<OnReadinessChange>,
     hold: Hold,
     handover: Handover,
+    #[cfg(feature = "handover")]
+    passed: Vec<PassedFd>,
 }
 
 impl<R: Runtime> Server<R> {
@@ -96,6 +106,18 @@ impl<R: Runtime> Server<R> {
     /// builder.
     pub fn local_addrs(&self) -> impl Iterator<Item = &Address> {
         self.listeners.iter().map(ListenerTask::local_addr)
+    }
+
+    /// Takes the descriptors that this process was started with
+    /// ([`Builder::socket_activation`]) and that no listener is made of: sockets
+    /// of other kinds, FIFOs, what a supervisor keeps for its service, and
+    /// listening sockets that were not asked for.
+    ///
+    /// Sockets that are not taken are closed when the server begins to serve.
+    #[cfg(feature = "handover")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
+    pub fn take_passed_fds(&mut self) -> Vec<PassedFd> {
+        std::mem::take(&mut self.passed)
     }
 
     /// Returns the runtime that it serves on.

@@ -8,6 +8,16 @@ pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic:
 #[cfg(not(all(test, feature = "loom")))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic::Ordering};
 
+/// A look at the gate: the simulation does here what other processors may have
+/// done meanwhile, as loom does in its atomics.
+#[cfg(all(feature = "sim", not(all(test, feature = "loom"))))]
+pub(crate) use crate::sim::executor::look;
+
+/// A look at the gate: outside of a simulation there is nothing to do before it.
+#[cfg(not(all(feature = "sim", not(all(test, feature = "loom")))))]
+#[inline]
+pub(crate) fn look() {}
+
 /// Locks, and goes on after a panic of another holder.
 ///
 /// Every critical section in this crate leaves its data whole at each point
@@ -21,6 +31,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// For what no model exercises: the same under every feature.
 pub(crate) mod plain {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+    #[cfg(feature = "conformance")]
+    pub(crate) use std::sync::mpsc;
     pub(crate) use std::sync::{Arc, Mutex};
 
     /// Locks, and goes on after a panic of another holder.

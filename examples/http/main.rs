@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lameduck::http::{HealthPaths, Http};
-use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 use lameduck::tls::{Tls, TlsConfig};
 use lameduck::{Report, Runtime, Server};
 use log::info;
@@ -55,6 +55,11 @@ fn run(args: Args) -> Result<Report, Box<dyn Error>> {
     match args.runtime {
         Choice::Smol => smol::block_on(run_on(Smol, args)),
         Choice::AsyncStd => async_std::task::block_on(run_on(AsyncStd, args)),
+        Choice::Tokio => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            let tokio = Tokio::new(runtime.handle().clone());
+            runtime.block_on(run_on(tokio, args))
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use async_io::{Async, Timer};
 
 use super::socket::AsyncSocket;
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::parts::{ListeningSocket, TcpOrUnix};
+use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// What a [`Listener`] accepts.
 pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>;
@@ -26,6 +27,7 @@ pub type Connection = TcpOrUnix<AsyncSocket<TcpStream>, AsyncSocket<UnixStream>>
 pub struct Listener {
     socket: ListeningSocket<Async<TcpListener>, Async<UnixListener>>,
     local: Address,
+    accepted: Accepted,
 }
 
 impl Listener {
@@ -33,8 +35,8 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the operating system.
-    pub fn bind(address: &Address, backlog: i32) -> io::Result<Listener> {
-        Listener::new(ListeningSocket::bind(address, backlog)?)
+    pub fn bind(address: &Address, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::bind(address, options)?, options)
     }
 
     /// Takes over a socket: what [`Runtime::adopt`](rt::Runtime::adopt) asks
@@ -42,12 +44,13 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the operating system.
-    pub fn adopt(socket: rt::Socket) -> io::Result<Listener> {
-        Listener::new(ListeningSocket::adopt(socket)?)
+    pub fn adopt(socket: rt::Socket, options: &ListenOptions) -> io::Result<Listener> {
+        Listener::new(ListeningSocket::adopt(socket)?, options)
     }
 
-    fn new(socket: ListeningSocket) -> io::Result<Listener> {
+    fn new(socket: ListeningSocket, options: &ListenOptions) -> io::Result<Listener> {
         Ok(Listener {
+            accepted: socket.accepted(options),
             local: socket.local_addr()?,
             socket: socket.try_map(Async::new, Async::new)?,
         })
@@ -64,7 +67,7 @@ impl rt::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         loop {
             let accepted = match &self.socket {
-                ListeningSocket::Tcp(socket) => accept_tcp(socket),
+                ListeningSocket::Tcp(socket) => accept_tcp(socket, self.accepted),
                 ListeningSocket::Unix(socket, _) => accept_unix(socket),
             };
             match accepted {
@@ -82,8 +85,13 @@ impl rt::Listener for Listener {
         self.socket.stop_accepting(sharing, &self.local)
     }
 
-    fn handshakes(&self) -> Option<usize> {
-        self.socket.handshakes(&self.local)
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
+        let sockets = listeners.iter().map(|this| (&this.socket, &this.local));
+        ListeningSocket::handshakes(&sockets.collect::<Vec<_>>())
+    }
+
+    fn queue_limit(&self) -> Option<u64> {
+        self.socket.queue_limit()
     }
 
     fn share(&self) -> io::Result<OwnedFd> {
@@ -95,8 +103,12 @@ impl rt::Listener for Listener {
     }
 }
 
-fn accept_tcp(socket: &Async<TcpListener>) -> io::Result<(Connection, Address)> {
+fn accept_tcp(
+    socket: &Async<TcpListener>,
+    accepted: Accepted,
+) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
+    accepted.set_on(&stream);
     Ok((TcpOrUnix::Tcp(AsyncSocket::new(stream)?), peer.into()))
 }
 

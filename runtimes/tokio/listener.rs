@@ -16,8 +16,9 @@ use ::tokio::task::coop::unconstrained;
 use super::Connection;
 use super::socket::TokioSocket;
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::parts::{ListeningSocket, TcpOrUnix};
+use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// A listener on TCP or on a Unix socket.
 ///
@@ -27,6 +28,7 @@ use crate::runtimes::parts::{ListeningSocket, TcpOrUnix};
 pub struct Listener {
     socket: ListeningSocket<AsyncFd<TcpListener>, AsyncFd<UnixListener>>,
     local: Address,
+    accepted: Accepted,
     handle: Handle,
     /// Whether an empty queue decides something: then the system is asked,
     /// whatever tokio remembers.
@@ -37,18 +39,27 @@ impl Listener {
     pub(super) fn bind(
         handle: &Handle,
         address: &Address,
-        backlog: i32,
+        options: &ListenOptions,
     ) -> io::Result<Listener> {
-        Listener::new(handle, ListeningSocket::bind(address, backlog)?)
+        Listener::new(handle, ListeningSocket::bind(address, options)?, options)
     }
 
-    pub(super) fn adopt(handle: &Handle, socket: rt::Socket) -> io::Result<Listener> {
-        Listener::new(handle, ListeningSocket::adopt(socket)?)
+    pub(super) fn adopt(
+        handle: &Handle,
+        socket: rt::Socket,
+        options: &ListenOptions,
+    ) -> io::Result<Listener> {
+        Listener::new(handle, ListeningSocket::adopt(socket)?, options)
     }
 
-    fn new(handle: &Handle, socket: ListeningSocket) -> io::Result<Listener> {
+    fn new(
+        handle: &Handle,
+        socket: ListeningSocket,
+        options: &ListenOptions,
+    ) -> io::Result<Listener> {
         let _context = handle.enter();
         Ok(Listener {
+            accepted: socket.accepted(options),
             local: socket.local_addr()?,
             socket: socket.try_map(watch, watch)?,
             handle: handle.clone(),
@@ -59,6 +70,7 @@ impl Listener {
     fn accept_tcp(&self, socket: &TcpListener) -> io::Result<(Connection, Address)> {
         let (stream, peer) = socket.accept()?;
         stream.set_nonblocking(true)?;
+        self.accepted.set_on(&stream);
         let stream = TokioSocket::unwatched(stream, self.handle.clone());
         Ok((TcpOrUnix::Tcp(stream), peer.into()))
     }
@@ -133,8 +145,13 @@ impl rt::Listener for Listener {
         self.socket.stop_accepting(sharing, &self.local)
     }
 
-    fn handshakes(&self) -> Option<usize> {
-        self.socket.handshakes(&self.local)
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
+        let sockets = listeners.iter().map(|this| (&this.socket, &this.local));
+        ListeningSocket::handshakes(&sockets.collect::<Vec<_>>())
+    }
+
+    fn queue_limit(&self) -> Option<u64> {
+        self.socket.queue_limit()
     }
 
     fn share(&self) -> io::Result<OwnedFd> {

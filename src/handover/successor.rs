@@ -15,7 +15,9 @@ use command_fds::{CommandFdExt, FdMapping};
 use futures_channel::oneshot;
 use log::info;
 
-use super::{CHANNEL, MARK_TAKEN, MSG_CANCEL, MSG_GO, MSG_READY, MSG_SOLE_OWNER, Restart};
+use super::{
+    CHANNEL, MARK_TAKEN, MSG_CANCEL, MSG_GO, MSG_READY, MSG_RESTART, MSG_SOLE_OWNER, Restart,
+};
 
 /// Which of the sockets the successor serves, or why there is none.
 type Answer = Result<Vec<bool>, String>;
@@ -29,8 +31,11 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Starts it, with these sockets.
-    pub(crate) fn start(restart: &Restart, sockets: Vec<OwnedFd>) -> io::Result<Successor> {
+    /// Starts it, with these sockets and their names.
+    pub(crate) fn start(
+        restart: &Restart,
+        sockets: Vec<(String, OwnedFd)>,
+    ) -> io::Result<Successor> {
         let (channel, theirs) = UnixStream::pair()?;
         let reader = channel.try_clone()?;
         let (count, within) = (sockets.len(), restart.ready_within);
@@ -63,6 +68,11 @@ impl Successor {
         Ok(())
     }
 
+    /// Passes a restart on: this process cannot begin it any more.
+    pub(crate) fn pass_restart_on(&mut self) -> bool {
+        self.goes && self.channel.write_all(&[MSG_RESTART]).is_ok()
+    }
+
     /// Tells it that the sockets are its own: we have closed ours, and nobody
     /// else had them.
     pub(crate) fn notify_sole_owner(mut self) {
@@ -84,13 +94,13 @@ impl Drop for Successor {
 
 fn command(
     restart: &Restart,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<(String, OwnedFd)>,
     channel: UnixStream,
 ) -> io::Result<Command> {
     let mut words = restart.command.iter();
     let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut names = vec!["lameduck"; sockets.len()];
-    names.push(CHANNEL);
+    let (mut names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+    names.push(CHANNEL.to_owned());
     let passed = sockets.into_iter().chain([channel.into()]);
     // sd_listen_fds(3): they begin behind the standard streams.
     let mappings = passed.zip(3..).map(|(parent_fd, child_fd)| FdMapping {
@@ -102,8 +112,12 @@ fn command(
         .args(words)
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
-        // Nobody knows it before the child lives; it may be left out.
+        // What names a process, or the descriptors of this one: a child that
+        // believed it would find nothing (F53). They may be left out.
         .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_PIDFDID")
+        .env_remove("LISTEN_FDS_FIRST_FD")
+        .env_remove("WATCHDOG_PID")
         .fd_mappings(mappings.collect())
         .map_err(io::Error::other)?;
     Ok(command)

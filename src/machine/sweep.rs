@@ -506,15 +506,15 @@ impl Sweep {
             ..
         } = self.config;
         let waited = self.now.saturating_sub(since);
+        let pause = pause
+            .saturating_mul(2)
+            .min(handshake_poll_max)
+            .max(SHORTEST_PAUSE);
         let look_at = match count {
             Some(0) => None,
             Some(_) => (waited < handshake_timeout).then(|| self.now.saturating_add(pause)),
             None => (waited < blind_wait).then(|| since.saturating_add(blind_wait)),
         };
-        let pause = pause
-            .saturating_mul(2)
-            .min(handshake_poll_max)
-            .max(SHORTEST_PAUSE);
         if let State::Sweeping {
             guarantee,
             handshakes,

@@ -4,35 +4,25 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use super::driver::Handover;
+use super::early_signals::EarlySignals;
+#[cfg(feature = "parts")]
+use super::hard_deadline::HardDeadline;
 use super::hooks::{BoxError, Hook, HookContext};
-use super::listener::{ListenerTask, Origin};
+use super::open::{Source, Sources};
 use super::table::ConnectionTable;
 use super::task::ServerShared;
 use super::{BindError, OnReadinessChange, Readiness, Server};
 use crate::address::{Address, AddressError};
 use crate::gate::Shutdown;
 #[cfg(feature = "handover")]
-use crate::handover::{Inherited, Restart};
+use crate::handover::Restart;
+use crate::machine::closing;
 use crate::machine::lifecycle::{Config, Recording};
-use crate::machine::{closing, sweep};
+use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
 #[cfg(feature = "tls")]
 use crate::tls::{Tls, TlsConfig};
-
-/// A listener to be: what it is made of, and the runtime that opens it, where
-/// that is not the builder's own.
-struct Listening<R> {
-    source: Source,
-    runtime: Option<R>,
-}
-
-/// What a listener is made of.
-enum Source {
-    Address(Result<Address, AddressError>),
-    Socket(Socket),
-}
 
 /// A builder of a [`Server`]; see [`Server::builder`].
 ///
@@ -54,46 +44,38 @@ enum Source {
 #[must_use = "a builder does nothing until `bind`"]
 pub struct Builder<R: Runtime> {
     runtime: R,
-    sources: Vec<Listening<R>>,
+    listeners: Sources<R>,
     signals: Vec<Signal>,
     config: Config,
     abort_timeout: Option<Duration>,
     hook_reserve: Option<Duration>,
-    sweep_limit: Option<u64>,
     lingering_close: closing::Config,
     connection_limit: Option<usize>,
-    backlog: i32,
     stop_on_panic: bool,
+    #[cfg(feature = "parts")]
+    hard_deadline: Option<HardDeadline>,
     recording_limit: Option<usize>,
     hooks: Vec<Hook>,
     on_readiness_change: Option<OnReadinessChange>,
-    #[cfg(feature = "handover")]
-    socket_activation: bool,
-    #[cfg(feature = "handover")]
-    restart: Option<Restart>,
 }
 
 impl<R: Runtime> Builder<R> {
     pub(super) fn new(runtime: R) -> Builder<R> {
         Builder {
             runtime,
-            sources: Vec::new(),
+            listeners: Sources::new(),
             signals: vec![Signal::Interrupt, Signal::Terminate],
             config: Config::default(),
             abort_timeout: None,
             hook_reserve: None,
-            sweep_limit: None,
             lingering_close: closing::Config::default(),
             connection_limit: None,
-            backlog: 4096,
             stop_on_panic: false,
+            #[cfg(feature = "parts")]
+            hard_deadline: None,
             recording_limit: None,
             hooks: Vec::new(),
             on_readiness_change: None,
-            #[cfg(feature = "handover")]
-            socket_activation: false,
-            #[cfg(feature = "handover")]
-            restart: None,
         }
     }
 
@@ -115,18 +97,37 @@ impl<R: Runtime> Builder<R> {
     /// let error = Server::builder(Smol).listen("localhost").bind().unwrap_err();
     /// assert!(error.to_string().starts_with("`localhost` is no address"));
     /// ```
-    pub fn listen<A>(mut self, address: A) -> Self
+    ///
+    /// `[::]` takes the connections of IPv4 as well, unless an address of IPv4
+    /// with the same port is given beside it, or the system is set otherwise
+    /// (`net.ipv6.bindv6only`); see [`ListenOptions::v6only`]. The path of a Unix
+    /// socket that a process has left behind is replaced, and any other path
+    /// that exists is refused.
+    pub fn listen<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        self.listen_with(address, ListenOptions::new())
+    }
+
+    /// Adds an address to listen on, with options of its own.
+    ///
+    /// ```
+    /// use lameduck::{ListenOptions, Server, runtimes::smol::Smol};
+    ///
+    /// let options = ListenOptions::new().mode(0o660).group(33);
+    /// let builder = Server::builder(Smol).listen_with("unix:/run/echo.sock", options);
+    /// # drop(builder);
+    /// ```
+    pub fn listen_with<A>(mut self, address: A, options: ListenOptions) -> Self
     where
         A: TryInto<Address>,
         AddressError: From<A::Error>,
     {
         let address = address.try_into().map_err(AddressError::from);
-        self.add(Source::Address(address), None);
+        self.listeners.add(Source::Address(address, options), None);
         self
-    }
-
-    fn add(&mut self, source: Source, runtime: Option<R>) {
-        self.sources.push(Listening { source, runtime });
     }
 
     /// Adds a listening socket that is bound already, by this program or by the
@@ -144,7 +145,7 @@ impl<R: Runtime> Builder<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen_on(mut self, socket: impl Into<Socket>) -> Self {
-        self.add(Source::Socket(socket.into()), None);
+        self.listeners.add(Source::Socket(socket.into()), None);
         self
     }
 
@@ -152,9 +153,14 @@ impl<R: Runtime> Builder<R> {
     /// (`LISTEN_FDS`): those of a supervisor such as systemd, or of a
     /// predecessor.
     ///
-    /// An [address](Builder::listen) that one of them listens on is not bound
-    /// again; without an address all of them are served. What is not asked for
-    /// is closed.
+    /// An [address](Builder::listen) that one of them listens on, or covers, is
+    /// not bound again: systemd's `ListenStream=80` is `[::]:80`, which serves
+    /// whoever asks for `0.0.0.0:80`. They can be asked for by
+    /// [name](Builder::listen_fd_name) as well. With neither an address nor a
+    /// name, all that listen are served.
+    ///
+    /// What is not asked for, and what is no listening socket, is left to the
+    /// program: see [`Server::take_passed_fds`].
     ///
     /// Call it before threads are started that look at the environment, and in
     /// one server of a process: `bind` takes the variables away.
@@ -171,7 +177,26 @@ impl<R: Runtime> Builder<R> {
     #[cfg(feature = "handover")]
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn socket_activation(mut self) -> Self {
-        self.socket_activation = true;
+        self.listeners.socket_activation = true;
+        self
+    }
+
+    /// Adds the listening sockets that were passed on by this name
+    /// (`LISTEN_FDNAMES`): with systemd, what `FileDescriptorName=` says, or the
+    /// name of the unit. It implies
+    /// [`socket_activation`](Builder::socket_activation).
+    ///
+    /// ```
+    /// use lameduck::{Server, runtimes::smol::Smol};
+    ///
+    /// let error = Server::builder(Smol).listen_fd_name("http").bind().unwrap_err();
+    /// assert!(error.to_string().contains("`http`"));
+    /// ```
+    #[cfg(feature = "handover")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
+    pub fn listen_fd_name(mut self, name: impl Into<String>) -> Self {
+        self.listeners.socket_activation = true;
+        self.listeners.add(Source::Named(name.into()), None);
         self
     }
 
@@ -193,7 +218,7 @@ impl<R: Runtime> Builder<R> {
     #[cfg(feature = "handover")]
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = Some(restart);
+        self.listeners.restart = Some(restart);
         self
     }
 
@@ -215,11 +240,11 @@ impl<R: Runtime> Builder<R> {
     /// Sets the most connections that a sweep takes from one accept queue, so
     /// that a flood cannot keep the server from stopping.
     ///
-    /// Default: what the [`backlog`](Builder::backlog) lets the queue hold. A
-    /// queue is first in, first out: every connection that was in it before the
-    /// stop is served.
+    /// Default: what the queue holds, whoever set its length. A queue is first
+    /// in, first out: every connection that was in it before the stop is served.
+    /// A sweep that ends at a smaller limit is an error of the stop.
     pub fn sweep_limit(mut self, connections: u64) -> Self {
-        self.sweep_limit = Some(connections);
+        self.listeners.sweep_limit = Some(connections);
         self
     }
 
@@ -283,10 +308,20 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Sets the number of connections that the accept queue holds. Default:
-    /// 4096; the system may hold less (`net.core.somaxconn`).
+    /// Sets the number of connections that the accept queue of each address
+    /// holds; -1 is the system's maximum. Default: 4096. The system may hold less
+    /// (`net.core.somaxconn`).
     pub fn backlog(mut self, backlog: i32) -> Self {
-        self.backlog = backlog;
+        self.listeners.backlog = Some(backlog);
+        self
+    }
+
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`), on all
+    /// connections over TCP. Otherwise the system puts them together while an
+    /// acknowledgement is awaited, which a peer may hold back for 40 ms
+    /// ([F76](crate::docs::faults#f76)). Default: true.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.listeners.nodelay = Some(nodelay);
         self
     }
 
@@ -309,6 +344,37 @@ impl<R: Runtime> Builder<R> {
     /// counted, its connection is closed, and the server goes on.
     pub fn stop_on_panic(mut self, stop: bool) -> Self {
         self.stop_on_panic = stop;
+        self
+    }
+
+    /// Ends the process with `exit_status` if it is still there `margin` after the
+    /// end of the budget ([F47](crate::docs::faults#f47)).
+    ///
+    /// The deadline is kept by a thread of its own, which follows the signals
+    /// and the gate by itself: a logger whose pipe is full, a callback, a hook or
+    /// a handler that blocks its thread cannot hold it up. It holds for the
+    /// whole process, also after [`serve`](Server::serve) has returned: do not
+    /// ask for it in a program that goes on when this server has stopped.
+    /// Default: none.
+    ///
+    /// ```no_run
+    /// use lameduck::{Server, runtimes::smol::Smol};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::builder(Smol)
+    ///     .listen("127.0.0.1:48879")
+    ///     .hard_deadline(Duration::from_secs(1), 4)
+    ///     .bind()?;
+    /// # drop(server);
+    /// # Ok::<(), lameduck::BindError>(())
+    /// ```
+    #[cfg(feature = "parts")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "parts")))]
+    pub fn hard_deadline(mut self, margin: Duration, exit_status: u8) -> Self {
+        self.hard_deadline = Some(HardDeadline {
+            margin,
+            exit_status,
+        });
         self
     }
 
@@ -396,6 +462,7 @@ impl<R: Runtime> Builder<R> {
         if self.connection_limit == Some(0) {
             return Err(BindError::ZeroConnectionLimit);
         }
+        self.listeners.check()?;
         let wanted = self.wanted_signals();
         let signals = if wanted.is_empty() {
             None
@@ -403,8 +470,19 @@ impl<R: Runtime> Builder<R> {
             let caught = self.runtime.signals(&wanted);
             Some(caught.map_err(BindError::Signals)?)
         };
-        let (listeners, handover) = self.open()?;
+        let stops = self.stop_signals();
+        let opened = self.listeners.open(&self.runtime)?;
+        let listeners = opened.listeners;
         let (shutdown, hold) = Shutdown::driven();
+        #[cfg(feature = "parts")]
+        if let Some(deadline) = self.hard_deadline {
+            let source = (!stops.is_empty()).then(|| self.runtime.signals(&stops));
+            let source = source.transpose().map_err(BindError::Signals)?;
+            let watched = deadline.watch(config, self.hooks.len(), source, &shutdown);
+            watched.map_err(BindError::HardDeadline)?;
+        }
+        let signals = signals
+            .map(|source| EarlySignals::watch(&self.runtime, source, stops, shutdown.clone()));
         let recording = self
             .recording_limit
             .map(|limit| Recording::new(config, listeners.len(), self.hooks.len(), limit));
@@ -425,76 +503,37 @@ impl<R: Runtime> Builder<R> {
             hooks: self.hooks,
             on_readiness_change: self.on_readiness_change,
             hold,
-            handover,
-        })
-    }
-
-    /// Opens every listener, or none.
-    fn open(&mut self) -> Result<(Vec<ListenerTask<R>>, Handover), BindError> {
-        let mut opened = Vec::new();
-        #[cfg(feature = "handover")]
-        let mut inherited = self.inherited()?;
-        for Listening { source, runtime } in std::mem::take(&mut self.sources) {
-            let runtime = runtime.as_ref().unwrap_or(&self.runtime);
-            let address = match source {
-                Source::Address(address) => address.map_err(BindError::Address)?,
-                Source::Socket(socket) => {
-                    opened.push((adopt(runtime, socket)?, Origin::Adopted));
-                    continue;
-                }
-            };
+            handover: opened.handover,
             #[cfg(feature = "handover")]
-            if let Some(socket) = inherited.take(&address) {
-                opened.push((adopt(runtime, socket)?, Origin::Inherited));
-                continue;
-            }
-            let listener = runtime.bind(&address, self.backlog);
-            let listener = listener.map_err(|error| BindError::Listen(address, error))?;
-            opened.push((listener, Origin::Bound));
-        }
-        #[cfg(feature = "handover")]
-        if opened.is_empty() {
-            for socket in inherited.take_all() {
-                opened.push((adopt(&self.runtime, socket)?, Origin::Inherited));
-            }
-        }
-        #[cfg(feature = "handover")]
-        let handover = Handover::new(self.restart.take(), inherited.close_rest());
-        #[cfg(not(feature = "handover"))]
-        let handover = Handover;
-        if opened.is_empty() {
-            return Err(BindError::NoAddress);
-        }
-        let config = sweep::Config {
-            // `listen(2)` holds one more than it is told.
-            queue: u64::try_from(self.backlog).unwrap_or(0) + 1,
-            limit: self.sweep_limit,
-            ..sweep::Config::default()
-        };
-        let listeners = opened.into_iter();
-        let listeners = listeners.map(|(l, origin)| ListenerTask::new(l, origin, config));
-        Ok((listeners.collect(), handover))
-    }
-
-    #[cfg(feature = "handover")]
-    fn inherited(&self) -> Result<Inherited, BindError> {
-        if self.socket_activation || self.restart.is_some() {
-            Inherited::from_env().map_err(BindError::Adopt)
-        } else {
-            Ok(Inherited::default())
-        }
+            passed: opened.passed,
+        })
     }
 
     fn wanted_signals(&self) -> Vec<Signal> {
         #[allow(unused_mut, reason = "without the feature nothing is added")]
         let mut wanted = self.signals.clone();
         #[cfg(feature = "handover")]
-        if let Some(restart) = self.restart.as_ref() {
+        if let Some(restart) = self.listeners.restart.as_ref() {
             if !wanted.contains(&restart.signal) {
                 wanted.push(restart.signal);
             }
         }
         wanted
+    }
+
+    /// The signals that stop, and do not restart.
+    fn stop_signals(&self) -> Vec<Signal> {
+        let wanted = self.wanted_signals().into_iter();
+        #[cfg(feature = "handover")]
+        let wanted = {
+            let restart = self
+                .listeners
+                .restart
+                .as_ref()
+                .map(|restart| restart.signal);
+            wanted.filter(move |signal| Some(*signal) != restart)
+        };
+        wanted.collect()
     }
 
     /// Derives the parts that were not set, so that they fit.
@@ -505,6 +544,8 @@ impl<R: Runtime> Builder<R> {
         let timeout = default.abort_timeout.min(grace_period / 4);
         let config = Config {
             abort_timeout: self.abort_timeout.unwrap_or(timeout),
+            #[cfg(feature = "handover")]
+            restart_grace_period: self.listeners.restart.as_ref().and_then(|r| r.grace_period),
             hook_reserve: match self.hook_reserve {
                 Some(reserve) => reserve,
                 None if self.hooks.is_empty() => Duration::ZERO,
@@ -515,12 +556,6 @@ impl<R: Runtime> Builder<R> {
         config.check().map_err(BindError::Config)?;
         Ok(config)
     }
-}
-
-fn adopt<R: Runtime>(runtime: &R, socket: Socket) -> Result<R::Listener, BindError> {
-    let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
-    let adopted = runtime.adopt(socket);
-    adopted.map_err(|error| BindError::Listen(local_addr, error))
 }
 
 #[cfg(feature = "tls")]
@@ -535,7 +570,8 @@ impl<R: Runtime> Builder<Tls<R>> {
     {
         let address = address.try_into().map_err(AddressError::from);
         let runtime = self.runtime.plain();
-        self.add(Source::Address(address), Some(runtime));
+        let source = Source::Address(address, ListenOptions::new());
+        self.listeners.add(source, Some(runtime));
         self
     }
 
@@ -547,7 +583,8 @@ impl<R: Runtime> Builder<Tls<R>> {
     {
         let address = address.try_into().map_err(AddressError::from);
         let runtime = self.runtime.with_config(config);
-        self.add(Source::Address(address), Some(runtime));
+        let source = Source::Address(address, ListenOptions::new());
+        self.listeners.add(source, Some(runtime));
         self
     }
 }

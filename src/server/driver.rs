@@ -11,13 +11,15 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, trace, warn};
 
 pub(super) use self::handover::Handover;
+use super::early_signals::EarlySignals;
 use super::hooks::{BoxError, Hook};
 use super::listener::{Accepted, Limit, ListenerTask};
+use super::listeners::Listeners;
 use super::task::{self, AcceptedConnection, ServerShared};
 use super::timer::{Clock, Timer};
 use super::{OnReadinessChange, Readiness, Server};
@@ -29,6 +31,7 @@ use crate::phase::Phase;
 use crate::report::{Chain, Report, ServerError};
 use crate::rt::{ConnectionOf, Runtime, SignalSource};
 use crate::session::Session;
+use crate::signal::Signal;
 use crate::sync::plain::Arc;
 
 /// A running server; completes with the report. See [`Server::serve`].
@@ -41,7 +44,11 @@ pub struct Serve<R: Runtime, H> {
     clock: Clock<R>,
     timer: Timer<R>,
     signals: Option<R::Signals>,
-    listeners: Vec<ListenerTask<R>>,
+    /// Signals that came before the server served.
+    early_signals: VecDeque<Signal>,
+    /// When the first of them came that waits for a predecessor.
+    signal_waits_since: Option<Duration>,
+    listeners: Listeners<R>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
     running_hook: Option<usize>,
@@ -72,8 +79,15 @@ impl<R: Runtime, H> Serve<R, H> {
             on_readiness_change,
             hold,
             handover,
+            #[cfg(feature = "handover")]
+            passed,
         } = server;
+        #[cfg(feature = "handover")]
+        passed
+            .into_iter()
+            .for_each(crate::handover::PassedFd::close);
         let shutdown = &shared.shutdown;
+        let (signals, early) = signals.map_or((None, Vec::new()), EarlySignals::take);
         Serve {
             clock: Clock::new(shared.runtime.clone()),
             lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
@@ -85,7 +99,9 @@ impl<R: Runtime, H> Serve<R, H> {
             recording,
             timer: Timer::new(),
             signals,
-            listeners,
+            early_signals: early.into(),
+            signal_waits_since: None,
+            listeners: Listeners::new(listeners),
             connection_limit,
             hooks,
             running_hook: None,
@@ -102,7 +118,8 @@ impl<R: Runtime, H> Serve<R, H> {
     fn start_serving(&mut self) {
         if !self.serving && self.may_serve() && self.shared.shutdown.is_ready() {
             self.serving = true;
-            for listener in &self.listeners {
+            self.listeners.wake_all();
+            for listener in self.listeners.iter() {
                 info!("listening on {}", listener.local_addr());
             }
             self.tell_readiness(Readiness::Ready);
@@ -110,6 +127,12 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_signals(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.handover.is_waiting() {
+            if let Some(signal) = self.early_signals.pop_front() {
+                self.signal(signal);
+                return true;
+            }
+        }
         let Some(signals) = &mut self.signals else {
             return false;
         };
@@ -122,18 +145,34 @@ impl<R: Runtime, H> Serve<R, H> {
             }
             Poll::Ready(Some(signal)) => {
                 info!("received {signal}");
-                if !self.is_restart(signal) {
-                    self.feed(Input::Signal(signal));
-                }
+                self.signal(signal);
                 true
             }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        if self.is_restart(signal) {
+            return;
+        }
+        if !self.handover.is_waiting() {
+            return self.feed(Input::Signal(signal));
+        }
+        let now = self.clock.now();
+        let waiting_since = *self.signal_waits_since.get_or_insert(now);
+        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+            // Somebody is in a hurry: nobody is served here that could be lost.
+            self.feed(Input::Abort);
+        } else {
+            info!("{signal} waits for the predecessor's word");
+            self.early_signals.push_back(signal);
         }
     }
 
     /// Polls for what was asked for through a handle on the gate.
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
-        if is_ready(&mut self.stop_requested, cx) {
+        if !self.handover.is_waiting() && is_ready(&mut self.stop_requested, cx) {
             self.feed(Input::Stop);
             progress = true;
         }
@@ -237,12 +276,12 @@ impl<R: Runtime, H> Serve<R, H> {
             Output::Enter(phase) => self.enter(phase),
             Output::EndIdle => _ = self.shared.shutdown.advance(Phase::Draining),
             Output::StopAccepting(id) => {
-                let origin = self.listeners[id].origin();
+                let origin = self.listeners.get(id).origin();
                 let sharing = self.handover.sharing(id, origin);
-                self.listeners[id].stop_accepting(&self.clock, sharing);
+                self.listeners.stop_accepting(id, sharing);
             }
             Output::CloseListener(id) => {
-                if let Some(closed) = self.listeners[id].close_now(&self.clock) {
+                if let Some(closed) = self.listeners.close_now(id, &self.clock) {
                     let input = self.listener_closed(id, closed);
                     self.inputs.push_back(input);
                 }
@@ -282,7 +321,7 @@ impl<R: Runtime, H> Serve<R, H> {
             warn!("{}", Chain(error));
         }
         let result = self.keep_error(closed);
-        if self.listeners.iter().all(ListenerTask::is_closed) {
+        if self.listeners.all_closed() {
             let origins = self.listeners.iter().map(ListenerTask::origin);
             self.handover.notify_sole_owner(origins);
         }
@@ -333,17 +372,40 @@ where
         progress |= self.poll_handover(cx);
         progress |= self.poll_gate(cx);
         progress |= self.poll_timer(cx);
-        for id in 0..self.listeners.len() {
-            progress |= self.poll_listener(id, cx);
-        }
+        progress |= self.poll_listeners(cx);
         progress |= self.poll_emptied(cx);
         progress |= self.poll_hook(cx);
         progress
     }
 
-    fn poll_listener(&mut self, id: usize, cx: &mut Context<'_>) -> bool {
+    /// Polls the listeners that were woken, and then those that wait at the
+    /// connection limit, while it lets them in.
+    fn poll_listeners(&mut self, cx: &mut Context<'_>) -> bool {
+        self.listeners.collect(&self.clock);
         let mut progress = false;
-        if self.listeners[id].is_accepting() && !self.handover.is_serving() {
+        while let Some(id) = self.listeners.next() {
+            progress |= self.poll_listener(id);
+        }
+        while let Some(id) = self.next_at_limit(cx) {
+            progress |= self.poll_listener(id);
+        }
+        progress |= self.listeners.poll_handshakes(&self.clock);
+        // Last, when all have said how long they wait.
+        progress |= self.listeners.poll_timer(&self.clock, cx);
+        progress
+    }
+
+    fn next_at_limit(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        let limit = Limit {
+            connections: self.connection_limit,
+            table: &self.shared.table,
+        };
+        self.listeners.next_at_limit(limit, cx)
+    }
+
+    fn poll_listener(&mut self, id: usize) -> bool {
+        let mut progress = false;
+        if self.listeners.get(id).is_accepting() && !self.handover.is_serving() {
             return false;
         }
         loop {
@@ -351,19 +413,18 @@ where
                 connections: self.connection_limit,
                 table: &self.shared.table,
             };
-            match self.listeners[id].poll(&self.clock, limit, cx) {
+            match self.listeners.poll(id, &self.clock, limit) {
                 Accepted::Connection(connection, peer) => self.admit(id, connection, peer),
                 Accepted::Closed(closed) => {
                     let input = self.listener_closed(id, closed);
                     self.feed(input);
                 }
-                Accepted::Nothing => return progress,
-                Accepted::Yield => {
-                    // No progress, which would be followed at once: the
-                    // connections' tasks, too, want to run.
-                    cx.waker().wake_by_ref();
-                    return false;
+                Accepted::Nothing | Accepted::AtLimit | Accepted::AskHandshakes => {
+                    return progress;
                 }
+                // No progress, which would be followed at once: the
+                // connections' tasks, too, want to run.
+                Accepted::Yield => return false,
             }
             progress = true;
         }
@@ -375,7 +436,10 @@ where
             Ok(guard) => guard,
             Err(error) => return warn!("{peer}: {error}"),
         };
-        debug!("{peer} connected to {}", self.listeners[id].local_addr());
+        debug!(
+            "{peer} connected to {}",
+            self.listeners.get(id).local_addr()
+        );
         let accepted = AcceptedConnection {
             connection,
             guard,
@@ -409,14 +473,20 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
+        this.listeners.begin_poll(cx);
         this.start_serving();
         while this.poll_sources(cx) {
             this.start_serving();
             if let Some(outcome) = this.outcome {
                 let report = this.report(outcome);
+                // From here on signals act by themselves again (F60).
+                this.signals = None;
                 this.shared.shutdown.advance(Phase::Stopped);
                 return Poll::Ready(report);
             }
+        }
+        if this.listeners.has_yielded() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }

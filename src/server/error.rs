@@ -20,10 +20,30 @@ pub enum BindError {
     ZeroConnectionLimit,
     /// The signals cannot be caught.
     Signals(io::Error),
+    /// The thread of the hard deadline cannot be started.
+    HardDeadline(io::Error),
     /// A socket that was passed on is of no use.
     Adopt(io::Error),
     /// An address cannot be listened on.
     Listen(Address, io::Error),
+    /// An option does not fit the address, or contradicts another one.
+    Options(Address, String),
+    /// An address is in use by a socket that is known.
+    InUse {
+        /// The address.
+        address: Address,
+        /// The error of the system.
+        error: io::Error,
+        /// Who has it, and what to do.
+        hint: String,
+    },
+    /// No listening socket of this name was passed on.
+    NotPassed {
+        /// The name.
+        name: String,
+        /// What was passed on.
+        passed: String,
+    },
 }
 
 impl fmt::Display for BindError {
@@ -36,9 +56,25 @@ impl fmt::Display for BindError {
                 f.write_str("a connection limit of 0 lets nobody in: give at least 1")
             }
             BindError::Signals(error) => write!(f, "cannot catch the signals: {error}"),
-            BindError::Adopt(error) => {
-                write!(f, "cannot use a socket that was passed on: {error}")
+            BindError::HardDeadline(error) => {
+                write!(f, "cannot start the thread of the hard deadline: {error}")
             }
+            BindError::Adopt(error) => {
+                write!(f, "cannot use what was passed on: {error}")
+            }
+            BindError::Options(address, misfit) => {
+                write!(f, "cannot listen on {address}: {misfit}")
+            }
+            BindError::InUse {
+                address,
+                error,
+                hint,
+            } => write!(f, "cannot listen on {address}: {error}; {hint}"),
+            BindError::NotPassed { name, passed } => write!(
+                f,
+                "no listening socket was passed on as `{name}` (LISTEN_FDNAMES): passed on were \
+                 {passed}"
+            ),
             BindError::Listen(address, error) => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match advice(address, error.kind()) {

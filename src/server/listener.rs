@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::table::ConnectionTable;
-use super::timer::{Clock, Timer};
+use super::timer::Clock;
 use crate::address::Address;
 use crate::machine::sweep::{AcceptError, Config, Input, Output, Sweep};
 use crate::report::{ListenerReport, ServerError};
@@ -22,20 +22,24 @@ pub(super) enum Accepted<C> {
     Closed(Result<(), ServerError>),
     /// There may be more, but other tasks should have their turn.
     Yield,
+    /// The server has as many connections as it may have.
+    AtLimit,
+    /// The handshakes under way are to be counted.
+    AskHandshakes,
     /// Nothing to do for now.
     Nothing,
 }
 
 /// The origin of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The server has bound it.
     Bound,
     /// It was given to the builder.
     Adopted,
-    /// It was passed on by a supervisor or a predecessor.
+    /// It was passed on by a supervisor or a predecessor, with this name.
     #[cfg(feature = "handover")]
-    Inherited,
+    Inherited(String),
 }
 
 pub(super) struct ListenerTask<R: Runtime> {
@@ -43,7 +47,8 @@ pub(super) struct ListenerTask<R: Runtime> {
     origin: Origin,
     local_addr: Address,
     sweep: Sweep,
-    timer: Timer<R>,
+    /// The guarantee of a listener that was told to stop, until its sweep knows.
+    stopping: Option<CloseGuarantee>,
     last_error: Option<io::Error>,
 }
 
@@ -52,6 +57,17 @@ pub(super) struct ListenerTask<R: Runtime> {
 pub(super) struct Limit<'a> {
     pub(super) connections: Option<usize>,
     pub(super) table: &'a ConnectionTable,
+}
+
+impl Limit<'_> {
+    /// Returns whether a listener may take one more connection.
+    fn lets_in(self, sweep: &Sweep) -> bool {
+        let open = match self.connections {
+            Some(_) if !sweep.is_sweeping() => self.table.open_count(),
+            _ => 0,
+        };
+        sweep.may_accept(open, self.connections)
+    }
 }
 
 impl<R: Runtime> ListenerTask<R> {
@@ -65,7 +81,7 @@ impl<R: Runtime> ListenerTask<R> {
             listener: Some(listener),
             origin,
             sweep: Sweep::new(config),
-            timer: Timer::new(),
+            stopping: None,
             last_error: None,
         }
     }
@@ -74,8 +90,17 @@ impl<R: Runtime> ListenerTask<R> {
         &self.local_addr
     }
 
-    pub(super) fn origin(&self) -> Origin {
-        self.origin
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Returns the name by which it is passed on.
+    #[cfg(feature = "handover")]
+    pub(super) fn name(&self) -> &str {
+        match &self.origin {
+            Origin::Inherited(name) => name,
+            _ => "lameduck",
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -83,7 +108,15 @@ impl<R: Runtime> ListenerTask<R> {
     }
 
     pub(super) fn is_accepting(&self) -> bool {
-        self.sweep.is_accepting()
+        self.sweep.is_accepting() && self.stopping.is_none()
+    }
+
+    pub(super) fn listener(&self) -> Option<&R::Listener> {
+        self.listener.as_ref()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.sweep.deadline()
     }
 
     /// Duplicates the descriptor of the socket.
@@ -107,66 +140,42 @@ impl<R: Runtime> ListenerTask<R> {
                 match output {
                     Output::Yield => return Accepted::Yield,
                     Output::BackOff { pause, is_first } => self.log_pause(pause, is_first),
-                    Output::AskHandshakes => {
-                        let count = self.listener.as_ref().and_then(Listener::handshakes);
-                        self.handle(clock, Input::Handshakes(count));
-                    }
+                    Output::AskHandshakes => return Accepted::AskHandshakes,
                     Output::Close => return Accepted::Closed(self.close()),
                 }
             }
-            if self.timer.poll(clock, self.sweep.deadline(), cx).is_ready() {
-                self.handle(clock, Input::Tick);
-                continue;
+            let Some(listener) = &mut self.listener else {
+                return Accepted::Nothing;
+            };
+            if !self.sweep.may_accept(0, None) {
+                return Accepted::Nothing;
             }
-            match self.poll_accept(clock, limit, cx) {
-                Poll::Ready(Some((connection, peer))) => {
+            if !limit.lets_in(&self.sweep) {
+                return Accepted::AtLimit;
+            }
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok((connection, peer))) => {
+                    self.handle(clock.now(), Input::Accepted);
                     return Accepted::Connection(connection, peer);
                 }
-                Poll::Ready(None) => {}
-                Poll::Pending if self.sweep.has_output() => {}
-                Poll::Pending => return Accepted::Nothing,
+                Poll::Ready(Err(error)) => {
+                    debug!("accepting on {}: {error}", self.local_addr);
+                    let kind = AcceptError::of(&error);
+                    self.last_error = Some(error);
+                    self.handle(clock.now(), Input::AcceptFailed(kind));
+                }
+                Poll::Pending => {
+                    self.handle(clock.now(), Input::QueueEmpty);
+                    if !self.sweep.has_output() {
+                        return Accepted::Nothing;
+                    }
+                }
             }
         }
     }
 
-    /// Polls the accept queue; ready with nothing where the sweep has something
-    /// to say about it.
-    fn poll_accept(
-        &mut self,
-        clock: &Clock<R>,
-        limit: Limit<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<(ConnectionOf<R>, Address)>> {
-        let connections = match limit.connections {
-            Some(most) if !self.sweep.is_sweeping() => limit.table.count_below(most, cx),
-            _ => 0,
-        };
-        let Some(listener) = &mut self.listener else {
-            return Poll::Pending;
-        };
-        if !self.sweep.may_accept(connections, limit.connections) {
-            return Poll::Pending;
-        }
-        let (input, accepted) = match listener.poll_accept(cx) {
-            Poll::Ready(Ok(accepted)) => (Input::Accepted, Some(accepted)),
-            Poll::Ready(Err(error)) => {
-                debug!("accepting on {}: {error}", self.local_addr);
-                let kind = AcceptError::of(&error);
-                self.last_error = Some(error);
-                (Input::AcceptFailed(kind), None)
-            }
-            Poll::Pending => (Input::QueueEmpty, None),
-        };
-        self.handle(clock, input);
-        if input == Input::QueueEmpty {
-            Poll::Pending
-        } else {
-            Poll::Ready(accepted)
-        }
-    }
-
-    fn handle(&mut self, clock: &Clock<R>, input: Input) {
-        if let Err(error) = self.sweep.handle(clock.now(), input) {
+    pub(super) fn handle(&mut self, now: Duration, input: Input) {
+        if let Err(error) = self.sweep.handle(now, input) {
             debug_assert!(false, "{error}");
         }
     }
@@ -181,32 +190,46 @@ impl<R: Runtime> ListenerTask<R> {
         }
     }
 
-    /// Begins the sweep.
-    pub(super) fn stop_accepting(&mut self, clock: &Clock<R>, sharing: SocketSharing) {
+    /// Stops accepting; [`begin_sweep`](ListenerTask::begin_sweep) comes next.
+    pub(super) fn stop_accepting(&mut self, sharing: SocketSharing) {
         if let Some(listener) = &mut self.listener {
-            let guarantee = listener.stop_accepting(sharing);
-            self.handle(clock, Input::StopAccepting(guarantee));
+            self.stopping = Some(listener.stop_accepting(sharing));
+        }
+    }
+
+    pub(super) fn begin_sweep(&mut self, now: Duration) {
+        if let Some(guarantee) = self.stopping.take() {
+            self.handle(now, Input::StopAccepting(guarantee));
         }
     }
 
     /// Closes the listener at once; `None` where it is closed already.
-    pub(super) fn close_now(&mut self, clock: &Clock<R>) -> Option<Result<(), ServerError>> {
-        if self.listener.is_none() {
-            return None;
-        }
+    pub(super) fn close_now(&mut self, now: Duration) -> Option<Result<(), ServerError>> {
+        self.listener.as_ref()?;
+        self.begin_sweep(now);
         if self.sweep.guarantee().is_none() {
-            self.handle(clock, Input::Close);
+            self.handle(now, Input::Close);
         }
         while self.sweep.poll_output().is_some() {}
-        Some(self.close())
+        Some(self.close_socket())
     }
 
     fn close(&mut self) -> Result<(), ServerError> {
+        let closed = self.close_socket();
+        // Without an abort, which says it all: clients that were in the queue
+        // may have been reset (F46).
+        if closed.is_ok() && self.sweep.guarantee() == Some(CloseGuarantee::Unswept) {
+            let listener = self.local_addr.clone();
+            return Err(ServerError::Unswept { listener });
+        }
+        closed
+    }
+
+    fn close_socket(&mut self) -> Result<(), ServerError> {
         // At once: a handshake that completes between the last look at the
         // queue and here is reset (F2). Everything else comes after.
         let closed = self.listener.take().map_or(Ok(()), Listener::close);
         info!("stopped listening on {}", self.local_addr);
-        self.timer = Timer::new();
         let listener = self.local_addr.clone();
         if self.has_failed() {
             let error = self.last_error.take();
@@ -237,6 +260,7 @@ impl<R: Runtime> ListenerTask<R> {
 #[cfg(all(test, feature = "smol"))]
 mod tests {
     use super::*;
+    use crate::options::ListenOptions;
     use crate::runtimes::smol::Smol;
 
     /// A successor learns that it holds the socket alone only when all
@@ -244,12 +268,12 @@ mod tests {
     #[test]
     fn f10_a_listener_is_closed_once_it_was_told_to() {
         let address = Address::from(([127, 0, 0, 1], 0));
-        let listener = Smol.bind(&address, 1).unwrap();
-        let clock = Clock::new(Smol);
+        let listener = Smol.bind(&address, &ListenOptions::new()).unwrap();
         let mut task = ListenerTask::<Smol>::new(listener, Origin::Bound, Config::default());
+        let now = Duration::ZERO;
         assert!(!task.is_closed());
-        assert!(task.close_now(&clock).is_some_and(|closed| closed.is_ok()));
+        assert!(task.close_now(now).is_some_and(|closed| closed.is_ok()));
         assert!(task.is_closed());
-        assert!(task.close_now(&clock).is_none());
+        assert!(task.close_now(now).is_none());
     }
 }

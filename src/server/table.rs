@@ -107,6 +107,11 @@ impl ConnectionTable {
         }
     }
 
+    /// Returns the number of open connections.
+    pub(crate) fn open_count(&self) -> usize {
+        lock(&self.inner).open.len()
+    }
+
     /// Returns the number of open connections. If they have come to `limit`,
     /// the task is woken when one ends.
     pub(crate) fn count_below(&self, limit: usize, cx: &mut Context<'_>) -> usize {

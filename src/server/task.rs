@@ -128,7 +128,7 @@ where
         if task.inner.is_none() {
             // Aborted, and in another task, whose reads and writes fail: it is
             // open until that one drops it (F69).
-            task.inner = Some(poll_fn(|cx| task.record.poll_returned(cx)).await);
+            task.await_return().await;
         }
     }
 }
@@ -212,6 +212,12 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
                 Some(CloseReason::Panicked)
             }
         }
+    }
+
+    /// Waits until an aborted session is dropped by the task that has it.
+    async fn await_return(&mut self) {
+        let returned = poll_fn(|cx| self.record.poll_returned(cx));
+        self.inner = Some(returned.await);
     }
 
     /// Closes in order, once the session was returned, unless the abort comes

@@ -4,27 +4,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::Sim;
-use super::verify;
+use super::verify::{self, History, Violation};
+use crate::report::Report;
 use crate::signal::Signal;
 
-/// Stops, unless `LAMEDUCK_CASES` says otherwise.
+/// The number of stops, unless `LAMEDUCK_CASES` says otherwise.
 const CASES: u64 = 1000;
 
-/// Runs that are spent on making a failure simpler.
+/// The number of runs that are spent on making a failure simpler.
 const ATTEMPTS: usize = 2000;
 
 /// More than any stop needs that has an end.
 const MAX_STEPS: usize = 1_000_000;
 
-/// How [`check`] goes about it, to be changed.
+/// The settings of a [`check`].
 ///
 /// ```
+/// use futures::io::AsyncWriteExt;
 /// use lameduck::sim::Check;
 ///
 /// Check::new().cases(50).run(|sim| {
-///     sim.serve(|mut session| async move {
-///         futures_io::AsyncWriteExt::write_all(&mut session, b"hello").await
-///     });
+///     sim.serve(|mut session| async move { session.write_all(b"hello").await });
 ///     sim.client(async |client| client.request(b"", b"hello").await);
 /// });
 /// ```
@@ -32,7 +32,7 @@ const MAX_STEPS: usize = 1_000_000;
 pub struct Check {
     first_seed: u64,
     cases: u64,
-    /// By the environment, which has the last word.
+    /// Whether the environment says it, which has the last word.
     is_given: bool,
 }
 
@@ -43,8 +43,8 @@ impl Default for Check {
 }
 
 impl Check {
-    /// A thousand stops; `LAMEDUCK_CASES` in the environment changes how many,
-    /// `LAMEDUCK_SEED` takes just the one of that seed.
+    /// Creates a check of a thousand stops. `LAMEDUCK_CASES` in the environment
+    /// changes the number; `LAMEDUCK_SEED` takes just the stop of that seed.
     pub fn new() -> Check {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let (seed, cases) = (number("LAMEDUCK_SEED"), number("LAMEDUCK_CASES"));
@@ -55,7 +55,7 @@ impl Check {
         }
     }
 
-    /// So many stops, unless the environment says otherwise. Default: 1000.
+    /// Sets the number of stops, unless the environment does. Default: 1000.
     pub fn cases(mut self, cases: u64) -> Check {
         if !self.is_given {
             self.cases = cases;
@@ -63,7 +63,7 @@ impl Check {
         self
     }
 
-    /// The first seed, unless the environment names one. Default: 0.
+    /// Sets the first seed, unless the environment does. Default: 0.
     pub fn from(mut self, seed: u64) -> Check {
         if !self.is_given {
             self.first_seed = seed;
@@ -78,25 +78,26 @@ impl Check {
     pub fn run(&self, scenario: impl Fn(&mut Sim)) {
         for seed in self.first_seed..self.first_seed.saturating_add(self.cases) {
             if let Err(failure) = attempt(Sim::new(seed), &scenario) {
-                panic!("{}", tell(seed, failure, &scenario));
+                panic!("{}", describe(seed, failure, &scenario));
             }
         }
     }
 }
 
-/// Takes `scenario` through a thousand stops, and looks whether anything was
-/// lost.
+/// Takes `scenario` through a thousand stops, and checks that nothing was lost.
 ///
-/// `scenario` makes a server and its clients; everything in it that takes
-/// [`Sim::below`] for its chances is varied. Where it asks for no stop itself,
-/// a SIGTERM comes at a moment that differs from seed to seed. Then the
-/// simulation runs to its end, and the [checkers](verify) judge.
+/// `scenario` makes a server and its clients; what it takes from [`Sim::choose`]
+/// differs from stop to stop. Where it does not ask for the stop itself, a
+/// SIGTERM comes at a moment that differs from seed to seed, between two polls
+/// or in the middle of one. Then the simulation runs to its end. The
+/// [checkers](verify) judge, and then the scenario's own
+/// [assertions](Sim::at_end).
 ///
 /// # Panics
 /// When a stop breaks a promise, or `scenario` panics itself: with the seed,
 /// the version of this crate, and the trace of the simplest stop that fails.
-/// `LAMEDUCK_SEED` then repeats just that seed; `LAMEDUCK_CASES` is for more
-/// than a thousand.
+/// `LAMEDUCK_SEED` then repeats just that seed; `LAMEDUCK_CASES` sets the number
+/// of stops.
 pub fn check(scenario: impl Fn(&mut Sim)) {
     Check::new().run(scenario);
 }
@@ -109,9 +110,11 @@ struct Failure {
 
 fn attempt(mut sim: Sim, scenario: &impl Fn(&mut Sim)) -> Result<(), Failure> {
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        // A machine that is busy, or not.
+        // Busy machines and others, runtimes that yield and others.
         let micros = [1, 1, 10, 100][sim.choose(4) as usize];
         sim.poll_cost(Duration::from_micros(micros));
+        let yields = sim.choose(4) == 3;
+        sim.forced_yields(yields);
         scenario(&mut sim);
         finish(&mut sim)
     }));
@@ -131,35 +134,51 @@ fn attempt(mut sim: Sim, scenario: &impl Fn(&mut Sim)) -> Result<(), Failure> {
     })
 }
 
-/// Stops it at some moment, runs it to its end, and judges.
+/// Stops the server at some moment, runs to the end, and judges.
 fn finish(sim: &mut Sim) -> Result<(), String> {
-    let one_signal = !sim.stop_is_asked;
+    let one_signal = !sim.is_stop_requested;
     if one_signal {
-        // As often in the first steps as in the last: its scale is chosen first.
+        // As often in the first steps as in the last: the scale is chosen first.
         let scale = sim.choose(11);
         for _ in 0..sim.choose(1 << scale) {
             if !sim.step() {
                 break;
             }
         }
-        sim.signal(Signal::Terminate);
+        if sim.choose(2) == 0 {
+            sim.signal(Signal::Terminate);
+        } else {
+            sim.signal_in_poll(Signal::Terminate);
+        }
     }
     let Some(report) = sim.run(MAX_STEPS) else {
         return Err("L1: the stop has no end".to_owned());
     };
     let history = sim.history();
-    // Its own tasks take time, too.
+    // The server's own tasks take time, too.
     let budget = sim.budget.saturating_add(Duration::from_millis(50));
-    verify::it_ends_in_time(&history, budget)
-        .and_then(|()| match one_signal {
-            true => verify::every_queue_is_swept(&history, &report),
-            false => Ok(()),
-        })
-        .and_then(|()| verify::all(&history, &report))
-        .map_err(|violation| violation.to_string())
+    judge(&history, &report, budget, one_signal).map_err(|violation| violation.to_string())?;
+    let assertions = std::mem::take(&mut sim.at_end);
+    assertions
+        .into_iter()
+        .try_for_each(|assertion| assertion(&history, &report))
 }
 
-fn tell(seed: u64, failure: Failure, scenario: &impl Fn(&mut Sim)) -> String {
+/// Only a stop without an abort has to sweep every queue.
+fn judge(
+    history: &History,
+    report: &Report,
+    budget: Duration,
+    one_signal: bool,
+) -> Result<(), Violation> {
+    verify::within_budget(history, budget)?;
+    if one_signal {
+        verify::queues_swept(history, report)?;
+    }
+    verify::all(history, report)
+}
+
+fn describe(seed: u64, failure: Failure, scenario: &impl Fn(&mut Sim)) -> String {
     let first = failure.problem.clone();
     let (simplest, attempts) = shrink(failure, scenario);
     let Failure { problem, trace, .. } = simplest;
@@ -175,8 +194,8 @@ fn tell(seed: u64, failure: Failure, scenario: &impl Fn(&mut Sim)) -> String {
     text
 }
 
-/// Makes the list of choices shorter and its numbers smaller, as long as it
-/// fails.
+/// Makes the list of choices shorter and its numbers smaller, as long as the
+/// run still fails.
 fn shrink(mut best: Failure, scenario: &impl Fn(&mut Sim)) -> (Failure, usize) {
     let mut attempts = 0;
     let is_better = |best: &mut Failure, choices: Vec<u32>, attempts: &mut usize| {

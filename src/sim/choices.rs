@@ -1,15 +1,16 @@
-//! Where chance comes from: a seed, or a list of choices made before.
+//! The source of chance: a seed, or a list of choices made before.
 //!
-//! All that is left to chance in a simulation is asked for here, one small
-//! number after the other. So the list of numbers *is* the run: it is replayed
-//! by giving it again, made simpler by shortening it or by putting smaller
-//! numbers in, and a fuzzer can write it.
+//! Everything that is left to chance in a simulation is asked for here, one
+//! small number after the other. So the list of numbers is the run: given again
+//! it replays the run, a shorter list or smaller numbers make a simpler run, and
+//! a fuzzer can write it.
 
 /// The source of all chance in one simulation.
 #[derive(Clone, Debug)]
 pub(crate) struct Choices {
     given: Vec<u32>,
-    /// After those that were given: at random, or always the simplest.
+    /// The state of the generator that goes on after the given choices; without
+    /// it they are followed by the simplest.
     state: Option<u64>,
     made: Vec<u32>,
 }
@@ -31,7 +32,7 @@ impl Choices {
         }
     }
 
-    /// One of the numbers below `bound`; 0 is always the simplest.
+    /// Returns a number below `bound`; 0 is always the simplest.
     pub(crate) fn choose(&mut self, bound: u32) -> u32 {
         if bound <= 1 {
             return 0;
@@ -45,7 +46,7 @@ impl Choices {
         chosen
     }
 
-    /// All choices so far, without the simplest ones at the end.
+    /// Returns all choices so far, without the simplest ones at the end.
     pub(crate) fn into_made(mut self) -> Vec<u32> {
         while self.made.last() == Some(&0) {
             self.made.pop();
@@ -73,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_means_the_same_everywhere() {
+    fn a_seed_gives_the_same_choices_on_every_machine() {
         let mut choices = Choices::from_seed(1);
         let first: Vec<u32> = (0..5).map(|_| choices.choose(1000)).collect();
         assert_eq!(first, [566, 745, 971, 444, 444]);
     }
 
     #[test]
-    fn what_was_made_is_replayed() {
+    fn given_choices_are_made_again() {
         let mut choices = Choices::from_seed(7);
         let first: Vec<u32> = (1..50).map(|n| choices.choose(n)).collect();
         let mut again = Choices::given(choices.into_made());
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_given_comes_the_simplest() {
+    fn given_choices_are_followed_by_the_simplest() {
         let mut choices = Choices::given(vec![7]);
         assert_eq!([choices.choose(5), choices.choose(5)], [2, 0]);
     }

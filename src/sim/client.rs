@@ -4,32 +4,38 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
+use super::expect::{Answers, Expected, Match, Message};
+use super::network::Request;
 use super::trace::Side;
-use super::world::Exchange;
 use crate::runtimes::sim::{Connection, Shared, Sleep};
 use crate::sync::plain::lock;
 
+/// The size of a client's reads.
+const READ: usize = 1024;
+
 /// A client's connection; see [`Sim::client`](super::Sim::client).
 ///
-/// It reads and writes like any other. What is sent with
-/// [`request`](Client::request) or [`ask`](Client::ask) is recorded together
-/// with the answer that belongs to it, so that the
-/// [checkers](super::verify) know what the server owes.
+/// It reads and writes like any other connection. A request that is sent with
+/// [`request`](Client::request) or [`exchange`](Client::exchange) is recorded
+/// together with the answer that belongs to it, so that the
+/// [checkers](super::verify) know what the server owes: an answer to each
+/// request of which one byte had arrived at the stop, if the client sends the
+/// rest.
 ///
-/// Dropped, it closes as a process would, with a reset when there is unread
-/// input. After its program, [`Sim::client`](super::Sim::client) reads on to
-/// the server's end first.
+/// When it is dropped it closes as a process would, with a reset when there is
+/// unread input. After its program, [`Sim::client`](super::Sim::client) reads
+/// on to the server's end first.
 pub struct Client {
     connection: Connection,
-    /// Where the next expected answer ends.
-    owed: u64,
-    expected: Vec<u8>,
+    answers: Answers,
+    /// The place of the first byte of a request that is not complete yet.
+    partial_from: Option<u64>,
 }
 
 impl fmt::Debug for Client {
@@ -58,68 +64,166 @@ impl Client {
         .await?;
         Ok(Client {
             connection,
-            owed: 0,
-            expected: Vec::new(),
+            answers: Answers::default(),
+            partial_from: None,
         })
     }
 
-    /// The number of the connection, as in the trace.
+    /// Returns the number of the connection, as in the trace.
     pub fn id(&self) -> usize {
         self.connection.id
     }
 
-    /// Sends a request, to which the server owes `response`, and does not wait
-    /// for it: requests can be pipelined.
+    /// Sends a request, to which the server owes the answer `expected`, and does
+    /// not wait for it: requests can be pipelined.
     ///
     /// # Errors
-    /// When the connection is reset.
-    pub async fn request(&mut self, request: &[u8], response: &[u8]) -> io::Result<()> {
-        self.owed += response.len() as u64;
-        self.expected.extend(response);
-        let response_end = self.owed;
-        {
-            let mut world = lock(&self.connection.world);
-            let conn = &mut world.conns[self.connection.id];
-            let request_end = conn.up.written + request.len() as u64;
-            conn.exchanges.push(Exchange {
-                request_end,
-                response_end,
-            });
-        }
+    /// `ConnectionReset` and `BrokenPipe`.
+    pub async fn request(
+        &mut self,
+        request: &[u8],
+        expected: impl Into<Expected>,
+    ) -> io::Result<()> {
+        self.record_request(request.len(), expected.into(), false);
         self.write_all(request).await
     }
 
-    /// Reads all answers that are owed.
+    /// Sends the beginning of a request; the next [`request`](Client::request)
+    /// sends the rest of it. Once a byte of it has arrived the server owes the
+    /// answer.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub async fn partial_request(&mut self, part: &[u8]) -> io::Result<()> {
+        let written = lock(&self.connection.world).conns[self.connection.id]
+            .up
+            .written;
+        self.partial_from.get_or_insert(written);
+        self.write_all(part).await
+    }
+
+    fn record_request(&mut self, len: usize, expected: Expected, is_per_byte: bool) {
+        let mut world = lock(&self.connection.world);
+        let conn = &mut world.conns[self.connection.id];
+        let written = conn.up.written;
+        conn.requests.push(Request {
+            begin: self.partial_from.take().unwrap_or(written),
+            end: written + len as u64,
+            is_per_byte,
+        });
+        drop(world);
+        self.answers.expect(expected);
+        self.record_answers();
+    }
+
+    /// Tells the world which answers came.
+    fn record_answers(&mut self) {
+        let mut world = lock(&self.connection.world);
+        let conn = &mut world.conns[self.connection.id];
+        conn.answered = self.answers.answered;
+        conn.wrong_answer_at = self.answers.wrong_at;
+    }
+
+    /// Accepts messages that nobody asked for, such as those of a subscription:
+    /// `matcher` is given what is no answer to a request. Without it such a
+    /// message is a wrong answer.
+    ///
+    /// ```
+    /// use lameduck::sim::{Match, Sim};
+    ///
+    /// let mut sim = Sim::new(1);
+    /// sim.client(async |client| {
+    ///     // Lines that begin with `*` are published by others.
+    ///     client.allow_unsolicited(|input| match input.iter().position(|b| *b == b'\n') {
+    ///         _ if input[0] != b'*' => Match::Mismatch,
+    ///         None => Match::Incomplete,
+    ///         Some(end) => Match::Complete(end + 1),
+    ///     });
+    ///     client.exchange(b"subscribe\n", b"ok\n").await?;
+    ///     assert_eq!(client.receive().await?, b"*news\n");
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn allow_unsolicited(&mut self, matcher: impl FnMut(&[u8]) -> Match + 'static) {
+        self.answers.allow_unsolicited(Box::new(matcher));
+    }
+
+    /// Reads until all requests are answered.
     ///
     /// # Errors
     /// `UnexpectedEof` when the server ends before that, `ConnectionReset`, and
-    /// `InvalidData` when it says something else.
+    /// `InvalidData` for an answer that was not expected.
     ///
     /// # Cancel safety
     /// Dropped before it completes, it goes on next time where it was.
     pub async fn responses(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 1024];
-        while !self.expected.is_empty() {
-            let most = buffer.len().min(self.expected.len());
-            let n = self.read(&mut buffer[..most]).await?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if !self.expected.drain(..n).eq(buffer[..n].iter().copied()) {
-                self.garbled();
-                return Err(io::ErrorKind::InvalidData.into());
-            }
+        while !self.answers.is_complete() {
+            self.read_more().await?;
         }
+        self.answers.messages.retain(|message| !message.is_answer);
         Ok(())
     }
 
-    /// A request, and its answer.
+    /// Sends a request, and waits for its answer.
     ///
     /// # Errors
     /// As [`responses`](Client::responses).
-    pub async fn exchange(&mut self, request: &[u8], response: &[u8]) -> io::Result<()> {
-        self.request(request, response).await?;
+    pub async fn exchange(
+        &mut self,
+        request: &[u8],
+        expected: impl Into<Expected>,
+    ) -> io::Result<()> {
+        self.request(request, expected).await?;
         self.responses().await
+    }
+
+    /// Sends bytes to a service that has no longer messages than a byte, such
+    /// as an echo, and waits for the answers: each byte of `request` is a
+    /// request, and the byte of `response` at the same place its answer.
+    ///
+    /// # Errors
+    /// As [`responses`](Client::responses), and `InvalidInput` where the lengths
+    /// differ.
+    pub async fn exchange_bytes(&mut self, request: &[u8], response: &[u8]) -> io::Result<()> {
+        if request.len() != response.len() {
+            let error = "each byte of the request needs a byte of the response";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        if !request.is_empty() {
+            self.record_request(request.len(), Expected::bytes(response), true);
+            self.write_all(request).await?;
+        }
+        self.responses().await
+    }
+
+    /// Reads the next message, and returns it: an answer that
+    /// [`responses`](Client::responses) did not wait for, or an
+    /// [unsolicited](Client::allow_unsolicited) message.
+    ///
+    /// # Errors
+    /// As [`responses`](Client::responses).
+    pub async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(Message { bytes, .. }) = self.answers.messages.pop_front() {
+                return Ok(bytes);
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn read_more(&mut self) -> io::Result<()> {
+        let mut buffer = [0; READ];
+        let most = self.answers.missing().unwrap_or(READ).clamp(1, READ);
+        let n = self.connection.read(&mut buffer[..most]).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.answers.receive(&buffer[..n]);
+        self.record_answers();
+        if self.answers.wrong_at.is_some() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(())
     }
 
     /// Ends the client's side, and goes on reading.
@@ -145,7 +249,7 @@ impl Client {
         world.close(self.connection.id, self.connection.side);
     }
 
-    /// Waits, as people do.
+    /// Waits for so long.
     pub async fn pause(&self, time: Duration) {
         let world = self.connection.world.clone();
         let at = lock(&world).now + time;
@@ -154,24 +258,20 @@ impl Client {
 
     /// Neither reads nor closes any more, until the end of the simulation.
     pub async fn stall(&mut self) {
-        {
-            let mut world = lock(&self.connection.world);
-            world.conns[self.connection.id].left = true;
-        }
+        lock(&self.connection.world).conns[self.connection.id].left = true;
         std::future::pending().await
-    }
-
-    fn garbled(&mut self) {
-        let mut world = lock(&self.connection.world);
-        let conn = &mut world.conns[self.connection.id];
-        conn.garbled = Some(conn.down.read);
     }
 
     /// Reads to the server's end, and then closes.
     pub(crate) async fn finish(mut self) {
-        let _ = self.responses().await;
-        let mut rest = [0; 1024];
-        while self.read(&mut rest).await.is_ok_and(|n| n > 0) {}
+        let mut rest = [0; READ];
+        while let Ok(n @ 1..) = self.connection.read(&mut rest).await {
+            self.answers.receive(&rest[..n]);
+            self.answers.messages.clear();
+            self.record_answers();
+        }
+        self.answers.end();
+        self.record_answers();
     }
 }
 
@@ -181,7 +281,10 @@ impl AsyncRead for Client {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_read(cx, buffer)
+        let n = ready!(Pin::new(&mut self.connection).poll_read(cx, buffer))?;
+        self.answers.receive_raw(&buffer[..n]);
+        self.record_answers();
+        Poll::Ready(Ok(n))
     }
 }
 

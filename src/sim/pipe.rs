@@ -7,32 +7,32 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    /// Of the receiver's buffer, and of what the sender may have under way.
+    /// The size of the receiver's buffer, and the most that the sender may have
+    /// under way.
     capacity: usize,
-    /// On the wire, or waiting for room.
+    /// The bytes on the wire, and those that wait for room.
     under_way: VecDeque<u8>,
-    /// How much of it has come, and waits for room.
+    /// The number of them that have arrived, and wait for room.
     waiting: usize,
     buffer: VecDeque<u8>,
-    /// The sender has ended its side.
+    /// Whether the sender has ended its side.
     pub(crate) ended: bool,
-    /// That has come to the receiver's kernel.
-    end_has_come: bool,
-    /// A reset has destroyed what was under way.
+    /// Whether that end has arrived at the receiver's kernel.
+    end_has_arrived: bool,
+    /// Whether a reset has destroyed what was under way.
     pub(crate) is_cut: bool,
-    /// A rule lost a segment, so nothing comes any more.
+    /// Whether a rule lost a segment, so that nothing more arrives.
     pub(crate) is_stalled: bool,
-    /// The receiver has been told of a reset.
+    /// Whether the receiver has been told of a reset.
     pub(crate) is_reset: bool,
-    /// When the last segment comes: they keep their order.
+    /// The time when the last segment arrives: they keep their order.
     pub(crate) last_at: Duration,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
-    /// Bytes that the sender wrote, that came into the receiver's buffer, and
-    /// that were read from it.
+    /// The number of bytes that the sender wrote.
     pub(crate) written: u64,
+    /// The number of bytes that arrived in the receiver's buffer.
     pub(crate) arrived: u64,
-    pub(crate) read: u64,
 }
 
 /// What a read finds.
@@ -51,7 +51,7 @@ impl Pipe {
             waiting: 0,
             buffer: VecDeque::new(),
             ended: false,
-            end_has_come: false,
+            end_has_arrived: false,
             is_cut: false,
             is_stalled: false,
             is_reset: false,
@@ -60,11 +60,10 @@ impl Pipe {
             writer: None,
             written: 0,
             arrived: 0,
-            read: 0,
         }
     }
 
-    /// Takes what there is room for.
+    /// Takes the bytes that there is room for, and returns their number.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.capacity.saturating_sub(self.under_way.len());
         let n = bytes.len().min(room);
@@ -73,17 +72,16 @@ impl Pipe {
         n
     }
 
-    /// `n` bytes come to the receiver; gives how many found room.
-    pub(crate) fn arrive(&mut self, n: usize) -> usize {
-        if self.is_cut {
-            return 0;
+    /// `n` bytes arrive at the receiver's kernel.
+    pub(crate) fn arrive(&mut self, n: usize) {
+        if !self.is_cut {
+            self.waiting += n;
+            self.pump();
         }
-        self.waiting += n;
-        self.pump()
     }
 
     /// Moves what waits into the buffer, as far as there is room.
-    fn pump(&mut self) -> usize {
+    fn pump(&mut self) {
         let room = self.capacity.saturating_sub(self.buffer.len());
         let n = self.waiting.min(room);
         self.buffer.extend(self.under_way.drain(..n));
@@ -94,11 +92,10 @@ impl Pipe {
             // Acknowledged: the sender has room.
             wake(&mut self.writer);
         }
-        n
     }
 
     pub(crate) fn end_arrives(&mut self) {
-        self.end_has_come = true;
+        self.end_has_arrived = true;
         wake(&mut self.reader);
     }
 
@@ -108,32 +105,32 @@ impl Pipe {
             for (to, byte) in into.iter_mut().zip(self.buffer.drain(..n)) {
                 *to = byte;
             }
-            self.read += n as u64;
             self.pump();
             return Found::Bytes(n);
         }
         if self.is_reset {
             return Found::Reset;
         }
-        match self.is_at_end() {
-            true => Found::End,
-            false => Found::Nothing,
+        if self.is_at_end() {
+            Found::End
+        } else {
+            Found::Nothing
         }
     }
 
-    /// The end has come, and nothing waits before it.
+    /// Returns whether the end has arrived, and nothing waits before it.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.end_has_come && self.waiting == 0
+        self.end_has_arrived && self.waiting == 0
     }
 
     pub(crate) fn has_unread(&self) -> bool {
         !self.buffer.is_empty() || self.waiting > 0
     }
 
-    /// What the receiver's kernel has not taken; the end counts as one. After a
-    /// reset there is nothing left that it could take.
+    /// Returns the number of bytes that the receiver's kernel has not taken; the
+    /// end counts as one. After a reset there is nothing left for it to take.
     pub(crate) fn unacknowledged(&self) -> u64 {
-        let end = self.ended && !self.end_has_come && !self.is_cut;
+        let end = self.ended && !self.end_has_arrived && !self.is_cut;
         self.under_way.len() as u64 + u64::from(end)
     }
 

@@ -1,20 +1,20 @@
-//! The checkers: what must hold of every stop, seen from outside.
+//! The checkers: what must hold after every stop, as seen from outside.
 //!
 //! They know nothing of the workload. Each takes the [`History`] of a
-//! simulation and the server's report, and gives the first violation.
+//! simulation and the server's report, and returns the first violation.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::report::Outcome;
-use crate::report::Report;
+use crate::report::{ListenerReport, Outcome, Report};
 use crate::rt::CloseGuarantee;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Violation {
-    /// The clause or the fault, as the project numbers them.
+    /// The number of the clause or the fault: see [`docs`](crate::docs).
     pub clause: &'static str,
     /// What happened instead.
     pub what: String,
@@ -32,7 +32,7 @@ fn violation(clause: &'static str, what: String) -> Result<(), Violation> {
     Err(Violation { clause, what })
 }
 
-/// What one client went through.
+/// What one client saw.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientHistory {
@@ -40,25 +40,26 @@ pub struct ClientHistory {
     pub id: usize,
     /// Its address.
     pub peer: Address,
-    /// When its handshake was done for the client itself.
+    /// The time when its handshake was over for the client.
     pub established: Option<Duration>,
-    /// When the server's kernel put it into the accept queue.
+    /// The time when it entered the accept queue.
     pub queued: Option<Duration>,
-    /// When the server accepted it.
+    /// The time when the server accepted it.
     pub accepted: Option<Duration>,
-    /// Answers that it was owed at the stop: all bytes of their requests had
-    /// arrived. So many bytes of answers had to come.
+    /// The number of requests that the server owed an answer to at the stop:
+    /// those of which a byte had arrived.
     pub owed: u64,
-    /// Bytes that it received.
-    pub received: u64,
-    /// The first byte that was not what it should be.
-    pub garbled: Option<u64>,
-    /// It saw the server's orderly end.
+    /// The number of requests that were answered.
+    pub answered: u64,
+    /// The place of the first byte that was no part of an expected answer, or
+    /// the beginning of the message that it was in.
+    pub wrong_answer_at: Option<u64>,
+    /// Whether it saw the orderly end of the server's side.
     pub ended: bool,
-    /// It saw a reset, and no orderly end before.
+    /// Whether it saw a reset, and no orderly end before.
     pub reset: bool,
-    /// It went away, or did not read, before it saw the end: then nothing is
-    /// owed to it.
+    /// Whether it went away, or stopped reading, before it saw the end: then
+    /// nothing is owed to it.
     pub left: bool,
 }
 
@@ -66,40 +67,43 @@ pub struct ClientHistory {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct History {
-    /// When the first signal came, or the stop was noted otherwise.
+    /// The time when the stop was asked for.
     pub stopped_at: Option<Duration>,
-    /// When the server's future completed.
+    /// The time when the server had stopped.
     pub ended_at: Option<Duration>,
-    /// Every client.
+    /// The time for which the server was [frozen](super::Sim::freeze) since the
+    /// stop was asked for.
+    pub frozen: Duration,
+    /// All clients.
     pub clients: Vec<ClientHistory>,
 }
 
 impl History {
-    /// Those who were in before the stop, and to whom all was owed that the
-    /// server did not take away by force.
+    /// Returns the clients to whom everything is owed: those that stayed, and
+    /// were not cut off by an abort.
     fn served<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = &'a ClientHistory> {
-        let cut = |peer: &Address| {
+        let is_cut_off = |peer: &Address| {
             let all = report.aborted.iter().chain(&report.abandoned);
             all.map(|straggler| &straggler.peer)
                 .any(|other| other == peer)
         };
         self.clients
             .iter()
-            .filter(move |client| !client.left && !cut(&client.peer))
+            .filter(move |client| !client.left && !is_cut_off(&client.peer))
     }
 
-    fn was_in(&self, client: &ClientHistory) -> bool {
+    fn was_queued(&self, client: &ClientHistory) -> bool {
         let stopped_at = self.stopped_at.unwrap_or(Duration::MAX);
         client.queued.is_some_and(|queued| queued < stopped_at)
     }
 }
 
-/// No listener closes before its queue was seen empty (S8). Not for a stop that
-/// was escalated, which may do so.
+/// Checks that no listener closed before its queue was seen empty
+/// ([S8](crate::docs::spec#s8)). An abort may do so.
 ///
 /// # Errors
 /// The listener.
-pub fn every_queue_is_swept(_: &History, report: &Report) -> Result<(), Violation> {
+pub fn queues_swept(_: &History, report: &Report) -> Result<(), Violation> {
     match report
         .listeners
         .iter()
@@ -110,151 +114,155 @@ pub fn every_queue_is_swept(_: &History, report: &Report) -> Result<(), Violatio
     }
 }
 
-/// Nobody is turned away who was already in (F1), unless the stop was escalated
-/// so early that the report says [`None`](CloseGuarantee::Unswept) of a listener.
+/// Checks that every client that was in the accept queue at the stop was
+/// accepted ([F1](crate::docs::faults#f1)), unless the report says
+/// [`Unswept`](CloseGuarantee::Unswept) of a listener.
 ///
 /// # Errors
-/// Who was in the accept queue at the stop and was never accepted.
+/// A client that was in the accept queue and was never accepted.
 pub fn accept_queue_served(history: &History, report: &Report) -> Result<(), Violation> {
-    if every_queue_is_swept(history, report).is_err() {
+    if queues_swept(history, report).is_err() {
         return Ok(());
     }
     for client in history.served(report) {
-        if history.was_in(client) && client.accepted.is_none() {
-            let what = format!("#{} was in the accept queue and never accepted", client.id);
+        if history.was_queued(client) && client.accepted.is_none() {
+            let what = format!(
+                "#{} was in the accept queue, and was not accepted",
+                client.id
+            );
             return violation("F1", what);
         }
     }
     Ok(())
 }
 
-/// All requests that had arrived before the stop are answered (F17).
+/// Checks that all requests of which a byte had arrived before the stop were
+/// answered ([F17](crate::docs::faults#f17), [F27](crate::docs::faults#f27)).
 ///
 /// # Errors
-/// Who did not get the whole of an answer.
-pub fn nothing_is_lost(history: &History, report: &Report) -> Result<(), Violation> {
-    let swept = every_queue_is_swept(history, report).is_ok();
+/// A client that did not get all of its answers.
+pub fn requests_answered(history: &History, report: &Report) -> Result<(), Violation> {
+    let is_swept = queues_swept(history, report).is_ok();
     for client in history.served(report) {
-        let sure = history.was_in(client) && (swept || client.accepted.is_some());
-        if client.received < client.owed && sure {
-            let ClientHistory {
-                id, received, owed, ..
-            } = client;
-            let what = format!("#{id} is owed {owed} B and got {received} B");
+        let is_owed = history.was_queued(client) && (is_swept || client.accepted.is_some());
+        if client.answered < client.owed && is_owed {
+            let (id, answered, owed) = (client.id, client.answered, client.owed);
+            let what = format!("#{id} was owed {owed} answers and got {answered}");
             return violation("F17", what);
         }
     }
     Ok(())
 }
 
-/// Answers are those that the requests call for.
+/// Checks that clients got the answers that they expected, and nothing else.
 ///
 /// # Errors
-/// Who got something else.
-pub fn nothing_is_garbled(history: &History, _: &Report) -> Result<(), Violation> {
+/// A client that got something else.
+pub fn answers_expected(history: &History, _: &Report) -> Result<(), Violation> {
     for client in &history.clients {
-        if let Some(offset) = client.garbled {
-            let what = format!("#{}: a wrong answer, around byte {offset}", client.id);
+        if let Some(offset) = client.wrong_answer_at {
+            let what = format!("#{} got a wrong answer, at byte {offset}", client.id);
             return violation("answers", what);
         }
     }
     Ok(())
 }
 
-/// An orderly close is no reset (F16).
+/// Checks that no orderly close was a reset ([F16](crate::docs::faults#f16)).
 ///
-/// Who connects while the listener closes may be reset, unless the report
-/// says [`SynFilter`](CloseGuarantee::SynFiltered) (F2).
+/// A client that connects while the listener closes may be reset, unless the
+/// report says [`SynFiltered`](CloseGuarantee::SynFiltered)
+/// ([F2](crate::docs::faults#f2)).
 ///
 /// # Errors
-/// Who saw a reset.
-pub fn nobody_is_reset(history: &History, report: &Report) -> Result<(), Violation> {
-    let is_filtered =
-        |l: &crate::report::ListenerReport| l.guarantee == CloseGuarantee::SynFiltered;
+/// A client that saw a reset.
+pub fn no_client_reset(history: &History, report: &Report) -> Result<(), Violation> {
+    let is_filtered = |l: &ListenerReport| l.guarantee == CloseGuarantee::SynFiltered;
     let filtered = report.listeners.iter().all(is_filtered);
     for client in history.served(report) {
-        let sure = client.accepted.is_some() || filtered && client.established.is_some();
-        if client.reset && sure {
+        let is_in = client.accepted.is_some() || filtered && client.established.is_some();
+        if client.reset && is_in {
             return violation("F16", format!("#{} was reset", client.id));
         }
     }
     Ok(())
 }
 
-/// Every client sees an end.
+/// Checks that every client sees an end ([L2](crate::docs::spec#l2)).
 ///
 /// # Errors
-/// Who still waits although the server is gone.
-pub fn everybody_sees_an_end(history: &History, report: &Report) -> Result<(), Violation> {
+/// A client that still waits although the server is gone.
+pub fn every_client_ended(history: &History, report: &Report) -> Result<(), Violation> {
     for client in history.served(report) {
         if client.established.is_some() && !client.ended && !client.reset {
-            return violation("L2", format!("#{} never sees an end", client.id));
+            return violation("L2", format!("#{} saw no end", client.id));
         }
     }
     Ok(())
 }
 
-/// Each accepted connection has exactly one outcome (S4), and a clean stop is
-/// one (S5).
+/// Checks that each accepted connection has exactly one outcome
+/// ([S4](crate::docs::spec#s4)), and that a clean stop was clean
+/// ([S5](crate::docs::spec#s5)).
 ///
 /// # Errors
-/// What does not add up.
-pub fn the_report_adds_up(history: &History, report: &Report) -> Result<(), Violation> {
+/// What does not agree.
+pub fn report_consistent(history: &History, report: &Report) -> Result<(), Violation> {
     if !report.is_consistent() {
-        return violation("S4", format!("it does not add up: {report}"));
+        return violation("S4", format!("the sums do not agree: {report}"));
     }
     let accepted = history
         .clients
         .iter()
-        .filter(|c| c.accepted.is_some())
+        .filter(|client| client.accepted.is_some())
         .count();
     if report.accepted != accepted as u64 {
-        let what = format!(
-            "{} of {accepted} accepted are in the report",
-            report.accepted
-        );
+        let reported = report.accepted;
+        let what = format!("{accepted} were accepted, and {reported} are in the report");
         return violation("S4", what);
     }
     let is_clean = report.aborted.is_empty()
         && report.abandoned.is_empty()
         && report.untracked_guards == 0
-        && report.errors.is_empty();
+        && report.errors.is_empty()
+        && queues_swept(history, report).is_ok();
     if report.outcome == Outcome::Clean && !is_clean {
         return violation("S5", format!("it is not clean: {report}"));
     }
     Ok(())
 }
 
-/// The stop ends within `budget`: the grace and the force margin (L1).
+/// Checks that the stop ended within `budget`, the time apart in which the
+/// server was frozen ([L1](crate::docs::spec#l1)).
 ///
 /// # Errors
 /// A stop that took longer, or had no end.
-pub fn it_ends_in_time(history: &History, budget: Duration) -> Result<(), Violation> {
+pub fn within_budget(history: &History, budget: Duration) -> Result<(), Violation> {
     let Some(stopped_at) = history.stopped_at else {
         return Ok(());
     };
-    match history.ended_at {
-        None => violation("L1", "the stop has no end".to_owned()),
-        Some(at) if at.saturating_sub(stopped_at) > budget => {
-            let took = at.saturating_sub(stopped_at);
-            violation(
-                "L1",
-                format!("it took {took:?}, and the budget is {budget:?}"),
-            )
-        }
-        Some(_) => Ok(()),
+    let Some(ended_at) = history.ended_at else {
+        return violation("L1", "the stop has no end".to_owned());
+    };
+    let took = ended_at.saturating_sub(stopped_at);
+    let took = took.saturating_sub(history.frozen);
+    if took > budget {
+        let what = format!("the stop took {took:?}, and its budget is {budget:?}");
+        return violation("L1", what);
     }
+    Ok(())
 }
 
-/// All of the above but the time.
+/// Checks all of the above but the time and, since an abort may leave a queue
+/// unswept, [`queues_swept`].
 ///
 /// # Errors
 /// The first violation.
 pub fn all(history: &History, report: &Report) -> Result<(), Violation> {
-    the_report_adds_up(history, report)?;
+    report_consistent(history, report)?;
     accept_queue_served(history, report)?;
-    nothing_is_garbled(history, report)?;
-    nothing_is_lost(history, report)?;
-    nobody_is_reset(history, report)?;
-    everybody_sees_an_end(history, report)
+    answers_expected(history, report)?;
+    requests_answered(history, report)?;
+    no_client_reset(history, report)?;
+    every_client_ended(history, report)
 }

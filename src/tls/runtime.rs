@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::config::TlsConfig;
 use super::connection::TlsConnection;
 use crate::address::Address;
+use crate::options::ListenOptions;
 use crate::rt::{CloseGuarantee, ConnectionOf, Listener, Runtime, Socket, SocketSharing};
 use crate::signal::Signal;
 
@@ -69,12 +70,12 @@ impl<R: Runtime> Runtime for Tls<R> {
         self.runtime.sleep_until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<TlsListener<R>> {
-        Ok(self.wrap(self.runtime.bind(address, backlog)?))
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<TlsListener<R>> {
+        Ok(self.wrap(self.runtime.bind(address, options)?))
     }
 
-    fn adopt(&self, socket: Socket) -> io::Result<TlsListener<R>> {
-        Ok(self.wrap(self.runtime.adopt(socket)?))
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<TlsListener<R>> {
+        Ok(self.wrap(self.runtime.adopt(socket, options)?))
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<R::Signals> {
@@ -117,8 +118,13 @@ impl<R: Runtime> Listener for TlsListener<R> {
         self.listener.stop_accepting(sharing)
     }
 
-    fn handshakes(&self) -> Option<usize> {
-        self.listener.handshakes()
+    fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
+        let inner: Vec<_> = listeners.iter().map(|wrapped| &wrapped.listener).collect();
+        R::Listener::handshakes(&inner)
+    }
+
+    fn queue_limit(&self) -> Option<u64> {
+        self.listener.queue_limit()
     }
 
     fn share(&self) -> io::Result<OwnedFd> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::report::Outcome;
+use lameduck::report::{Outcome, ServerError};
 use lameduck::rt::CloseGuarantee;
 use lameduck::{Cause, Readiness, Runtime, Session};
 
@@ -144,7 +144,13 @@ pub(crate) fn s20_a_sweep_that_is_cut_by_its_limit_is_unswept(runtime: impl Runt
     }
     let report = server.report();
     assert_eq!((report.accepted, report.listeners[0].swept), (10, 10));
-    assert_eq!(report.outcome, Outcome::Clean);
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+    // F46: those who were left there are no part of a clean stop.
+    assert_eq!((report.outcome, report.exit_status()), (Outcome::Failed, 1));
+    assert!(
+        matches!(&report.errors[..], [ServerError::Unswept { .. }]),
+        "{report}"
+    );
 }
 
 pub(crate) fn f1_a_sweep_of_a_full_queue_keeps_its_guarantee(runtime: impl Runtime) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use lameduck::report::Outcome;
 use lameduck::rt::{CloseGuarantee, SocketSharing};
-use lameduck::{Address, Cause, Listener, Runtime, Server, Signal};
+use lameduck::{Address, Cause, ListenOptions, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
 use crate::support::{Client, builder, echo, eventually, start, tcp};
@@ -54,8 +54,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
         self.inner.sleep_until(at)
     }
 
-    fn bind(&self, address: &Address, backlog: i32) -> io::Result<Self::Listener> {
-        let inner = self.inner.bind(address, backlog)?;
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Self::Listener> {
+        let inner = self.inner.bind(address, options)?;
         let script = self.scripts.lock().unwrap().pop_front();
         let script = script.unwrap_or_default();
         Ok(FaultyListener { inner, script })
@@ -193,4 +193,42 @@ pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: imp
         (report.outcome, report.closed.aborted),
         (Outcome::Aborted, 1)
     );
+}
+
+pub(crate) fn f46_a_sweep_waits_for_descriptors(runtime: impl Runtime) {
+    // 5 ms, then twice as long each time: more than a second of sweeping.
+    let server = builder(faulty(runtime, [accepts_with([Errno::MFILE; 8])]));
+    let server = server.bind().unwrap();
+    let mut client = Client::connect(tcp(server.local_addrs().next().unwrap()));
+    client.send(b"in the queue");
+    server.shutdown().stop("before the first accept");
+    let server = start(server, echo);
+    assert_eq!(client.rest(), b"in the queue");
+    drop(client);
+    let report = server.report();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
+    assert_ne!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+}
+
+pub(crate) fn f46_a_listener_that_fails_in_its_sweep_makes_it_no_clean_stop(
+    runtime: impl Runtime,
+) {
+    let server = builder(faulty(runtime, [accepts_with([Errno::BADF])]));
+    let server = server.bind().unwrap();
+    server.shutdown().stop("before the first accept");
+    let report = start(server, echo).report();
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::Unswept);
+    assert_eq!((report.outcome, report.errors.len()), (Outcome::Failed, 1));
+}
+
+/// What epoll says when it has no room: the listener is asked again.
+pub(crate) fn f48_what_the_runtime_has_no_room_for_is_served_later(runtime: impl Runtime) {
+    let errors = [Errno::NOSPC, Errno::NOMEM, Errno::NOSPC];
+    let server = builder(faulty(runtime, [accepts_with(errors)]));
+    let server = start(server.bind().unwrap(), echo);
+    let mut client = server.connect();
+    client.exchange(b"a little later");
+    drop(client);
+    let report = server.stop();
+    assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
 }

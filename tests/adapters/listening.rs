@@ -14,7 +14,7 @@ use lameduck::{Address, BindError, Runtime, Server};
 use crate::support::{Client, LONG, builder, echo, eventually, start};
 
 /// A path that no other test has.
-fn socket_path() -> PathBuf {
+pub(crate) fn socket_path() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("lameduck-{}-{number}.sock", std::process::id()))

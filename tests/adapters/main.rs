@@ -6,14 +6,25 @@
 )]
 
 mod closing;
+mod conformance;
 mod draining;
 mod faults;
 mod faulty;
 mod listening;
+mod many;
+mod naive;
+mod options;
 mod outcomes;
 mod parity;
 mod storm;
 mod support;
+
+#[allow(
+    dead_code,
+    reason = "an example, whose main function nobody calls here"
+)]
+#[path = "../../examples/own_runtime.rs"]
+mod own_runtime;
 
 /// Makes each test once for every runtime.
 macro_rules! suite {
@@ -52,6 +63,7 @@ mod with_a_successor {
 }
 
 suite! {
+    conformance: the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,
@@ -112,7 +124,27 @@ suite! {
         f7_the_stop_interrupts_the_back_off,
         f40_a_listener_that_fails_begins_the_stop_of_all,
         f40_a_close_that_fails_is_reported,
+        f46_a_sweep_waits_for_descriptors,
+        f46_a_listener_that_fails_in_its_sweep_makes_it_no_clean_stop,
+        f48_what_the_runtime_has_no_room_for_is_served_later,
         s5_an_abort_in_the_same_poll_is_not_reported_as_clean;
+    options:
+        f52_a_queue_longer_than_the_backlog_is_swept_to_its_end,
+        f52_the_queue_of_a_unix_socket_is_swept_to_its_end,
+        f62_both_families_listen_on_one_port,
+        f62_an_overlap_of_its_own_is_named,
+        f62_options_that_contradict_are_refused,
+        f66_a_path_that_was_left_behind_is_replaced,
+        f66_a_path_that_somebody_listens_at_is_refused,
+        f66_a_path_has_the_mode_and_group_that_were_asked_for,
+        f66_a_name_that_is_no_path_makes_no_file,
+        f66_a_path_that_cannot_be_removed_is_an_error_of_the_stop,
+        f76_small_writes_are_sent_at_once,
+        f77_the_index_of_a_listener_is_that_of_its_address;
+    many:
+        f68_a_visit_costs_the_same_with_many_listeners,
+        f68_a_stop_is_linear_in_the_number_of_listeners,
+        f68_those_at_the_connection_limit_take_turns;
     listening:
         several_listeners_of_all_kinds_drain_together,
         f10_a_unix_path_is_removed_by_its_owner_only,

@@ -1,17 +1,33 @@
-//! The machine, by its public interface alone: the clauses of the design by
-//! their numbers, a reference model beside it, and a checker over every step.
+//! The three pure values, by their public interface alone.
+//!
+//! Each has an alphabet of steps, from which proptest, the fuzzer and the
+//! scripts by hand all draw, so that none of them knows a step that the others
+//! cannot take; and two oracles:
+//!
+//! | oracle | says | judges |
+//! | --- | --- | --- |
+//! | `reference` | what has to come, exactly: a second value, written to be obvious | proptest (`compare`), the fuzz target |
+//! | `search` | which clauses hold on every edge between all states that small numbers can reach | the exhaustive search |
+//!
+//! Beside them stand tests that are named by the clause or the fault that they
+//! hold.
 
-mod alphabet;
-mod checker;
-mod clauses;
-mod compare;
-mod faults;
-mod liveness;
-mod reference;
-mod replay;
-mod run;
-mod scenario;
-mod search;
-mod seeds;
-mod strategies;
-mod table;
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails panics, as it should"
+)]
+
+mod closing;
+mod lifecycle;
+mod scripts;
+mod sweep;
+
+use std::time::Duration;
+
+/// The shortest time.
+const NANO: Duration = Duration::from_nanos(1);
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}

@@ -1,23 +1,38 @@
-//! Where the built echo example is.
+//! Where the built examples are.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The built example, with `runtime` compiled in.
-///
-/// `cargo test` builds it with the features of the tests; `cargo test --test`
-/// does not, and leaves whatever was built before.
+/// Returns the built echo example.
 pub(crate) fn echo(runtime: &str) -> PathBuf {
+    built("echo", runtime)
+}
+
+/// Returns the built example whose handlers block.
+pub(crate) fn blocking() -> PathBuf {
+    built("blocking", "tokio-current-thread")
+}
+
+/// Returns an example that knows `runtime`.
+///
+/// `cargo test` builds it; `cargo test --test` does not, and leaves whatever
+/// was built before.
+fn built(name: &str, runtime: &str) -> PathBuf {
     let test = std::env::current_exe().expect("own path");
     let target = test.parent().and_then(|deps| deps.parent());
-    let echo = target.expect("target/debug/deps").join("examples/echo");
-    let help = Command::new(&echo).arg("--help").output();
+    let example = target
+        .expect("target/debug/deps")
+        .join("examples")
+        .join(name);
+    let help = Command::new(&example).arg("--help").output();
     let is_current = help.is_ok_and(|help| {
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        let runtimes = help.split_once("possible values: ");
-        runtimes.is_some_and(|(_, list)| list.contains(runtime))
+        help.split_whitespace()
+            .any(|word| word.trim_matches(|c: char| !c.is_alphanumeric()) == runtime)
     });
-    let build = format!("cargo build --example echo --features {runtime}");
-    assert!(is_current, "build the example first: {build}");
-    echo
+    assert!(
+        is_current,
+        "build the example first: cargo build --example {name}"
+    );
+    example
 }

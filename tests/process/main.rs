@@ -5,7 +5,9 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod doubled;
 mod example;
+mod held;
 mod refused;
 mod restart;
 mod scale;
@@ -17,6 +19,10 @@ macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
         mod smol { $($(#[test] fn $test() { crate::$theme::$test("smol"); })+)+ }
         mod async_std { $($(#[test] fn $test() { crate::$theme::$test("async-std"); })+)+ }
+        mod tokio_multi_thread { $($(#[test] fn $test() { crate::$theme::$test("tokio"); })+)+ }
+        mod tokio_current_thread {
+            $($(#[test] fn $test() { crate::$theme::$test("tokio-current-thread"); })+)+
+        }
     };
 }
 
@@ -28,6 +34,10 @@ mod handover {
             f42_a_stop_during_the_restart_ends_both,
             f42_the_successor_serves_when_its_predecessor_dies,
             f42_a_successor_that_is_cancelled_serves_nobody,
+            f49_a_stop_before_the_predecessors_word_still_sweeps,
+            f50_process_1_refuses_to_restart_and_serves_on,
+            f53_a_restart_leaves_its_supervisors_variables_behind,
+            f58_a_restart_signal_during_a_restart_is_carried_out,
             f10_a_path_is_left_to_the_successor,
             f4_a_supervisors_socket_outlives_the_server;
     }
@@ -47,6 +57,15 @@ suite! {
         f36_a_stop_whose_signals_merged_is_aborted_by_time,
         f37_children_would_inherit_no_blocked_signal,
         a_closed_stderr_does_not_matter;
+    doubled:
+        f45_two_signals_at_once_are_one_stop,
+        f45_a_stop_by_gnu_timeout_is_one_stop,
+        f47_a_log_that_nobody_reads_does_not_hold_the_process,
+        f55_a_signal_that_the_parent_had_blocked_stops;
+    held:
+        l1_the_second_signal_ends_a_process_whose_threads_are_held,
+        l1_the_budget_ends_a_process_whose_threads_are_held,
+        l1_the_exit_does_not_wait_for_blocking_work;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,

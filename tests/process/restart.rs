@@ -280,7 +280,7 @@ pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {
     chain.signal(Signal::HUP);
     chain.hear_successor();
     chain.signal(Signal::HUP);
-    chain.hear("another is under way");
+    chain.hear("another restart is under way");
     exchange(&mut client, b"while it hangs");
     chain.signal(Signal::TERM);
     assert_eq!(rest(client), b"");
@@ -411,4 +411,114 @@ pub(crate) fn f4_a_supervisors_socket_outlives_the_server(runtime: &str) {
         drop(queued);
         chain.stop();
     }
+}
+
+pub(crate) fn f49_a_stop_before_the_predecessors_word_still_sweeps(runtime: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();
+    for client in &mut clients {
+        client.write_all(b"queued").expect("send");
+    }
+    let (mut channel, theirs) = UnixStream::pair().expect("pair");
+    let mut command = passed(runtime, address, vec![listener.into(), theirs.into()]);
+    command.env("LISTEN_FDNAMES", "lameduck:lameduck-predecessor");
+    let mut child = command
+        .arg("--restart")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("spawn");
+    // With it go our descriptors of the socket.
+    drop(command);
+    channel.read_exact(&mut [0; 8]).expect("ready");
+    // The stop reaches the successor first, as one for the process group can.
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("kill");
+    let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut said = String::new();
+    while !said.contains("waits for the predecessor's word") {
+        said = log.next().expect("the signal is seen").expect("a line");
+    }
+    channel.write_all(b"g").expect("it is to serve");
+    drop(channel);
+    for client in clients {
+        assert_eq!(rest(client), b"queued");
+    }
+    let rest: Vec<_> = log.map_while(Result::ok).collect();
+    assert!(wait(&mut child).success(), "{rest:?}");
+}
+
+pub(crate) fn f53_a_restart_leaves_its_supervisors_variables_behind(runtime: &str) {
+    let mut command = Command::new(echo(runtime));
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    // As a supervisor leaves them; none of them is right for a successor.
+    command
+        .env("LISTEN_FDS_FIRST_FD", "7")
+        .env("LISTEN_PIDFDID", "12345")
+        .env("LISTEN_PID", "1")
+        .env("WATCHDOG_PID", "1");
+    let mut chain = Chain::spawn(&mut command);
+    for _ in 0..2 {
+        chain.restart();
+        exchange(&mut connect(chain.socket_address()), b"hello");
+    }
+    chain.stop();
+}
+
+pub(crate) fn f58_a_restart_signal_during_a_restart_is_carried_out(runtime: &str) {
+    let (folder, program) = replaceable(runtime, "again");
+    let mut chain = start_replaceable(runtime, &program);
+    let go = folder.join("go");
+    // Each successor waits for a file before it begins.
+    let script = format!(
+        "#!/bin/sh\nuntil [ -e {} ]; do :; done\nexec {} \"$@\"\n",
+        go.display(),
+        echo(runtime).display()
+    );
+    replace(&program, &script);
+    chain.signal(Signal::HUP);
+    chain.hear_successor();
+    chain.signal(Signal::HUP);
+    chain.hear("another restart is under way");
+    fs::write(&go, "").expect("write");
+    let mut stopped = 0;
+    while stopped < 2 {
+        let line = chain.lines.recv_timeout(LONG).expect("two restarts");
+        stopped += usize::from(line.contains("stopped clean"));
+        if let Some((_, pid)) = line.split_once("the successor is process ") {
+            let pid = Pid::from_raw(pid.parse().expect("a pid")).expect("a pid");
+            chain.started.push(pid);
+            chain.serving = pid;
+        }
+    }
+    exchange(
+        &mut connect(chain.socket_address()),
+        b"from the last of them",
+    );
+    chain.stop();
+    fs::remove_dir_all(folder).expect("clean up");
+}
+
+pub(crate) fn f50_process_1_refuses_to_restart_and_serves_on(runtime: &str) {
+    let mut probe = Command::new("unshare");
+    let probe = probe
+        .args(["--pid", "--fork", "true"])
+        .stderr(Stdio::null());
+    if !probe.status().is_ok_and(|status| status.success()) {
+        return println!("skipped: a pid namespace needs CAP_SYS_ADMIN and unshare(1)");
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--kill-child", "--"])
+        .arg(echo(runtime));
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    let mut chain = Chain::spawn(&mut command);
+    let pid = crate::signals::only_child(chain.serving);
+    let mut client = connect(chain.socket_address());
+    exchange(&mut client, b"before");
+    kill_process(pid, Signal::HUP).expect("kill");
+    chain.hear("no restart: this server is process 1");
+    exchange(&mut client, b"it serves on");
+    drop(client);
+    kill_process(pid, Signal::TERM).expect("kill");
+    chain.log();
 }

@@ -121,7 +121,7 @@ fn has_namespaces() -> bool {
 }
 
 /// The only child of a process; procfs(5) lists it with the thread that has it.
-fn only_child(pid: Pid) -> Pid {
+pub(crate) fn only_child(pid: Pid) -> Pid {
     let pid = pid.as_raw_nonzero();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let child = children.unwrap().trim().parse().unwrap();

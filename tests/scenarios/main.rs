@@ -13,3 +13,4 @@ mod property;
 mod run;
 mod seeds;
 mod strategies;
+mod world;

@@ -8,21 +8,29 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
-use lameduck::report::Outcome;
+use lameduck::report::{HookOutcome, Outcome};
 use lameduck::rt::CloseGuarantee;
-use lameduck::sim::{self, Client, Connection, Event, Sim, SimRuntime, verify};
-use lameduck::{Report, Runtime, Session, Signal};
+use lameduck::sim::{Client, Connection, Event, Sim, SimRuntime, Verdict, verify};
+use lameduck::{Builder, Report, Runtime, Session, Signal};
 
-use crate::alphabet::{Act, Ask, CLIENTS, Faults, Setup, Step};
+use crate::alphabet::{Action, Ask, CLIENTS, Faults, Setup, Step};
 
 /// More than any stop needs that has an end.
 const MAX_STEPS: usize = 200_000;
-const GRACE: Duration = Duration::from_secs(2);
-const MARGIN: Duration = Duration::from_millis(500);
+const GRACE_PERIOD: Duration = ms(2000);
+const ABORT_TIMEOUT: Duration = ms(500);
+/// The size of an answer to [`Ask::Much`].
 const MUCH: usize = 5000;
 
 /// Room for all requests that a script can have.
 const PIPELINED: usize = 1000;
+
+/// The longest time that a quick hook takes: each has 200 ms for itself.
+const QUICK: Duration = ms(100);
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
 
 /// Two bytes: what, and how much of it.
 fn request(ask: Ask) -> [u8; 2] {
@@ -52,7 +60,7 @@ async fn handler(runtime: SimRuntime, mut session: Session<Connection>) -> io::R
             0 => session.write_all(&request).await?,
             1 => session.write_all(&[1; MUCH]).await?,
             2 => {
-                let time = Duration::from_millis(request[1].into());
+                let time = ms(request[1].into());
                 runtime.sleep_until(runtime.now() + time).await;
                 session.write_all(&request).await?;
             }
@@ -65,91 +73,91 @@ async fn handler(runtime: SimRuntime, mut session: Session<Connection>) -> io::R
     Ok(())
 }
 
-/// The next act; until it comes the client reads.
+/// Waits for the next action of a client, which reads until it comes.
 async fn next(
     client: &mut Client,
-    acts: &mut UnboundedReceiver<Act>,
-) -> io::Result<Option<Act>> {
+    actions: &mut UnboundedReceiver<Action>,
+) -> io::Result<Option<Action>> {
     let reading = async {
         client.responses().await?;
         std::future::pending().await
     };
-    match select(acts.next(), pin!(reading)).await {
-        Either::Left((act, _)) => Ok(act),
+    match select(actions.next(), pin!(reading)).await {
+        Either::Left((action, _)) => Ok(action),
         Either::Right((failed, _)) => failed,
     }
 }
 
+/// Follows the actions of a client.
+///
 /// With buffers that are too small for it, nothing is asked before the last
-/// answer is there: both sides would wait for the other to read.
+/// answer is there: both sides would wait for the other one to read.
 async fn client(
     client: &mut Client,
-    mut acts: UnboundedReceiver<Act>,
+    mut actions: UnboundedReceiver<Action>,
     pipelines: bool,
 ) -> io::Result<()> {
     let (mut is_half, mut is_over) = (false, false);
-    while let Some(act) = next(client, &mut acts).await? {
+    while let Some(action) = next(client, &mut actions).await? {
         if !pipelines {
             client.responses().await?;
         }
-        match act {
-            Act::Ask(_, ask) if is_half => {
-                is_half = false;
-                // The first half was the one of an echo.
-                let _ = ask;
-                client
-                    .request(&request(Ask::Echo)[1..], &response(Ask::Echo))
-                    .await?;
+        match action {
+            // The first half was that of an echo, whatever comes now.
+            Action::Ask(..) if std::mem::take(&mut is_half) => {
+                let rest = &request(Ask::Echo)[1..];
+                client.request(rest, &response(Ask::Echo)).await?;
             }
-            // Nothing is owed to who comes after one that ends the handler.
-            Act::Ask(_, ask) if is_over => client.write_all(&request(ask)).await?,
-            Act::Ask(_, ask) => {
+            // Nothing is owed after a request that ends the handler.
+            Action::Ask(_, ask) if is_over => client.write_all(&request(ask)).await?,
+            Action::Ask(_, ask) => {
                 is_over = matches!(ask, Ask::Panic | Ask::Fail | Ask::Hang);
                 client.request(&request(ask), &response(ask)).await?;
             }
-            Act::Half(_) if !is_half && !is_over => {
+            Action::AskHalf(_) if !is_half && !is_over => {
                 is_half = true;
-                client.write_all(&request(Ask::Echo)[..1]).await?;
+                client.partial_request(&request(Ask::Echo)[..1]).await?;
             }
-            Act::Read(_) => client.responses().await?,
-            Act::HalfClose(_) => {
-                client.half_close().await?;
-                return Ok(());
-            }
-            Act::Leave(_) => client.close_now(),
-            Act::Reset(_) => client.reset(),
-            Act::Stall(_) => client.stall().await,
+            Action::Read(_) => client.responses().await?,
+            Action::HalfClose(_) => return client.half_close().await,
+            Action::CloseNow(_) => client.close_now(),
+            Action::Reset(_) => client.reset(),
+            Action::Stall(_) => client.stall().await,
             _ => {}
         }
     }
-    // Half a request, and then nothing, is something that a server waits for.
+    // A server waits for the rest of half a request.
     if is_half {
         client.half_close().await?;
     }
     Ok(())
 }
 
-fn faults(sim: &mut Sim, faults: Faults) {
-    const LATE: Duration = Duration::from_millis(30);
+fn add_faults(sim: &mut Sim, faults: Faults) {
+    sim.sees_handshakes(!faults.hidden_handshakes);
+    sim.forced_yields(faults.forced_yields);
     sim.rule(move |event, choose| match event {
         Event::Accept if faults.accepts_fail && choose(8) == 7 => {
             // EMFILE, ENOBUFS, ECONNABORTED, EPROTO
-            sim::Verdict::Fail([24, 105, 103, 71][choose(4) as usize])
+            Verdict::Fail([24, 105, 103, 71][choose(4) as usize])
+        }
+        Event::Handshake(_) if faults.late_handshakes && choose(4) == 3 => {
+            Verdict::Delay(ms(1 + u64::from(choose(400))))
         }
         Event::ToServer(_) | Event::ToClient(_) if faults.slow_segments && choose(8) == 7 => {
-            sim::Verdict::Delay(Duration::from_millis(1 + u64::from(choose(40))))
+            Verdict::Delay(ms(1 + u64::from(choose(40))))
         }
-        Event::Timer if faults.late_ticks && choose(4) == 3 => sim::Verdict::Delay(LATE),
+        Event::Timer if faults.late_timers && choose(4) == 3 => Verdict::Delay(ms(30)),
         Event::Wake if faults.odd_wakes && choose(8) == 7 => match choose(2) {
-            0 => sim::Verdict::Twice,
-            _ => sim::Verdict::Delay(Duration::from_micros(500)),
+            0 => Verdict::Twice,
+            _ => Verdict::Delay(Duration::from_micros(500)),
         },
         Event::Signal(_) if faults.odd_signals => match choose(3) {
-            0 => sim::Verdict::Pass,
-            1 => sim::Verdict::Twice,
-            _ => sim::Verdict::Delay(Duration::from_millis(2)),
+            0 => Verdict::Pass,
+            1 => Verdict::Twice,
+            _ => Verdict::Delay(ms(2)),
         },
-        _ => sim::Verdict::Pass,
+        _ => Verdict::Pass,
     });
 }
 
@@ -157,79 +165,125 @@ fn faults(sim: &mut Sim, faults: Faults) {
 #[derive(Debug, Default)]
 struct Expected {
     panics: u64,
-    failures: u64,
-    /// Something can hold the stop up until force comes.
+    /// Whether something can hold the stop up until the abort comes.
     can_hang: bool,
-    escalates: bool,
-    /// What was to be done first.
-    first_stop: Option<Act>,
+    /// Whether somebody may have asked for the abort.
+    may_abort: bool,
+    hook: Duration,
+    freezes: u32,
 }
 
 impl Expected {
     fn of(setup: &Setup, steps: &[Step]) -> Expected {
         let mut expected = Expected {
-            escalates: setup.faults.odd_signals,
+            hook: setup.hook,
             ..Expected::default()
         };
-        let slow = setup.latency > Duration::from_millis(1) || setup.faults.slow_segments;
-        let drips =
-            setup.buffers < PIPELINED && (slow || setup.turn > Duration::from_micros(10));
-        let mut stops = 0;
+        let is_slow = setup.latency > ms(1) || setup.faults.slow_segments;
+        let is_busy = setup.poll_cost > Duration::from_micros(10);
+        let drips = setup.socket_buffer < PIPELINED && (is_slow || is_busy);
         for step in steps {
-            match step.act {
-                Act::Ask(_, Ask::Panic) => expected.panics += 1,
-                Act::Ask(_, Ask::Fail) => expected.failures += 1,
-                // Byte by byte it can take longer than the grace.
-                Act::Ask(_, Ask::Much) => expected.can_hang |= drips,
-                // Who does not read, or is never answered, is waited for.
-                Act::Ask(_, Ask::Hang) | Act::Stall(_) | Act::Half(_) => {
+            match step.action {
+                Action::Ask(_, Ask::Panic) => expected.panics += 1,
+                // Byte by byte it can take longer than the grace period.
+                Action::Ask(_, Ask::Much) => expected.can_hang |= drips,
+                // A peer that does not read, or that waits for an answer which
+                // never comes, is waited for; so is the rest of a request.
+                Action::Ask(_, Ask::Hang) | Action::Stall(_) | Action::AskHalf(_) => {
                     expected.can_hang = true;
                 }
-                Act::Signal | Act::Stop => {
-                    stops += 1;
-                    expected.first_stop.get_or_insert(step.act);
-                }
-                Act::Escalate => {
-                    expected.escalates = true;
-                    expected.first_stop.get_or_insert(step.act);
-                }
+                Action::Abort => expected.may_abort = true,
+                Action::Freeze(_) => expected.freezes += 1,
                 _ => {}
             }
         }
-        expected.escalates |= stops > 1;
         expected
     }
 
+    /// Returns the longest time that the stop may take, freezes apart.
+    fn budget(&self, faults: Faults) -> Duration {
+        let late = if faults.late_timers || faults.odd_wakes {
+            ms(500)
+        } else {
+            ms(100)
+        };
+        // After a freeze there is time for a turn, for the abort, and for hooks.
+        GRACE_PERIOD + late + self.freezes * (2 * ABORT_TIMEOUT + GRACE_PERIOD / 5)
+    }
+
     fn check(&self, report: &Report) -> Result<(), String> {
-        let is_forced = matches!(report.outcome, Outcome::Aborted | Outcome::Abandoned);
-        if is_forced && !self.can_hang && !self.escalates {
-            return Err(format!("S10: forced without a reason: {report}"));
+        let is_aborted = matches!(report.outcome, Outcome::Aborted | Outcome::Abandoned);
+        if is_aborted && !self.can_hang && !self.may_abort {
+            return Err(format!("S10: aborted without a reason: {report}"));
         }
-        let unswept = report
-            .listeners
-            .iter()
-            .any(|l| l.guarantee == CloseGuarantee::Unswept);
-        if unswept && !self.escalates && !is_forced {
+        let is_unswept =
+            |l: &lameduck::report::ListenerReport| l.guarantee == CloseGuarantee::Unswept;
+        if report.listeners.iter().any(is_unswept) && !self.may_abort && !is_aborted {
             return Err(format!("S8: not swept: {report}"));
         }
         // Every handler here yields, and so can be cut off.
         if report.outcome == Outcome::Abandoned {
             return Err(format!("L1: something is abandoned: {report}"));
         }
-        if report.outcome == Outcome::Failed {
-            return Err(format!("S5: nothing can fail here: {report}"));
-        }
         if report.closed.panicked > self.panics {
-            return Err(format!(
-                "{} panics, of {}",
-                report.closed.panicked, self.panics
-            ));
+            let panics = self.panics;
+            return Err(format!("F25: more than {panics} panics: {report}"));
+        }
+        self.check_hooks(report)
+    }
+
+    fn check_hooks(&self, report: &Report) -> Result<(), String> {
+        let outcomes: Vec<HookOutcome> = report.hooks.iter().map(|hook| hook.outcome).collect();
+        let [first, last] = outcomes[..] else {
+            return Err(format!("L7: a hook did not start: {report}"));
+        };
+        // The time of a hook is made up for one freeze, and not for another.
+        let is_late = self.freezes > 1;
+        let is_first_right = match first {
+            HookOutcome::Done => self.hook < Duration::MAX,
+            HookOutcome::TimedOut => self.hook > QUICK || is_late,
+            _ => false,
+        };
+        if !is_first_right || last != HookOutcome::Done && !is_late {
+            return Err(format!("F54: a hook had not its time: {report}"));
+        }
+        let has_failed = outcomes.iter().any(|outcome| *outcome != HookOutcome::Done);
+        if report.outcome == Outcome::Clean && has_failed
+            || report.outcome == Outcome::Failed && !has_failed
+        {
+            return Err(format!("S5: the hooks say something else: {report}"));
         }
         Ok(())
     }
 }
 
-/// Runs a script to its end; what it was is told with what went wrong.
+/// The times in which a second signal is the same stop, less what a signal can
+/// be late.
+const SAME_SIGNAL: Duration = ms(80);
+const OTHER_SIGNAL: Duration = ms(980);
+
+/// The signals that were sent, and when.
+#[derive(Default)]
+struct Signals(Vec<(Duration, Signal)>);
+
+impl Signals {
+    /// Returns whether one of them may count as a request to abort (F45).
+    fn may_abort(&self) -> bool {
+        let Signals(signals) = self;
+        signals.iter().enumerate().any(|(at, (now, signal))| {
+            let before = &signals[..at];
+            let same = before.iter().find(|(_, other)| other == signal);
+            match (same, before.first()) {
+                (Some((first, _)), _) => *now - *first > SAME_SIGNAL,
+                (None, Some((first, _))) => *now - *first > OTHER_SIGNAL,
+                (None, None) => false,
+            }
+        })
+    }
+}
+
+/// Runs a script to its end; an error says what the script was, and tells what
+/// happened.
 pub(crate) fn run(setup: Setup, steps: &[Step]) -> Result<Report, String> {
     let mut sim = Sim::new(setup.seed);
     run_in(&mut sim, setup, steps)
@@ -237,78 +291,123 @@ pub(crate) fn run(setup: Setup, steps: &[Step]) -> Result<Report, String> {
 }
 
 fn run_in(sim: &mut Sim, setup: Setup, steps: &[Step]) -> Result<Report, String> {
-    sim.poll_cost(setup.turn);
-    sim.latency(setup.latency);
-    sim.socket_buffer(setup.buffers);
-    sim.guarantee(setup.guarantee);
-    faults(sim, setup.faults);
-    let runtime = sim.runtime();
-    let (hook, at) = (setup.hook, runtime.clone());
-    let builder = sim
-        .builder()
-        .backlog(setup.backlog)
-        .connection_limit(setup.limit)
-        .lame_duck(setup.notice)
-        .settle(setup.settle)
-        .grace_period(GRACE)
-        .abort_timeout(MARGIN)
-        .after_drain("hook", move |_| async move {
-            at.sleep_until(at.now() + hook).await;
-            io::Result::Ok(())
-        });
-    sim.serve_with(builder, move |session| handler(runtime.clone(), session));
-    let mut clients: Vec<UnboundedSender<Act>> = Vec::new();
+    serve(sim, setup);
+    let mut script = Script {
+        pipelines: setup.socket_buffer > PIPELINED,
+        clients: Vec::new(),
+        signals: Signals::default(),
+        is_stopped: false,
+    };
     for step in steps {
         for _ in 0..step.after {
             if !sim.step() {
                 break;
             }
         }
-        take(sim, &mut clients, step.act, setup.buffers > PIPELINED);
+        script.perform(sim, step.action);
     }
-    drop(clients);
-    if !steps
-        .iter()
-        .any(|step| matches!(step.act, Act::Signal | Act::Stop | Act::Escalate))
-    {
+    script.clients.clear();
+    if !script.is_stopped {
         sim.signal(Signal::Terminate);
     }
+    let mut expected = Expected::of(&setup, steps);
+    expected.may_abort |= script.signals.may_abort();
     let report = sim.run(MAX_STEPS).ok_or("L1: the stop has no end")?;
     let history = sim.history();
-    let late = match setup.faults.late_ticks || setup.faults.odd_wakes {
-        true => Duration::from_millis(500),
-        false => Duration::from_millis(100),
-    };
-    verify::it_ends_in_time(&history, GRACE + MARGIN + late)
+    verify::within_budget(&history, expected.budget(setup.faults))
         .and_then(|()| verify::all(&history, &report))
         .map_err(|violation| violation.to_string())?;
-    Expected::of(&setup, steps).check(&report)?;
+    expected.check(&report)?;
     Ok(report)
 }
 
-fn take(sim: &mut Sim, clients: &mut Vec<UnboundedSender<Act>>, act: Act, pipelines: bool) {
-    match act {
-        Act::Connect => {
-            if clients.len() < usize::from(CLIENTS) {
-                let (sender, receiver) = unbounded();
-                clients.push(sender);
-                sim.client(async move |connected| client(connected, receiver, pipelines).await);
+fn serve(sim: &mut Sim, setup: Setup) {
+    sim.poll_cost(setup.poll_cost);
+    sim.latency(setup.latency);
+    sim.socket_buffer(setup.socket_buffer);
+    sim.guarantee(setup.guarantee);
+    sim.descriptor_limit(setup.descriptor_limit);
+    add_faults(sim, setup.faults);
+    let runtime = sim.runtime();
+    let builder = sim
+        .builder()
+        .backlog(setup.backlog)
+        .connection_limit(setup.connection_limit)
+        .lame_duck(setup.lame_duck)
+        .settle(setup.settle)
+        .grace_period(GRACE_PERIOD)
+        .abort_timeout(ABORT_TIMEOUT);
+    let builder = add_hooks(builder, runtime.clone(), setup.hook);
+    sim.serve_with(builder, move |session| handler(runtime.clone(), session));
+}
+
+/// Adds a hook that takes so long, and one that is done at once.
+fn add_hooks(
+    builder: Builder<SimRuntime>,
+    runtime: SimRuntime,
+    time: Duration,
+) -> Builder<SimRuntime> {
+    builder
+        .after_drain("first", move |_| async move {
+            match time {
+                Duration::MAX => std::future::pending().await,
+                time => runtime.sleep_until(runtime.now() + time).await,
+            }
+            io::Result::Ok(())
+        })
+        .after_drain("last", |_| async { io::Result::Ok(()) })
+}
+
+/// A script that is being followed.
+struct Script {
+    pipelines: bool,
+    clients: Vec<UnboundedSender<Action>>,
+    signals: Signals,
+    is_stopped: bool,
+}
+
+impl Script {
+    fn perform(&mut self, sim: &mut Sim, action: Action) {
+        match action {
+            Action::Connect => self.connect(sim),
+            Action::Signal(signal) => {
+                self.note_signal(sim, signal);
+                sim.signal(signal);
+            }
+            Action::SignalInPoll(signal) => {
+                sim.signal_in_poll(signal);
+                self.note_signal(sim, signal);
+            }
+            Action::Stop => {
+                self.is_stopped = true;
+                sim.stop("the program asks");
+            }
+            Action::Abort => {
+                self.is_stopped = true;
+                sim.abort("the program is in a hurry");
+            }
+            Action::Freeze(millis) => sim.freeze(ms(millis.into())),
+            on_client => {
+                let client = on_client.client().map(usize::from);
+                // A client that is not there misses it.
+                if let Some(client) = client.and_then(|client| self.clients.get(client)) {
+                    let _ = client.unbounded_send(on_client);
+                }
             }
         }
-        Act::Signal => sim.signal(Signal::Terminate),
-        Act::Stop => sim.stop("the program asks"),
-        Act::Escalate => sim.abort("the program is in a hurry"),
-        Act::Ask(id, _)
-        | Act::Half(id)
-        | Act::Read(id)
-        | Act::HalfClose(id)
-        | Act::Leave(id)
-        | Act::Reset(id)
-        | Act::Stall(id) => {
-            // Who is not there, or not any more, misses it.
-            if let Some(client) = clients.get(usize::from(id)) {
-                let _ = client.unbounded_send(act);
-            }
+    }
+
+    fn note_signal(&mut self, sim: &Sim, signal: Signal) {
+        self.is_stopped = true;
+        self.signals.0.push((sim.now(), signal));
+    }
+
+    fn connect(&mut self, sim: &mut Sim) {
+        if self.clients.len() < usize::from(CLIENTS) {
+            let (sender, receiver) = unbounded();
+            self.clients.push(sender);
+            let pipelines = self.pipelines;
+            sim.client(async move |connected| client(connected, receiver, pipelines).await);
         }
     }
 }

@@ -1,145 +1,351 @@
-//! The fuzzer's seeds, byte for byte: stops that are known to be hard.
+//! The fuzzer's first inputs: stops that are known to be hard.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::alphabet::{AFTERS, Act, CLIENTS, MOST_BYTES, SETUP_BYTES, decode};
+use lameduck::Signal;
+use lameduck::report::Outcome;
+use lameduck::rt::CloseGuarantee;
+
+use crate::alphabet::{
+    Action, Ask, BACKLOGS, Faults, LATENCIES, LIMITS, MOST_BYTES, POLL_COSTS, SOCKET_BUFFERS,
+    Setup, Step, WAITS, decode, encode,
+};
 use crate::run::run;
 
-/// `(after, act, client)` by index.
-type Letters = &'static [(u8, u8, u8)];
+/// A script with a name, and how its stop ends.
+struct Seed {
+    name: &'static str,
+    setup: Setup,
+    steps: Vec<Step>,
+    outcome: Outcome,
+}
 
-const CONNECT: u8 = 0;
-const ECHO: u8 = 3;
-const MUCH: u8 = 4;
-const SLOW: u8 = 6;
-const PANIC: u8 = 7;
-const HANG: u8 = 9;
-const HALF: u8 = 10;
-const HALF_CLOSE: u8 = 12;
-const LEAVE: u8 = 13;
-const RESET: u8 = 14;
-const STALL: u8 = 15;
-const SIGNAL: u8 = 16;
-const ESCALATE: u8 = 17;
+const BUSY: Duration = POLL_COSTS[2];
+const FAR: Duration = LATENCIES[2];
+const TERMINATE: Action = Action::Signal(Signal::Terminate);
 
-/// The setup's bytes that are not zero, by place.
-type SetUp = &'static [(usize, u8)];
+fn after(after: u16, action: Action) -> Step {
+    Step { after, action }
+}
 
-const SEEDS: [(&str, SetUp, Letters); 14] = [
-    (
-        "idle",
-        &[],
-        &[(0, CONNECT, 0), (4, ECHO, 0), (5, SIGNAL, 0)],
-    ),
-    (
-        "queued",
-        &[(1, 2)],
-        &[
-            (0, CONNECT, 0),
-            (0, CONNECT, 0),
-            (0, ECHO, 1),
-            (2, SIGNAL, 0),
-        ],
-    ),
-    (
-        "handshake",
-        &[(2, 2)],
-        &[(0, CONNECT, 0), (0, ECHO, 0), (1, SIGNAL, 0)],
-    ),
-    (
-        "handshake-filtered",
-        &[(0, 1), (2, 2)],
-        &[(0, CONNECT, 0), (0, ECHO, 0), (1, SIGNAL, 0)],
-    ),
-    (
-        "unread",
-        &[(1, 2)],
-        &[(0, CONNECT, 0), (4, ECHO, 0), (4, ECHO, 0), (3, SIGNAL, 0)],
-    ),
-    (
-        "half",
-        &[],
-        &[(0, CONNECT, 0), (4, HALF, 0), (3, SIGNAL, 0), (3, ECHO, 0)],
-    ),
-    (
-        "slow-reader",
-        &[(3, 1)],
-        &[(0, CONNECT, 0), (3, MUCH, 0), (3, SIGNAL, 0), (1, STALL, 0)],
-    ),
-    (
-        "slow-answer",
-        &[],
-        &[(0, CONNECT, 0), (3, SLOW, 0), (4, SIGNAL, 0)],
-    ),
-    (
-        "hang",
-        &[],
-        &[
-            (0, CONNECT, 0),
-            (3, HANG, 0),
-            (4, SIGNAL, 0),
-            (2, ESCALATE, 1),
-        ],
-    ),
-    (
-        "panic",
-        &[],
-        &[(0, CONNECT, 0), (3, PANIC, 0), (3, SIGNAL, 0)],
-    ),
-    (
-        "limit",
-        &[(5, 2)],
-        &[
-            (0, CONNECT, 0),
-            (0, CONNECT, 0),
-            (3, ECHO, 1),
-            (4, SIGNAL, 0),
-        ],
-    ),
-    (
-        "accept-fails",
-        &[(9, 1)],
-        &[
-            (0, CONNECT, 0),
-            (1, CONNECT, 0),
-            (2, ECHO, 1),
-            (2, SIGNAL, 0),
-        ],
-    ),
-    (
-        "late-and-odd",
-        &[(9, 30), (6, 1), (7, 1), (8, 1)],
-        &[(0, CONNECT, 0), (3, ECHO, 0), (2, SIGNAL, 0)],
-    ),
-    (
-        "leavers",
-        &[],
-        &[
-            (0, CONNECT, 0),
-            (0, CONNECT, 0),
-            (0, CONNECT, 0),
-            (3, LEAVE, 0),
-            (1, RESET, 1),
-            (1, HALF_CLOSE, 2),
-            (1, SIGNAL, 0),
-        ],
-    ),
-];
+fn ask(client: u8, ask: Ask) -> Action {
+    Action::Ask(client, ask)
+}
 
-fn bytes(setup: SetUp, letters: Letters) -> Vec<u8> {
-    let mut bytes = vec![0; SETUP_BYTES];
-    setup.iter().for_each(|(at, byte)| bytes[*at] = *byte);
-    for (after, act, client) in letters {
-        bytes.extend([after + client * AFTERS.len() as u8, *act]);
+fn seed(name: &'static str, setup: Setup, steps: impl IntoIterator<Item = Step>) -> Seed {
+    Seed {
+        name,
+        setup,
+        steps: steps.into_iter().collect(),
+        outcome: Outcome::Clean,
     }
-    bytes
+}
+
+fn ends(outcome: Outcome, seed: Seed) -> Seed {
+    Seed { outcome, ..seed }
+}
+
+fn seeds() -> Vec<Seed> {
+    let mut seeds = connections();
+    seeds.extend(listeners());
+    seeds.extend(stops());
+    seeds
+}
+
+/// What connections do around the stop.
+fn connections() -> Vec<Seed> {
+    let simple = Setup::SIMPLE;
+    let busy = Setup {
+        poll_cost: BUSY,
+        ..simple
+    };
+    let small = Setup {
+        socket_buffer: SOCKET_BUFFERS[1],
+        ..simple
+    };
+    let yields = Setup {
+        faults: Faults {
+            forced_yields: true,
+            ..Faults::NONE
+        },
+        ..simple
+    };
+    let (connect, echo) = (Action::Connect, ask(0, Ask::Echo));
+    vec![
+        seed(
+            "idle",
+            simple,
+            [after(0, connect), after(50, echo), after(400, TERMINATE)],
+        ),
+        seed(
+            "unread",
+            busy,
+            [
+                after(0, connect),
+                after(50, echo),
+                after(50, echo),
+                after(10, TERMINATE),
+            ],
+        ),
+        seed(
+            "half",
+            simple,
+            [
+                after(0, connect),
+                after(50, Action::AskHalf(0)),
+                after(10, TERMINATE),
+                after(1, echo),
+            ],
+        ),
+        seed(
+            "between-two-looks",
+            simple,
+            [
+                after(0, connect),
+                after(3, echo),
+                after(3, Action::SignalInPoll(Signal::Terminate)),
+            ],
+        ),
+        seed(
+            "yields",
+            yields,
+            [
+                after(0, connect),
+                after(10, echo),
+                after(3, echo),
+                after(3, TERMINATE),
+            ],
+        ),
+        // Its answer does not fit into the buffers, and it never closes.
+        seed(
+            "stalls",
+            small,
+            [
+                after(0, connect),
+                after(10, ask(0, Ask::Much)),
+                after(10, TERMINATE),
+                after(1, Action::Stall(0)),
+            ],
+        ),
+        seed(
+            "slow-answer",
+            simple,
+            [
+                after(0, connect),
+                after(10, ask(0, Ask::Slow(60))),
+                after(50, TERMINATE),
+            ],
+        ),
+        seed(
+            "panic",
+            simple,
+            [
+                after(0, connect),
+                after(10, ask(0, Ask::Panic)),
+                after(10, TERMINATE),
+            ],
+        ),
+        seed(
+            "leavers",
+            simple,
+            [
+                after(0, connect),
+                after(0, connect),
+                after(0, connect),
+                after(10, Action::CloseNow(0)),
+                after(1, Action::Reset(1)),
+                after(1, Action::HalfClose(2)),
+                after(1, TERMINATE),
+            ],
+        ),
+    ]
+}
+
+/// What is in the accept queue, and what comes out of handshakes.
+fn listeners() -> Vec<Seed> {
+    let simple = Setup::SIMPLE;
+    let (connect, echo) = (Action::Connect, ask(0, Ask::Echo));
+    let far = Setup {
+        latency: FAR,
+        ..simple
+    };
+    let filtered = Setup {
+        guarantee: CloseGuarantee::SynFiltered,
+        ..far
+    };
+    let late = Setup {
+        faults: Faults {
+            late_handshakes: true,
+            hidden_handshakes: true,
+            ..Faults::NONE
+        },
+        ..filtered
+    };
+    let handshake = [after(0, connect), after(0, echo), after(1, TERMINATE)];
+    let two = [
+        after(0, connect),
+        after(0, connect),
+        after(10, ask(1, Ask::Echo)),
+        after(50, TERMINATE),
+    ];
+    vec![
+        seed(
+            "queued",
+            Setup {
+                poll_cost: BUSY,
+                backlog: BACKLOGS[1],
+                ..simple
+            },
+            [
+                after(0, connect),
+                after(0, connect),
+                after(0, ask(1, Ask::Echo)),
+                after(3, TERMINATE),
+            ],
+        ),
+        seed("handshake", far, handshake),
+        seed("handshake-filtered", filtered, handshake),
+        seed("handshake-late", late, handshake),
+        seed(
+            "limit",
+            Setup {
+                connection_limit: LIMITS[2],
+                ..simple
+            },
+            two,
+        ),
+        seed(
+            "descriptors",
+            Setup {
+                descriptor_limit: LIMITS[2],
+                ..simple
+            },
+            two,
+        ),
+        // The one that has the only descriptor never ends (F46).
+        ends(
+            Outcome::Aborted,
+            seed(
+                "descriptors-for-ever",
+                Setup {
+                    descriptor_limit: LIMITS[2],
+                    ..simple
+                },
+                [
+                    after(0, connect),
+                    after(10, ask(0, Ask::Hang)),
+                    after(3, connect),
+                    after(3, ask(1, Ask::Echo)),
+                    after(50, TERMINATE),
+                ],
+            ),
+        ),
+        seed(
+            "accept-fails",
+            Setup {
+                faults: Faults {
+                    accepts_fail: true,
+                    ..Faults::NONE
+                },
+                ..simple
+            },
+            two,
+        ),
+    ]
+}
+
+/// How a stop is asked for, and what holds it up.
+fn stops() -> Vec<Seed> {
+    let simple = Setup::SIMPLE;
+    let interrupt = Action::Signal(Signal::Interrupt);
+    let connect = Action::Connect;
+    let slow = [after(0, connect), after(10, ask(0, Ask::Slow(60)))];
+    let hang = [after(0, connect), after(10, ask(0, Ask::Hang))];
+    let with = |steps: [Step; 2], more: &[Step]| [&steps, more].concat();
+    vec![
+        ends(
+            Outcome::Aborted,
+            seed(
+                "hang",
+                simple,
+                with(hang, &[after(50, TERMINATE), after(3, Action::Abort)]),
+            ),
+        ),
+        // One stop that is delivered twice (F45).
+        seed(
+            "same-signal-twice",
+            simple,
+            with(slow, &[after(50, TERMINATE), after(1, TERMINATE)]),
+        ),
+        seed(
+            "two-signals",
+            simple,
+            with(slow, &[after(50, interrupt), after(3, TERMINATE)]),
+        ),
+        ends(
+            Outcome::Aborted,
+            seed(
+                "signal-again",
+                simple,
+                with(
+                    hang,
+                    &[
+                        after(50, TERMINATE),
+                        after(0, Action::Freeze(3000)),
+                        after(3, TERMINATE),
+                    ],
+                ),
+            ),
+        ),
+        // A freeze takes the time of nobody (F61).
+        seed(
+            "frozen",
+            simple,
+            with(
+                slow,
+                &[after(50, TERMINATE), after(1, Action::Freeze(3000))],
+            ),
+        ),
+        ends(
+            Outcome::Failed,
+            seed(
+                "hook-hangs",
+                Setup {
+                    hook: Duration::MAX,
+                    ..simple
+                },
+                with(slow, &[after(50, TERMINATE)]),
+            ),
+        ),
+        seed(
+            "late-and-odd",
+            Setup {
+                lame_duck: WAITS[1],
+                settle: WAITS[1],
+                hook: WAITS[1],
+                faults: Faults {
+                    slow_segments: true,
+                    late_timers: true,
+                    odd_wakes: true,
+                    odd_signals: true,
+                    ..Faults::NONE
+                },
+                ..simple
+            },
+            with(slow, &[after(3, TERMINATE)]),
+        ),
+    ]
 }
 
 #[test]
-fn the_seeds_are_what_the_fuzzer_begins_with() {
+fn the_corpus_of_the_fuzzer_holds_these_seeds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/timing");
-    for (name, setup, letters) in SEEDS {
-        let (file, bytes) = (folder.join(format!("{name}.seed")), bytes(setup, letters));
+    for Seed {
+        name, setup, steps, ..
+    } in seeds()
+    {
+        let (file, bytes) = (folder.join(format!("{name}.seed")), encode(&setup, &steps));
         assert!(bytes.len() <= MOST_BYTES, "{name} would be cut");
         if std::env::var_os("LAMEDUCK_BLESS").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
@@ -147,27 +353,27 @@ fn the_seeds_are_what_the_fuzzer_begins_with() {
         }
         // The package has no fuzzer.
         if folder.exists() {
-            assert_eq!(
-                std::fs::read(&file).unwrap(),
-                bytes,
-                "LAMEDUCK_BLESS=1 writes {name}"
-            );
+            let found = std::fs::read(&file).unwrap();
+            assert_eq!(found, bytes, "LAMEDUCK_BLESS=1 writes {name}");
         }
     }
 }
 
 #[test]
-fn each_seed_says_what_it_means_and_passes() {
-    for (name, setup, letters) in SEEDS {
-        let (setup, steps) = decode(&bytes(setup, letters));
-        assert_eq!(steps.len(), letters.len(), "{name}");
-        assert!(matches!(steps[0].act, Act::Connect), "{name}");
-        assert!(letters.iter().all(|(_, _, client)| *client < CLIENTS));
-        for (step, (after, ..)) in steps.iter().zip(letters) {
-            assert_eq!(step.after, AFTERS[usize::from(*after)], "{name}");
-        }
-        if let Err(problem) = run(setup, &steps) {
-            panic!("{name}: {problem}");
+fn the_bytes_of_a_script_are_the_script() {
+    for seed in seeds() {
+        let decoded = decode(&encode(&seed.setup, &seed.steps));
+        assert_eq!(decoded, (seed.setup, seed.steps), "{}", seed.name);
+    }
+}
+
+#[test]
+fn each_seed_keeps_every_clause_and_ends_as_it_should() {
+    for seed in seeds() {
+        let name = seed.name;
+        match run(seed.setup, &seed.steps) {
+            Ok(report) => assert_eq!(report.outcome, seed.outcome, "{name}: {report}"),
+            Err(problem) => panic!("{name}: {problem}"),
         }
     }
 }

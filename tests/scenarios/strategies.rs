@@ -1,5 +1,6 @@
 //! The alphabet, for proptest.
 
+use proptest::array::uniform8;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -8,56 +9,45 @@ use crate::alphabet::*;
 
 pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let network = (
-        select(&TURNS[..]),
+        select(&POLL_COSTS[..]),
         select(&LATENCIES[..]),
-        select(&BUFFERS[..]),
+        select(&SOCKET_BUFFERS[..]),
     );
     let listener = (
         select(&GUARANTEES[..]),
         select(&BACKLOGS[..]),
-        select(&LIMITS[..]),
+        mostly_none(select(&LIMITS[..])),
+        mostly_none(select(&LIMITS[..])),
     );
-    let waits = (select(&WAITS[..]), select(&WAITS[..]), select(&WAITS[..]));
-    let setup = (any::<u64>(), network, listener, waits, faults());
+    let waits = (select(&WAITS[..]), select(&WAITS[..]), select(&HOOKS[..]));
+    let faults = uniform8(any::<bool>()).prop_map(Faults::of);
+    let setup = (any::<u64>(), network, listener, waits, faults);
     setup.prop_map(|(seed, network, listener, waits, faults)| Setup {
         seed,
-        turn: network.0,
+        poll_cost: network.0,
         latency: network.1,
-        buffers: network.2,
+        socket_buffer: network.2,
         guarantee: listener.0,
         backlog: listener.1,
-        limit: listener.2,
-        notice: waits.0,
+        connection_limit: listener.2,
+        descriptor_limit: listener.3,
+        lame_duck: waits.0,
         settle: waits.1,
         hook: waits.2,
         faults,
     })
 }
 
-fn faults() -> impl Strategy<Value = Faults> {
-    let faults = any::<[bool; 5]>();
-    faults.prop_map(
-        |[
-            accepts_fail,
-            slow_segments,
-            late_ticks,
-            odd_wakes,
-            odd_signals,
-        ]| Faults {
-            accepts_fail,
-            slow_segments,
-            late_ticks,
-            odd_wakes,
-            odd_signals,
-        },
-    )
+/// A limit in every other run.
+fn mostly_none(limit: impl Strategy<Value = usize>) -> impl Strategy<Value = usize> {
+    (any::<bool>(), limit).prop_map(|(is_set, limit)| if is_set { limit } else { usize::MAX })
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (select(&AFTERS[..]), 0..ACTS, 0..CLIENTS);
-    let step = step.prop_map(|(after, number, client)| Step {
+    let step = (select(&AFTERS[..]), select(&ACTIONS[..]), 0..CLIENTS);
+    let step = step.prop_map(|(after, action, client)| Step {
         after,
-        act: act(number, client),
+        action: action.on(client),
     });
     vec(step, 0..60)
 }

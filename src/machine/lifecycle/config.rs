@@ -76,7 +76,7 @@ impl Config {
         let stop = self.lame_duck.saturating_add(restart);
         if stop > self.grace_period || self.restart_grace_period.is_some_and(|at| restart > at)
         {
-            return Err(ConfigError(*self));
+            return Err(ConfigError(Box::new(*self)));
         }
         Ok(())
     }
@@ -102,8 +102,8 @@ impl Config {
 /// let error = config.check().unwrap_err().to_string();
 /// assert!(error.starts_with("lame duck 29s, settle 0ns, abort timeout 500ms and hook reserve 5s do not fit into the grace period 25s"));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConfigError(Config);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConfigError(Box<Config>);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +115,7 @@ impl fmt::Display for ConfigError {
             hook_reserve,
             restart_grace_period,
             ..
-        } = self.0;
+        } = *self.0;
         write!(
             f,
             "lame duck {lame_duck:?}, settle {settle:?}, abort timeout {abort_timeout:?} and hook \

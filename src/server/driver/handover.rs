@@ -23,6 +23,10 @@ pub(in crate::server) struct Handover {
     successor: Option<Successor>,
     /// Which of the listeners the successor serves, once it does.
     handed: Option<Vec<bool>>,
+    /// A restart that was asked for while none could begin (F58).
+    restart_again: bool,
+    /// Whether the process was started in a terminal.
+    has_terminal: bool,
 }
 
 /// The role of this process.
@@ -50,7 +54,15 @@ impl Handover {
             role: Role::Serving,
             successor: None,
             handed: None,
+            restart_again: false,
+            has_terminal: is_in_terminal(),
         }
+    }
+
+    /// Returns whether the predecessor's word is awaited. A stop waits for it,
+    /// too: only then is it known who sweeps the queues (F49).
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.role, Role::WaitingFor(_))
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -63,7 +75,7 @@ impl Handover {
     }
 
     /// Returns whether other processes hold the socket of a listener.
-    pub(super) fn sharing(&self, id: usize, origin: Origin) -> SocketSharing {
+    pub(super) fn sharing(&self, id: usize, origin: &Origin) -> SocketSharing {
         let handed = self.handed.as_ref().and_then(|handed| handed.get(id));
         if !self.is_serving() || handed == Some(&true) {
             SocketSharing::HandedOver
@@ -74,11 +86,18 @@ impl Handover {
         }
     }
 
+    /// Returns whether SIGHUP came since the terminal is gone, and the program
+    /// does not want a restart then.
+    fn terminal_has_hung_up(&self) -> bool {
+        let is_wanted = self.restart.as_ref().is_some_and(|r| r.on_terminal_hangup);
+        self.has_terminal && !is_wanted && !is_in_terminal()
+    }
+
     /// Returns whether no other process can hold a socket of this origin.
-    fn is_sole_owner(&self, origin: Origin) -> bool {
+    fn is_sole_owner(&self, origin: &Origin) -> bool {
         match (origin, &self.role) {
             (Origin::Bound, _) => true,
-            (Origin::Inherited, Role::ServingAfter(predecessor)) => predecessor.has_left(),
+            (Origin::Inherited(_), Role::ServingAfter(predecessor)) => predecessor.has_left(),
             _ => false,
         }
     }
@@ -92,13 +111,21 @@ impl Handover {
 
     /// Tells a successor that it is the sole owner of the sockets, if it is:
     /// all listeners are closed.
-    pub(super) fn notify_sole_owner(&mut self, mut origins: impl Iterator<Item = Origin>) {
+    pub(super) fn notify_sole_owner<'a>(
+        &mut self,
+        mut origins: impl Iterator<Item = &'a Origin>,
+    ) {
         if let Some(successor) = self.successor.take() {
             if origins.all(|origin| self.is_sole_owner(origin)) {
                 successor.notify_sole_owner();
             }
         }
     }
+}
+
+/// Returns whether the process has a controlling terminal (tty(4)).
+fn is_in_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 impl<R: Runtime, H> Serve<R, H> {
@@ -126,26 +153,59 @@ impl<R: Runtime, H> Serve<R, H> {
     /// Returns whether a signal asks for a restart, and begins it.
     pub(super) fn is_restart(&mut self, signal: Signal) -> bool {
         let restart = self.handover.restart.as_ref();
-        let Some(restart) = restart.filter(|restart| restart.signal == signal) else {
+        if restart.is_none_or(|restart| restart.signal != signal) {
             return false;
-        };
-        let busy = !self.handover.is_serving() || self.handover.successor.is_some();
-        if busy || !self.shared.shutdown.is_ready() {
-            warn!("no restart on {signal}: another is under way, or the server stops");
-            return true;
         }
-        let shared = self.listeners.iter().map(|listener| listener.share());
+        if signal == Signal::Hangup && self.handover.terminal_has_hung_up() {
+            info!("the terminal has hung up: no restart");
+            return false;
+        }
+        self.restart();
+        true
+    }
+
+    /// Begins a restart, or keeps it for later where that is possible.
+    fn restart(&mut self) {
+        let handover = &mut self.handover;
+        if let Some(successor) = &mut handover.successor {
+            // The successor carries it out, when it serves.
+            let passed_on = successor.pass_restart_on();
+            handover.restart_again |= !passed_on;
+            info!("another restart is under way: this one follows it");
+            return;
+        }
+        if handover.is_waiting() {
+            handover.restart_again = true;
+            return;
+        }
+        if !handover.is_serving() || !self.shared.shutdown.is_ready() {
+            warn!("no restart: the server stops");
+            return;
+        }
+        if std::process::id() == 1 {
+            error!(
+                "no restart: this server is process 1, whose end would end its successor; \
+                 restart the container, or run the server under an init"
+            );
+            return;
+        }
+        let Some(restart) = handover.restart.as_ref() else {
+            return;
+        };
+        let shared = self.listeners.iter().map(|listener| {
+            let socket = listener.share()?;
+            Ok((listener.name().to_owned(), socket))
+        });
         let started = shared
             .collect::<std::io::Result<Vec<_>>>()
             .and_then(|sockets| Successor::start(restart, sockets));
         match started {
             Ok(successor) => {
-                info!("restarting on {signal}: starting the successor");
+                info!("restarting: starting the successor");
                 self.handover.successor = Some(successor);
             }
             Err(error) => error!("the restart failed, serving on: {error}"),
         }
-        true
     }
 
     /// Polls the processes before and after this one.
@@ -156,6 +216,14 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn poll_predecessor(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Role::ServingAfter(predecessor) = &mut self.handover.role {
+            let is_passed_on = predecessor.poll_restart(cx);
+            let is_due = is_passed_on || std::mem::take(&mut self.handover.restart_again);
+            if is_due {
+                self.restart();
+            }
+            return is_due;
+        }
         let Role::WaitingFor(predecessor) = &mut self.handover.role else {
             return false;
         };
@@ -192,11 +260,17 @@ impl<R: Runtime, H> Serve<R, H> {
         match told {
             Ok(taken) => {
                 *handed = Some(taken);
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
                 self.feed(Input::HandedOver);
             }
             Err(why) => {
                 error!("the restart failed, serving on: {why}");
                 *successor = None;
+                if std::mem::take(&mut self.handover.restart_again) {
+                    self.restart();
+                }
             }
         }
         true

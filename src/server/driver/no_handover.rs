@@ -17,11 +17,15 @@ impl Handover {
         true
     }
 
+    pub(super) fn is_waiting(&self) -> bool {
+        false
+    }
+
     pub(super) fn is_handed_over(&self) -> bool {
         false
     }
 
-    pub(super) fn sharing(&self, _: usize, origin: Origin) -> SocketSharing {
+    pub(super) fn sharing(&self, _: usize, origin: &Origin) -> SocketSharing {
         match origin {
             Origin::Bound => SocketSharing::Exclusive,
             Origin::Adopted => SocketSharing::Shared,
@@ -30,7 +34,7 @@ impl Handover {
 
     pub(super) fn cancel(&mut self) {}
 
-    pub(super) fn notify_sole_owner(&mut self, _: impl Iterator<Item = Origin>) {}
+    pub(super) fn notify_sole_owner<'a>(&mut self, _: impl Iterator<Item = &'a Origin>) {}
 }
 
 impl<R: Runtime, H> Serve<R, H> {

@@ -1,0 +1,269 @@
+//! Connections: what they say about bytes, and how they end.
+
+use std::future::poll_fn;
+use std::io::{IoSlice, Read};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_io::AsyncWrite;
+
+use super::{
+    Check, Checked, LONG, during, ensure, in_task, pair, read_exact, rest, send, write_all,
+};
+use crate::rt::{Connection, Runtime};
+use crate::sync::plain::mpsc;
+
+pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
+    vec![
+        (
+            "poll_read_now has what arrived a moment ago",
+            what_arrived_a_moment_ago,
+        ),
+        (
+            "poll_read_now has what is there, also after many reads",
+            what_is_there_after_many_reads,
+        ),
+        (
+            "poll_read_now has the end that came a moment ago",
+            the_end_that_came_a_moment_ago,
+        ),
+        ("poll_read_now registers the task", poll_read_now_registers),
+        ("poll_read registers the task", poll_read_registers),
+        (
+            "poll_write takes what it says, and registers the task",
+            large_output_arrives,
+        ),
+        (
+            "after the half-close the peer sees the end, and reading works",
+            reading_works_after_the_half_close,
+        ),
+        (
+            "unacknowledged output is seen until it is acknowledged",
+            unacknowledged_output_is_seen,
+        ),
+        ("the round trip over loopback is short", round_trip_is_short),
+    ]
+}
+
+/// Polls for what the system has just now; `Pending` where it is not known yet.
+fn poll_now<C: Connection>(
+    connection: &mut C,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<usize>, String>> {
+    let read = ready!(connection.poll_read_now(cx, &mut [0; 16]));
+    Poll::Ready(during("poll_read_now", read))
+}
+
+/// Reads where nothing is there, so that a runtime that remembers does so.
+fn read_in_vain<C: Connection>(connection: &mut C, cx: &mut Context<'_>) -> Checked {
+    match Pin::new(connection).poll_read(cx, &mut [0; 16]) {
+        Poll::Pending => Ok(()),
+        Poll::Ready(read) => Err(format!("poll_read gave {read:?} where nothing was sent")),
+    }
+}
+
+/// Reads in vain, lets something happen at the peer, and reads once more in the
+/// same poll.
+async fn news_of<C: Connection>(
+    connection: &mut C,
+    mut happen: impl FnMut() -> Checked,
+) -> Result<Option<usize>, String> {
+    let mut has_happened = false;
+    poll_fn(move |cx| {
+        if !has_happened {
+            read_in_vain(connection, cx)?;
+            // Over loopback it has arrived when the call returns.
+            happen()?;
+            has_happened = true;
+        }
+        poll_now(connection, cx)
+    })
+    .await
+}
+
+const ROUNDS: usize = 100;
+
+fn what_arrived_a_moment_ago<R: Runtime>(runtime: &R) -> Checked {
+    for _ in 0..ROUNDS {
+        let (mut connection, client) = pair(runtime)?;
+        in_task(runtime, async move {
+            send(&client, b"hello")?;
+            read_exact(&mut connection, 5).await?;
+            let news = news_of(&mut connection, || send(&client, b"x")).await?;
+            ensure(news == Some(1), || {
+                format!("{news:?}, and a byte was there")
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn what_is_there_after_many_reads<R: Runtime>(runtime: &R) -> Checked {
+    let (mut connection, client) = pair(runtime)?;
+    let (mut taken, mut is_sent) = (0, false);
+    let all = poll_fn(move |cx| {
+        while taken < 1_000 {
+            if !is_sent {
+                send(&client, b"x")?;
+                is_sent = true;
+            }
+            let news = ready!(poll_now(&mut connection, cx))?;
+            ensure(news == Some(1), || {
+                format!("{news:?} after {taken} reads, and a byte was there")
+            })?;
+            is_sent = false;
+            taken += 1;
+        }
+        Poll::Ready(Ok(()))
+    });
+    in_task(runtime, all)
+}
+
+fn the_end_that_came_a_moment_ago<R: Runtime>(runtime: &R) -> Checked {
+    for _ in 0..ROUNDS {
+        let (mut connection, client) = pair(runtime)?;
+        in_task(runtime, async move {
+            let end = || during("shutdown", client.shutdown(Shutdown::Write));
+            let news = news_of(&mut connection, end).await?;
+            ensure(news == Some(0), || {
+                format!("{news:?}, and the end was there")
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Lets a client send once its connection is waited for.
+fn sent_later(client: std::net::TcpStream) -> mpsc::Sender<()> {
+    let (waits, is_waiting) = mpsc::channel();
+    thread::spawn(move || {
+        if is_waiting.recv().is_ok() {
+            // The task is to sleep by then; if it does not, nothing is missed.
+            thread::sleep(Duration::from_millis(20));
+            let _ = send(&client, b"x");
+            // Open until the task is done.
+            let _ = is_waiting.recv();
+        }
+    });
+    waits
+}
+
+fn poll_read_now_registers<R: Runtime>(runtime: &R) -> Checked {
+    let (mut connection, client) = pair(runtime)?;
+    let waits = sent_later(client);
+    let mut is_told = false;
+    let woken = poll_fn(move |cx| {
+        let news = ready!(poll_now(&mut connection, cx))?;
+        if news.is_some() {
+            return Poll::Ready(ensure(news == Some(1), || format!("{news:?}")));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            let _ = waits.send(());
+        }
+        Poll::Pending
+    });
+    in_task(runtime, woken)
+}
+
+fn poll_read_registers<R: Runtime>(runtime: &R) -> Checked {
+    let (mut connection, client) = pair(runtime)?;
+    let waits = sent_later(client);
+    in_task(runtime, async move {
+        let _ = waits.send(());
+        read_exact(&mut connection, 1).await
+    })
+}
+
+fn large_output_arrives<R: Runtime>(runtime: &R) -> Checked {
+    const SIZE: usize = 4 << 20;
+    let (mut connection, client) = pair(runtime)?;
+    let output: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
+    let reader = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        rest(&client)
+    });
+    let expected = output.clone();
+    in_task(runtime, async move {
+        let (first, others) = output.split_at(SIZE / 2);
+        let (head, tail) = first.split_at(10);
+        let slices = [IoSlice::new(head), IoSlice::new(tail)];
+        let written = poll_fn(|cx| Pin::new(&mut connection).poll_write_vectored(cx, &slices));
+        let n = during("poll_write_vectored", written.await)?;
+        write_all(&mut connection, &first[n..]).await?;
+        write_all(&mut connection, others).await
+    })?;
+    let read = reader.join().map_err(|_| "the reader panicked")??;
+    ensure(read == expected, || {
+        format!("{} bytes of {SIZE} arrived, or others", read.len())
+    })
+}
+
+fn reading_works_after_the_half_close<R: Runtime>(runtime: &R) -> Checked {
+    let (mut connection, client) = pair(runtime)?;
+    let peer = thread::spawn(move || {
+        let last = rest(&client)?;
+        ensure(last == b"last", || format!("the peer has read {last:?}"))?;
+        send(&client, b"answer")?;
+        during("shutdown", client.shutdown(Shutdown::Write))
+    });
+    in_task(runtime, async move {
+        write_all(&mut connection, b"last").await?;
+        let half_closed = poll_fn(|cx| connection.poll_half_close(cx)).await;
+        during("poll_half_close", half_closed)?;
+        read_exact(&mut connection, 6).await?;
+        let end = poll_fn(|cx| match ready!(poll_now(&mut connection, cx))? {
+            None => Poll::Pending,
+            Some(n) => Poll::Ready(Ok::<_, String>(n)),
+        });
+        let n = end.await?;
+        ensure(n == 0, || format!("{n} bytes in place of the end"))
+    })?;
+    peer.join().map_err(|_| "the peer panicked")?
+}
+
+fn unacknowledged_output_is_seen<R: Runtime>(runtime: &R) -> Checked {
+    let (mut connection, mut client) = pair(runtime)?;
+    if connection.unacknowledged().is_none() {
+        // Not known here: the server waits for the peer's end alone.
+        return Ok(());
+    }
+    // Written until the peer, who does not read, takes no more.
+    let (connection, written) = in_task(runtime, async move {
+        let mut written = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(n) = Pin::new(&mut connection).poll_write(cx, &[b'x'; 65536])
+            {
+                written += during("poll_write", n)?;
+            }
+            Poll::Ready(Ok::<_, String>(()))
+        })
+        .await?;
+        Ok((connection, written))
+    })?;
+    let left = connection.unacknowledged();
+    ensure(left.is_some_and(|left| left > 0), || {
+        format!("{left:?} of {written} bytes that nobody has read")
+    })?;
+    let mut buffer = vec![0; written];
+    during("the client's read", client.read_exact(&mut buffer))?;
+    let begun = Instant::now();
+    while connection.unacknowledged() != Some(0) {
+        ensure(begun.elapsed() < LONG, || {
+            let left = connection.unacknowledged();
+            format!("{left:?} of {written} bytes that were read")
+        })?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn round_trip_is_short<R: Runtime>(runtime: &R) -> Checked {
+    let (connection, _client) = pair(runtime)?;
+    let time = connection.round_trip();
+    ensure(time.is_none_or(|time| time < LONG), || {
+        format!("{time:?} over loopback")
+    })
+}

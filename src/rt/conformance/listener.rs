@@ -1,0 +1,236 @@
+//! Listeners: what they say about their queue, and what they leave to others.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use super::{Check, Checked, accept, bind, connect, during, ensure, in_task};
+use crate::address::Address;
+use crate::options::ListenOptions;
+use crate::rt::{CloseGuarantee, Listener, Runtime, Socket, SocketSharing};
+use crate::sync::plain::{AtomicU64, Ordering, mpsc};
+
+pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
+    vec![
+        (
+            "once it has stopped accepting, poll_accept takes the whole queue",
+            the_whole_queue_is_taken,
+        ),
+        (
+            "once it has stopped accepting, poll_accept has who came a moment ago",
+            a_client_of_a_moment_ago_is_taken,
+        ),
+        ("poll_accept registers the task", poll_accept_registers),
+        (
+            "stop_accepting keeps the queue, and the close ends the port",
+            the_queue_is_kept_and_the_port_ends,
+        ),
+        ("bind refuses a port that is taken", a_taken_port_is_refused),
+        (
+            "an adopted socket is left to its other holders",
+            other_holders_are_left_alone,
+        ),
+        (
+            "a Unix path of its own is removed",
+            a_path_of_its_own_is_removed,
+        ),
+        (
+            "a Unix path that another has taken over is left",
+            a_path_of_others_is_left,
+        ),
+        (
+            "a socket that is handed over is left to the successor",
+            a_socket_handed_over_is_left,
+        ),
+    ]
+}
+
+/// How many are queued: more than a runtime lets a task take in one poll.
+const QUEUED: usize = 300;
+
+fn the_whole_queue_is_taken<R: Runtime>(runtime: &R) -> Checked {
+    let (mut listener, address) = bind(runtime)?;
+    let clients: Result<Vec<_>, _> = (0..QUEUED).map(|_| connect(address)).collect();
+    let clients = clients?;
+    let taken = poll_fn(move |cx| {
+        // A filter would need a privilege, and would be of no use here.
+        listener.stop_accepting(SocketSharing::Shared);
+        let mut taken = Vec::new();
+        while let Poll::Ready(accepted) = listener.poll_accept(cx) {
+            taken.push(during("poll_accept", accepted)?);
+        }
+        Poll::Ready(Ok(taken.len()))
+    });
+    let taken = in_task(runtime, taken)?;
+    drop(clients);
+    ensure(taken == QUEUED, || {
+        format!("it said that the queue was empty after {taken} of {QUEUED}")
+    })
+}
+
+fn a_client_of_a_moment_ago_is_taken<R: Runtime>(runtime: &R) -> Checked {
+    for _ in 0..100 {
+        let (mut listener, address) = bind(runtime)?;
+        let found = poll_fn(move |cx| {
+            if listener.poll_accept(cx).is_ready() {
+                return Poll::Ready(Err("accepted where nobody had connected".into()));
+            }
+            listener.stop_accepting(SocketSharing::Shared);
+            let client = connect(address)?;
+            let found = listener.poll_accept(cx).is_ready();
+            drop(client);
+            Poll::Ready(Ok(found))
+        });
+        let found = in_task(runtime, found)?;
+        ensure(found, || "it said that the queue was empty".into())?;
+    }
+    Ok(())
+}
+
+fn poll_accept_registers<R: Runtime>(runtime: &R) -> Checked {
+    let (mut listener, address) = bind(runtime)?;
+    let (waits, is_waiting) = mpsc::channel();
+    let client = thread::spawn(move || {
+        let _ = is_waiting.recv();
+        // The task is to sleep by then; if it does not, nothing is missed.
+        thread::sleep(Duration::from_millis(20));
+        connect(address)
+    });
+    in_task(runtime, async move {
+        let _ = waits.send(());
+        accept(&mut listener).await.map(drop)
+    })?;
+    client.join().map_err(|_| "the client panicked")?.map(drop)
+}
+
+fn the_queue_is_kept_and_the_port_ends<R: Runtime>(runtime: &R) -> Checked {
+    let (mut listener, address) = bind(runtime)?;
+    let clients: Result<Vec<_>, _> = (0..10).map(|_| connect(address)).collect();
+    let clients = clients?;
+    let guarantee = listener.stop_accepting(SocketSharing::Exclusive);
+    let fits = [CloseGuarantee::SynFiltered, CloseGuarantee::Swept].contains(&guarantee);
+    ensure(fits, || format!("the guarantee is {guarantee}"))?;
+    in_task(runtime, async move {
+        for _ in &clients {
+            accept(&mut listener).await?;
+        }
+        during("close", listener.close())
+    })?;
+    match TcpStream::connect(address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => Err(format!("a client of the closed port got {other:?}")),
+    }
+}
+
+fn a_taken_port_is_refused<R: Runtime>(runtime: &R) -> Checked {
+    let taken = during("bind", TcpListener::bind("127.0.0.1:0"))?;
+    let address = during("address", taken.local_addr())?;
+    match runtime.bind(&address.into(), &ListenOptions::new()) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(()),
+        Err(error) => Err(format!("the error is: {error}")),
+        Ok(_) => Err("two sockets share a port".into()),
+    }
+}
+
+/// What an adapter need not implement.
+fn optional<T>(what: &str, result: io::Result<T>) -> Result<Option<T>, String> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        result => during(what, result).map(Some),
+    }
+}
+
+fn other_holders_are_left_alone<R: Runtime>(runtime: &R) -> Checked {
+    let held = during("bind", TcpListener::bind("127.0.0.1:0"))?;
+    let address = during("address", held.local_addr())?;
+    let socket: Socket = during("clone", held.try_clone())?.into();
+    let Some(mut listener) = optional("adopt", runtime.adopt(socket, &ListenOptions::new()))?
+    else {
+        return Ok(());
+    };
+    let guarantee = listener.stop_accepting(SocketSharing::Shared);
+    ensure(guarantee == CloseGuarantee::Swept, || {
+        format!("the guarantee is {guarantee}")
+    })?;
+    during("close", listener.close())?;
+    let client = connect(address)?;
+    during("blocking", held.set_nonblocking(false))?;
+    during("the other holder's accept", held.accept())?;
+    drop(client);
+    Ok(())
+}
+
+/// A path that nobody else has.
+fn path() -> PathBuf {
+    // Relaxed: it has to be a different number, and guards nothing.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("lameduck-conformance-{}-{number}.sock", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+fn a_path_of_its_own_is_removed<R: Runtime>(runtime: &R) -> Checked {
+    let path = path();
+    let address = Address::Unix(Some(path.clone()));
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
+        return Ok(());
+    };
+    let client = during("connect", UnixStream::connect(&path))?;
+    listener.stop_accepting(SocketSharing::Exclusive);
+    in_task(runtime, async move {
+        accept(&mut listener).await?;
+        during("close", listener.close())
+    })?;
+    drop(client);
+    ensure(!path.exists(), || format!("{} is left", path.display()))
+}
+
+fn a_path_of_others_is_left<R: Runtime>(runtime: &R) -> Checked {
+    let path = path();
+    let address = Address::Unix(Some(path.clone()));
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
+        return Ok(());
+    };
+    // As a successor does it.
+    during("remove", std::fs::remove_file(&path))?;
+    let successor = during("bind", UnixListener::bind(&path))?;
+    listener.stop_accepting(SocketSharing::Exclusive);
+    during("close", listener.close())?;
+    let is_left = path.exists();
+    drop(successor);
+    let _ = std::fs::remove_file(&path);
+    ensure(is_left, || "it removed the path of a successor".into())
+}
+
+fn a_socket_handed_over_is_left<R: Runtime>(runtime: &R) -> Checked {
+    let path = path();
+    let address = Address::Unix(Some(path.clone()));
+    let Some(mut listener) = optional("bind", runtime.bind(&address, &ListenOptions::new()))?
+    else {
+        return Ok(());
+    };
+    let Some(shared) = optional("share", listener.share())? else {
+        return during("close", listener.close());
+    };
+    let client = during("connect", UnixStream::connect(&path))?;
+    let guarantee = listener.stop_accepting(SocketSharing::HandedOver);
+    ensure(guarantee == CloseGuarantee::HandedOver, || {
+        format!("the guarantee is {guarantee}")
+    })?;
+    during("close", listener.close())?;
+    let is_left = path.exists();
+    let _ = std::fs::remove_file(&path);
+    ensure(is_left, || "it removed the path of its successor".into())?;
+    let successor = UnixListener::from(shared);
+    during("nonblocking", successor.set_nonblocking(true))?;
+    during("the successor's accept", successor.accept())?;
+    drop(client);
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The signals between `bind` and `serve`: a stop that comes while the program
+//! still starts up is seen at once (F59).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use log::info;
+
+use crate::gate::Shutdown;
+use crate::rt::{Runtime, SignalSource};
+use crate::signal::Signal;
+use crate::sync::plain::{Arc, Mutex, lock};
+
+/// The signal source, until the driver takes it.
+pub(super) struct EarlySignals<S> {
+    state: Arc<Mutex<State<S>>>,
+}
+
+struct State<S> {
+    source: Option<S>,
+    seen: Vec<Signal>,
+    watcher: Option<Waker>,
+}
+
+impl<S: SignalSource> EarlySignals<S> {
+    /// Watches the source in a task of the runtime. Signals among `stops` ask
+    /// for the stop at once; all of them are kept for the driver.
+    pub(super) fn watch<R: Runtime>(
+        runtime: &R,
+        source: S,
+        stops: Vec<Signal>,
+        shutdown: Shutdown,
+    ) -> EarlySignals<S> {
+        let state = Arc::new(Mutex::new(State {
+            source: Some(source),
+            seen: Vec::new(),
+            watcher: None,
+        }));
+        runtime.spawn(Watch {
+            state: state.clone(),
+            stops,
+            shutdown,
+        });
+        EarlySignals { state }
+    }
+
+    /// Returns the source, and the signals that came before.
+    pub(super) fn take(self) -> (Option<S>, Vec<Signal>) {
+        let mut state = lock(&self.state);
+        (state.source.take(), std::mem::take(&mut state.seen))
+    }
+}
+
+impl<S> Drop for EarlySignals<S> {
+    /// Ends the watch.
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        let (source, watcher) = (state.source.take(), state.watcher.take());
+        drop(state);
+        drop(source);
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
+    }
+}
+
+struct Watch<S> {
+    state: Arc<Mutex<State<S>>>,
+    stops: Vec<Signal>,
+    shutdown: Shutdown,
+}
+
+impl<S: SignalSource> Future for Watch<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut state = lock(&self.state);
+            state.watcher = Some(cx.waker().clone());
+            let Some(source) = &mut state.source else {
+                return Poll::Ready(());
+            };
+            match source.poll_signal(cx) {
+                Poll::Pending => return Poll::Pending,
+                // The driver will hear that, too.
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(signal)) => {
+                    state.seen.push(signal);
+                    drop(state);
+                    info!("received {signal}, before the server serves");
+                    if self.stops.contains(&signal) {
+                        self.shutdown.stop(signal);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Opens the listeners of a server: all of them, or none.
+
+use std::io;
+
+use super::BindError;
+use super::driver::Handover;
+use super::listener::{ListenerTask, Origin};
+use crate::address::{Address, AddressError};
+#[cfg(feature = "handover")]
+use crate::handover::{Inherited, PassedFd, Restart};
+use crate::machine::sweep;
+use crate::options::{ListenOptions, Misfit};
+use crate::rt::{Listener, Runtime, Socket};
+
+/// What a listener is made of.
+pub(super) enum Source {
+    Address(Result<Address, AddressError>, ListenOptions),
+    Socket(Socket),
+    /// What was passed on by this name.
+    #[cfg(feature = "handover")]
+    Named(String),
+}
+
+/// A listener to be: what it is made of, and the runtime that opens it, where
+/// that is not the server's own.
+struct Listening<R> {
+    source: Source,
+    runtime: Option<R>,
+}
+
+/// The sources of all listeners, and what holds for each.
+pub(super) struct Sources<R> {
+    sources: Vec<Listening<R>>,
+    pub(super) backlog: Option<i32>,
+    pub(super) nodelay: Option<bool>,
+    pub(super) sweep_limit: Option<u64>,
+    #[cfg(feature = "handover")]
+    pub(super) socket_activation: bool,
+    #[cfg(feature = "handover")]
+    pub(super) restart: Option<Restart>,
+}
+
+/// The listeners, and what else was passed on.
+pub(super) struct Opened<R: Runtime> {
+    pub(super) listeners: Vec<ListenerTask<R>>,
+    pub(super) handover: Handover,
+    #[cfg(feature = "handover")]
+    pub(super) passed: Vec<PassedFd>,
+}
+
+struct Opening<R: Runtime> {
+    runtime: R,
+    defaults: ListenOptions,
+    sweep_limit: Option<u64>,
+    opened: Vec<ListenerTask<R>>,
+    #[cfg(feature = "handover")]
+    inherited: Inherited,
+}
+
+impl<R: Runtime> Sources<R> {
+    pub(super) fn new() -> Sources<R> {
+        Sources {
+            sources: Vec::new(),
+            backlog: None,
+            nodelay: None,
+            sweep_limit: None,
+            #[cfg(feature = "handover")]
+            socket_activation: false,
+            #[cfg(feature = "handover")]
+            restart: None,
+        }
+    }
+
+    /// Adds a listener, which `runtime` opens, or else the server's own.
+    pub(super) fn add(&mut self, source: Source, runtime: Option<R>) {
+        self.sources.push(Listening { source, runtime });
+    }
+
+    /// Checks the options of all addresses.
+    pub(super) fn check(&mut self) -> Result<(), BindError> {
+        self.separate_families()?;
+        for source in &self.sources {
+            if let Source::Address(Ok(address), options) = &source.source {
+                let mut options = options.clone();
+                options.backlog = options.backlog.or(self.backlog);
+                if let Some(misfit) = options.misfit(address) {
+                    return Err(BindError::Options(address.clone(), misfit.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `[::]` and an address of IPv4 have the same port, each takes the
+    /// connections of its own family (F62).
+    fn separate_families(&mut self) -> Result<(), BindError> {
+        let addresses = self
+            .sources
+            .iter()
+            .filter_map(|listening| match &listening.source {
+                Source::Address(Ok(Address::Tcp(address)), _) => Some(*address),
+                _ => None,
+            });
+        let addresses: Vec<_> = addresses.collect();
+        for Listening { source, .. } in &mut self.sources {
+            let Source::Address(Ok(Address::Tcp(address)), options) = source else {
+                continue;
+            };
+            let is_beside_v4 = address.is_ipv6()
+                && address.ip().is_unspecified()
+                && address.port() != 0
+                && addresses
+                    .iter()
+                    .any(|other| other.is_ipv4() && other.port() == address.port());
+            if is_beside_v4 && options.v6only == Some(false) {
+                let text = Misfit::V4Beside.to_string();
+                return Err(BindError::Options((*address).into(), text));
+            }
+            if is_beside_v4 {
+                options.v6only = Some(true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens every listener, or none.
+    pub(super) fn open(self, runtime: &R) -> Result<Opened<R>, BindError> {
+        let mut defaults = ListenOptions::new();
+        (defaults.backlog, defaults.nodelay) = (self.backlog, self.nodelay);
+        #[cfg(feature = "handover")]
+        let inherited = if self.socket_activation || self.restart.is_some() {
+            Inherited::from_env().map_err(BindError::Adopt)?
+        } else {
+            Inherited::default()
+        };
+        let mut opening = Opening {
+            runtime: runtime.clone(),
+            defaults,
+            sweep_limit: self.sweep_limit,
+            opened: Vec::new(),
+            #[cfg(feature = "handover")]
+            inherited,
+        };
+        for Listening {
+            source,
+            runtime: own,
+        } in self.sources
+        {
+            opening.runtime = own.unwrap_or_else(|| runtime.clone());
+            match source {
+                Source::Address(address, options) => opening.open(address?, options)?,
+                Source::Socket(socket) => opening.adopt(socket, Origin::Adopted)?,
+                #[cfg(feature = "handover")]
+                Source::Named(name) => opening.take_named(&name)?,
+            }
+        }
+        #[cfg(feature = "handover")]
+        if opening.opened.is_empty() {
+            opening.runtime = runtime.clone();
+            let all = opening.inherited.take_all();
+            opening.adopt_all(all)?;
+        }
+        if opening.opened.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        #[cfg(feature = "handover")]
+        {
+            let (channel, passed) = opening.inherited.into_rest();
+            Ok(Opened {
+                listeners: opening.opened,
+                handover: Handover::new(self.restart, channel),
+                passed,
+            })
+        }
+        #[cfg(not(feature = "handover"))]
+        Ok(Opened {
+            listeners: opening.opened,
+            handover: Handover,
+        })
+    }
+}
+
+impl<R: Runtime> Opening<R> {
+    fn open(&mut self, address: Address, mut options: ListenOptions) -> Result<(), BindError> {
+        options.backlog = options.backlog.or(self.defaults.backlog);
+        options.nodelay = options.nodelay.or(self.defaults.nodelay);
+        #[cfg(feature = "handover")]
+        {
+            if let Some((name, socket)) = self.inherited.take(&address) {
+                return self.adopt_with(socket, Origin::Inherited(name), &options);
+            }
+            if let Some(taken) = self.inherited.taken_for(&address) {
+                log::info!("{address} is served by {taken}, which was passed on");
+                return Ok(());
+            }
+        }
+        match self.runtime.bind(&address, &options) {
+            Ok(listener) => {
+                // One that the runtime does not know is no longer than asked for.
+                let asked = u64::try_from(options.backlog_or_default()).ok();
+                let limit = asked.map(|backlog| backlog + 1);
+                self.add(listener, Origin::Bound, limit);
+                Ok(())
+            }
+            Err(error) => Err(self.explain(address, error)),
+        }
+    }
+
+    /// Says who has the address, as far as that is known.
+    fn explain(&self, address: Address, error: io::Error) -> BindError {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            if let Some(hint) = self.hint(&address) {
+                return BindError::InUse {
+                    address,
+                    error,
+                    hint,
+                };
+            }
+        }
+        BindError::Listen(address, error)
+    }
+
+    fn hint(&self, address: &Address) -> Option<String> {
+        let mut own = self.opened.iter().map(ListenerTask::local_addr);
+        let overlap = own.find(|own| {
+            *own == address || own.covers(false, address) || address.covers(false, own)
+        });
+        if let Some(own) = overlap {
+            return Some(format!(
+                "this server itself listens on {own} already: leave out one of the two"
+            ));
+        }
+        #[cfg(feature = "handover")]
+        return self.inherited.hint(address);
+        #[cfg(not(feature = "handover"))]
+        None
+    }
+
+    #[cfg(feature = "handover")]
+    fn take_named(&mut self, name: &str) -> Result<(), BindError> {
+        let named = self.inherited.take_named(name);
+        if named.is_empty() {
+            return Err(BindError::NotPassed {
+                name: name.to_owned(),
+                passed: self.inherited.describe(),
+            });
+        }
+        self.adopt_all(named)
+    }
+
+    #[cfg(feature = "handover")]
+    fn adopt_all(&mut self, sockets: Vec<(String, Socket)>) -> Result<(), BindError> {
+        sockets
+            .into_iter()
+            .try_for_each(|(name, socket)| self.adopt(socket, Origin::Inherited(name)))
+    }
+
+    fn adopt(&mut self, socket: Socket, origin: Origin) -> Result<(), BindError> {
+        let options = self.defaults.clone();
+        self.adopt_with(socket, origin, &options)
+    }
+
+    fn adopt_with(
+        &mut self,
+        socket: Socket,
+        origin: Origin,
+        options: &ListenOptions,
+    ) -> Result<(), BindError> {
+        let local_addr = socket.local_addr().map_err(BindError::Adopt)?;
+        let adopted = self.runtime.adopt(socket, options);
+        let listener = adopted.map_err(|error| BindError::Listen(local_addr, error))?;
+        self.add(listener, origin, None);
+        Ok(())
+    }
+
+    /// The bound of the sweep is the queue's own, whoever set it (F52). Where
+    /// nobody knows it, the budget of the stop is the bound.
+    fn add(&mut self, listener: R::Listener, origin: Origin, asked: Option<u64>) {
+        let queue = listener.queue_limit().or(asked).unwrap_or(u64::MAX);
+        let config = sweep::Config {
+            queue,
+            limit: self.sweep_limit,
+            ..sweep::Config::default()
+        };
+        self.opened
+            .push(ListenerTask::new(listener, origin, config));
+    }
+}
+
+impl From<AddressError> for BindError {
+    fn from(error: AddressError) -> BindError {
+        BindError::Address(error)
+    }
+}

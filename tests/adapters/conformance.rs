@@ -1,0 +1,51 @@
+//! The checks that others can run on an adapter of their own, on those of this
+//! crate, and on two from outside.
+
+use lameduck::Runtime;
+use lameduck::rt::conformance;
+use lameduck::runtimes::tokio::Tokio;
+
+use crate::naive::Naive;
+use crate::own_runtime::OwnThreads;
+use crate::support::{tokio_current_thread, tokio_multi_thread};
+
+pub(crate) fn the_adapter_keeps_every_contract(runtime: impl Runtime) {
+    if let Err(failures) = conformance::check(runtime) {
+        panic!("{failures}");
+    }
+}
+
+#[test]
+fn an_adapter_of_ones_own_keeps_every_contract() {
+    the_adapter_keeps_every_contract(OwnThreads);
+}
+
+/// What a naive adapter breaks, each time.
+const BROKEN: [&str; 3] = [
+    "poll_read_now has what arrived a moment ago",
+    "once it has stopped accepting, poll_accept takes the whole queue",
+    "poll_read_now has what is there, also after many reads",
+];
+
+fn a_naive_adapter_is_caught_each_time(start: impl Fn() -> Tokio) {
+    for run in 1..=20 {
+        let failures = conformance::check(Naive(start())).expect_err("it was not caught");
+        let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
+        for broken in BROKEN {
+            assert!(
+                claims.contains(&broken),
+                "run {run}, `{broken}`: {failures}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_naive_adapter_is_caught_each_time_on_many_threads() {
+    a_naive_adapter_is_caught_each_time(tokio_multi_thread);
+}
+
+#[test]
+fn a_naive_adapter_is_caught_each_time_on_one_thread() {
+    a_naive_adapter_is_caught_each_time(tokio_current_thread);
+}

@@ -1,0 +1,235 @@
+//! Stops as wrappers, terminals and parents deliver them: twice, blocked, early,
+//! or to a process whose log nobody reads.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lameduck::runtimes::smol::Smol;
+use lameduck::{Phase, Server};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Echo, LONG, connect, echo, exchange, rest, wait};
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("kill");
+}
+
+/// A client that has sent half of what it wants, and the rest after the stop.
+fn is_answered_after(server: &Echo, stop: impl FnOnce()) {
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        exchange(client, b"served");
+    }
+    server.freeze();
+    for client in &mut clients {
+        client.write_all(b"before the stop").expect("send");
+    }
+    stop();
+    server.signal(Signal::CONT);
+    for client in clients {
+        assert_eq!(rest(client), b"before the stop");
+    }
+}
+
+pub(crate) fn f45_two_signals_at_once_are_one_stop(runtime: &str) {
+    for second in [Signal::TERM, Signal::INT] {
+        let server = Echo::start(runtime, &["--grace", "10s"]);
+        is_answered_after(&server, || {
+            server.signal(Signal::TERM);
+            server.signal(second);
+        });
+        let (status, log) = server.wait();
+        assert_eq!(status, 0, "{log}");
+    }
+}
+
+pub(crate) fn f45_a_stop_by_gnu_timeout_is_one_stop(runtime: &str) {
+    let probe = Command::new("timeout").args(["1", "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return println!("skipped: timeout(1) is not installed");
+    }
+    let mut command = Command::new("timeout");
+    // It signals its child, and then its process group once more.
+    command.args(["--signal", "TERM", "1"]).arg(echo(runtime));
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    let server = Echo::spawn(command.process_group(0));
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        exchange(client, b"served");
+    }
+    let busy = clients.into_iter().map(|mut client| {
+        thread::spawn(move || {
+            // Until the end, which must be an orderly one.
+            let mut answer = [0; 4];
+            while client.write_all(b"ping").is_ok() {
+                match std::io::Read::read_exact(&mut client, &mut answer) {
+                    Ok(()) => assert_eq!(&answer, b"ping"),
+                    Err(error) => return error.kind(),
+                }
+            }
+            std::io::ErrorKind::BrokenPipe
+        })
+    });
+    for client in busy.collect::<Vec<_>>() {
+        let ended = client.join().expect("no wrong answer");
+        assert_ne!(ended, std::io::ErrorKind::ConnectionReset);
+    }
+    let (status, log) = server.wait();
+    // timeout(1) says that the time was over.
+    assert_eq!(status, 124, "{log}");
+    assert!(log.contains("stopped clean"), "{log}");
+}
+
+pub(crate) fn f55_a_signal_that_the_parent_had_blocked_stops(runtime: &str) {
+    let mut probe = Command::new("env");
+    let probe = probe
+        .args(["--block-signal=TERM", "true"])
+        .stderr(Stdio::null());
+    if !probe.status().is_ok_and(|status| status.success()) {
+        return println!("skipped: env(1) has no --block-signal");
+    }
+    let mut command = Command::new("env");
+    command.arg("--block-signal=TERM").arg(echo(runtime));
+    command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+    let server = Echo::spawn(&mut command);
+    server.signal(Signal::TERM);
+    let (status, log) = server.wait();
+    assert_eq!(status, 0, "{log}");
+}
+
+/// The child of the tests below: this test program, with one of its tests.
+struct Itself {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Itself {
+    fn start(test: &str) -> Itself {
+        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        command.args(["--exact", test, "--ignored", "--nocapture"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("spawn");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Itself { child, lines }
+    }
+
+    /// Waits for a line, and returns what follows these words in it.
+    fn hear(&mut self, words: &str) -> String {
+        loop {
+            let line = self.lines.next().expect(words).expect("a line");
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Itself {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "a child of f59_a_stop_before_serve_is_seen_at_once"]
+fn starts_slowly() {
+    let bound = Server::builder(Smol)
+        .listen("127.0.0.1:0")
+        .bind()
+        .expect("bind");
+    println!(
+        "bound to {}",
+        bound.local_addrs().next().expect("a listener")
+    );
+    // Starting up takes until the stop, of which it learns by the gate.
+    let shutdown = bound.shutdown();
+    smol::block_on(shutdown.reached(Phase::LameDuck));
+    println!("it stops: {}", shutdown.cause().expect("a cause"));
+    let report = smol::block_on(bound.serve(crate::doubled::greet));
+    println!(
+        "served {}, status {}",
+        report.accepted,
+        report.exit_status()
+    );
+}
+
+async fn greet(
+    mut session: lameduck::Session<impl lameduck::Connection>,
+) -> std::io::Result<()> {
+    futures::io::AsyncWriteExt::write_all(&mut session, b"welcome").await
+}
+
+#[test]
+fn f59_a_stop_before_serve_is_seen_at_once() {
+    let mut child = Itself::start("doubled::starts_slowly");
+    let address: SocketAddr = child.hear("bound to ").parse().expect("an address");
+    let queued = connect(address);
+    signal(&child.child, Signal::TERM);
+    assert_eq!(child.hear("it stops: "), "SIGTERM");
+    assert_eq!(rest(&queued), b"welcome");
+    drop(queued);
+    assert_eq!(child.hear("served "), "1, status 0");
+}
+
+#[test]
+#[ignore = "a child of f60_after_the_end_a_signal_ends_the_process"]
+fn serves_and_then_hangs() {
+    let bound = Server::builder(Smol)
+        .listen("127.0.0.1:0")
+        .bind()
+        .expect("bind");
+    println!("bound");
+    let report = smol::block_on(bound.serve(crate::doubled::greet));
+    println!("over, status {}", report.exit_status());
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn f60_after_the_end_a_signal_ends_the_process() {
+    let mut child = Itself::start("doubled::serves_and_then_hangs");
+    child.hear("bound");
+    signal(&child.child, Signal::TERM);
+    assert_eq!(child.hear("over, status "), "0");
+    signal(&child.child, Signal::TERM);
+    let status = wait(&mut child.child);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+}
+
+pub(crate) fn f47_a_log_that_nobody_reads_does_not_hold_the_process(runtime: &str) {
+    let path =
+        std::env::temp_dir().join(format!("lameduck-deaf-{runtime}-{}", std::process::id()));
+    let mut command = Command::new(echo(runtime));
+    command.args(["--runtime", runtime, "--grace", "1s", "--listen"]);
+    command
+        .arg(format!("unix:{}", path.display()))
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("spawn");
+    // Two lines a connection, until the pipe of the log is full.
+    let begun = Instant::now();
+    let mut clients = Vec::new();
+    while begun.elapsed() < Duration::from_secs(10) && clients.len() < 900 {
+        if let Ok(client) = std::os::unix::net::UnixStream::connect(&path) {
+            clients.push(client);
+        } else {
+            thread::yield_now();
+        }
+    }
+    // What does not read either, for the abort.
+    for client in &clients {
+        client.set_nonblocking(true).expect("nonblocking");
+    }
+    let signalled = Instant::now();
+    signal(&child, Signal::TERM);
+    let status = wait(&mut child);
+    let _ = std::fs::remove_file(&path);
+    // Grace and margin are 2 s, as the deadline's own; LONG is for busy machines.
+    assert!(signalled.elapsed() < LONG, "{status}");
+    assert_eq!(status.code(), Some(4), "not ended by the deadline");
+}
