@@ -118,7 +118,9 @@ async fn echo(mut socket: WebSocket, mut handle: SessionHandle) {
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
     let mut builder = Server::builder(runtime)
         .grace_period(args.grace)
-        .lame_duck(args.lame_duck);
+        .lame_duck(args.lame_duck)
+        // Sockets that a supervisor holds outlive a restart.
+        .socket_activation();
     for address in args.listen {
         builder = builder.listen(address);
     }

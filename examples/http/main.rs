@@ -32,7 +32,9 @@ use routes::Routes;
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
     let mut builder = Server::builder(runtime.clone())
         .grace_period(args.grace)
-        .lame_duck(args.lame_duck);
+        .lame_duck(args.lame_duck)
+        // Sockets that a supervisor holds outlive a restart.
+        .socket_activation();
     for address in args.listen {
         builder = builder.listen(address);
     }

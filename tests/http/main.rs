@@ -9,6 +9,12 @@ mod simulated;
 mod support;
 mod tls;
 
+/// The service of the example `http`, which the clients are given.
+#[path = "../../examples/http/routes.rs"]
+mod routes;
+#[path = "../../examples/http/websocket.rs"]
+mod websocket;
+
 /// Makes each test once for every runtime.
 macro_rules! suite {
     ($($theme:ident: $($test:ident),+ $(,)?;)+) => {

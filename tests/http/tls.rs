@@ -13,12 +13,12 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use crate::support::{Client, GET, LONG, Running, builder, http, serving};
 
 /// A certificate for `localhost`, signed by itself.
-struct Identity {
+pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 }
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let names = vec!["localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
@@ -33,7 +33,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 impl Identity {
-    fn server(&self) -> ServerConfig {
+    pub(crate) fn server(&self) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder
             .with_safe_default_protocol_versions()
