@@ -186,6 +186,9 @@ def main():
         except SystemExit:
             log.seek(0)
             sys.stderr.write(log.read()[-4000:])
+            errors = pathlib.Path(folder) / "error.log"
+            if errors.exists():
+                sys.stderr.write(errors.read_text()[-4000:])
             raise
         finally:
             for process in STARTED:

@@ -42,6 +42,8 @@ use args::Args;
 /// The longest body that is sent back.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 const LARGE: usize = 4 * 1024 * 1024;
+/// More than a balancer takes from its connect to its request.
+const SETTLE: Duration = Duration::from_millis(100);
 
 fn app() -> Router {
     let large = Bytes::from(vec![b'x'; LARGE]);
@@ -119,6 +121,9 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
     let mut builder = Server::builder(runtime)
         .grace_period(args.grace)
         .lame_duck(args.lame_duck)
+        // With a balancer in front: a connection that it has just opened is read
+        // on for its first request.
+        .settle(args.lame_duck.min(SETTLE))
         // Sockets that a supervisor holds outlive a restart.
         .socket_activation();
     for address in args.listen {

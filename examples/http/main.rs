@@ -18,6 +18,7 @@ mod websocket;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use lameduck::http::{HealthPaths, Http};
@@ -29,10 +30,16 @@ use log::info;
 use args::{Args, Choice};
 use routes::Routes;
 
+/// More than a balancer takes from its connect to its request.
+const SETTLE: Duration = Duration::from_millis(100);
+
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
     let mut builder = Server::builder(runtime.clone())
         .grace_period(args.grace)
         .lame_duck(args.lame_duck)
+        // With a balancer in front: a connection that it has just opened is read
+        // on for its first request.
+        .settle(args.lame_duck.min(SETTLE))
         // Sockets that a supervisor holds outlive a restart.
         .socket_activation();
     for address in args.listen {

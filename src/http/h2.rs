@@ -127,10 +127,9 @@ where
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }
-        if !*was_told && Pin::new(&mut driver.announcing).poll(cx).is_ready() {
-            if state.calls() > 0 {
-                continue;
-            }
+        let is_announcing = Pin::new(&mut driver.announcing).poll(cx).is_ready();
+        if is_announcing && !*was_told && state.calls() > 0 {
+            continue;
         }
         if driver.poll_stop(cx, is_settled).is_pending() {
             return Poll::Pending;

@@ -281,7 +281,7 @@ pub(crate) fn f20_connections_that_say_nothing_end_at_once<R: Runtime>(runtime: 
 pub(crate) fn f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body<R: Runtime>(
     runtime: R,
 ) {
-    serving(builder(runtime), http(), |server| {
+    let report = serving(builder(runtime), http(), |server| {
         let mut client = server.connect();
         client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nabc");
         let mut next = server.connect();
@@ -294,10 +294,11 @@ pub(crate) fn f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body<R: Ru
         half_close(&client);
         client.expect_end();
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 pub(crate) fn f23_a_large_answer_reaches_a_slow_reader<R: Runtime>(runtime: R) {
-    serving(builder(runtime), http(), |server| {
+    let report = serving(builder(runtime), http(), |server| {
         let mut client = server.connect();
         client.send(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n");
         let mut next = server.connect();
@@ -307,6 +308,7 @@ pub(crate) fn f23_a_large_answer_reaches_a_slow_reader<R: Runtime>(runtime: R) {
         assert_eq!(client.answer().body.len(), LARGE);
         client.expect_end();
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 pub(crate) fn f21_an_upgraded_connection_is_waited_for<R: Runtime>(runtime: R) {

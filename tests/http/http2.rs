@@ -186,7 +186,7 @@ pub(crate) fn a_silent_http2_connection_ends_at_once<R: Runtime>(runtime: R) {
 }
 
 pub(crate) fn f24_half_a_preface_is_awaited<R: Runtime>(runtime: R) {
-    serving(builder(runtime), http(), |server| {
+    let report = serving(builder(runtime), http(), |server| {
         let mut client = Frames(server.connect());
         client.0.send(&PREFACE[..10]);
         let mut next = server.connect();
@@ -202,6 +202,7 @@ pub(crate) fn f24_half_a_preface_is_awaited<R: Runtime>(runtime: R) {
                 .any(|frame| frame.kind == HEADERS && frame.stream == 1)
         );
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {

@@ -2,6 +2,7 @@
 //! clients that people use.
 
 mod clients;
+mod differential;
 mod http1;
 mod http2;
 mod options;

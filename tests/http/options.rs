@@ -13,7 +13,7 @@ const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
 
 pub(crate) fn health_follows_the_phase<R: Runtime>(runtime: R) {
     let builder = builder(runtime).lame_duck(LONG / 2);
-    serving(builder, http().announce(Announce::Draining), |server| {
+    let report = serving(builder, http().announce(Announce::Draining), |server| {
         let mut client = server.connect();
         assert_eq!(client.exchange(READY).status, 200);
         assert_eq!(client.exchange(LIVE).status, 200);
@@ -25,6 +25,7 @@ pub(crate) fn health_follows_the_phase<R: Runtime>(runtime: R) {
         assert_eq!(late.exchange(READY).status, 503);
         server.shutdown.abort("the lame duck has been seen");
     });
+    assert_eq!(report.accepted, 2, "{report}");
 }
 
 #[test]
@@ -158,7 +159,8 @@ fn a_service_of_tower_is_served() {
     }
 
     let builder = builder(lameduck::runtimes::smol::Smol);
-    serving(builder, Http::tower(Hello), |server| {
+    let report = serving(builder, Http::tower(Hello), |server| {
         assert_eq!(server.connect().exchange(GET).body, b"tower");
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }

@@ -185,7 +185,7 @@ pub(crate) fn f27_half_a_handshake_is_finished_and_its_request_answered<R: Runti
 ) {
     let identity = identity();
     for cut in [1, 5, 60] {
-        serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+        let report = serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
             let mut client = Client::new(Strict::connect(server, &identity));
             let hello = client.stream.records();
             client
@@ -207,6 +207,7 @@ pub(crate) fn f27_half_a_handshake_is_finished_and_its_request_answered<R: Runti
             assert_eq!(client.answer().body, b"hello", "cut at {cut}");
             client.expect_end();
         });
+        assert_eq!(report.exit_status(), 0, "{report}");
     }
 }
 
@@ -284,7 +285,7 @@ pub(crate) fn certificates_can_be_replaced_while_it_serves<R: Runtime>(runtime: 
     let (first, second) = (identity(), identity());
     let config = TlsConfig::new(first.server());
     let runtime = Tls::new(runtime, config.clone());
-    serving(builder(runtime), http(), |server| {
+    let report = serving(builder(runtime), http(), |server| {
         let mut before = Client::new(Strict::connect(server, &first));
         assert_eq!(before.exchange(GET).status, 200);
         config.replace(second.server());
@@ -293,6 +294,7 @@ pub(crate) fn certificates_can_be_replaced_while_it_serves<R: Runtime>(runtime: 
         // The connection of before goes on.
         assert_eq!(before.exchange(GET).status, 200);
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 /// What is wrong with files is said before anything is bound.
