@@ -4,12 +4,12 @@ use smol::channel::{Receiver, Sender, bounded};
 
 /// Happens when its sender is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Once(Receiver<()>);
+pub(crate) struct Latch(Receiver<()>);
 
-impl Once {
-    pub(crate) fn new() -> (Sender<()>, Once) {
+impl Latch {
+    pub(crate) fn new() -> (Sender<()>, Latch) {
         let (sender, receiver) = bounded(1);
-        (sender, Once(receiver))
+        (sender, Latch(receiver))
     }
 
     pub(crate) async fn wait(&self) {

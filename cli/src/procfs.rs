@@ -9,6 +9,7 @@ use std::time::Duration;
 /// One line of `/proc/PID/stat`.
 struct Stat {
     state: char,
+    parent: i32,
     group: i32,
     ticks: u64,
 }
@@ -19,69 +20,141 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_whitespace().collect();
     Some(Stat {
         state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
     })
 }
 
-/// The processes of a group that are alive.
-pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
-    let mut members = Vec::new();
+/// Returns every process that is alive.
+fn processes() -> Option<Vec<(i32, Stat)>> {
+    let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).ok();
         if let Some(stat) = stat.as_deref().and_then(parse_stat)
-            && stat.group == group
             && !matches!(stat.state, 'Z' | 'X')
         {
-            members.push(pid);
+            processes.push((pid, stat));
         }
     }
     // No process at all means that there is no usable /proc.
-    fs::metadata("/proc/self/stat").ok().map(|_| members)
+    fs::metadata("/proc/self/stat").ok().map(|_| processes)
 }
 
-/// What a process calls itself.
+/// Returns the processes of a group that are alive.
+pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
+    let members = processes()?.into_iter();
+    let members = members.filter(|(_, stat)| stat.group == group);
+    Some(members.map(|(pid, _)| pid).collect())
+}
+
+/// Returns a process and all that descend from it, as far as they are alive.
+pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
+    let processes = processes()?;
+    let mut family: Vec<i32> = Vec::new();
+    let mut found: Vec<i32> = processes
+        .iter()
+        .filter_map(|(id, _)| (*id == pid).then_some(*id))
+        .collect();
+    while let Some(next) = found.pop() {
+        family.push(next);
+        let children = processes.iter().filter(|(_, stat)| stat.parent == next);
+        found.extend(children.map(|(id, _)| *id));
+    }
+    Some(family)
+}
+
+/// Returns those of some processes that hold a socket which listens on an address.
+pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> {
+    let sockets = listening_sockets(address)?;
+    let mut holders = Vec::new();
+    for pid in among {
+        // The descriptors of other users' processes are not ours to see.
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        let mut links = open
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok());
+        if links.any(|link| {
+            sockets
+                .iter()
+                .any(|socket| link.as_os_str() == socket.as_str())
+        }) {
+            holders.push(*pid);
+        }
+    }
+    Some(holders)
+}
+
+/// Returns the listening sockets of an address, as `/proc/PID/fd` names them.
+fn listening_sockets(address: SocketAddr) -> Option<Vec<String>> {
+    const LISTEN: &str = "0A";
+    let mut sockets = Vec::new();
+    for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let Ok(table) = fs::read_to_string(path) else {
+            continue;
+        };
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let local = fields.get(1).and_then(|text| parse_address(text));
+            let is_ours = local.is_some_and(|local| {
+                local.port() == address.port()
+                    && (local.ip() == address.ip() || local.ip().is_unspecified())
+            });
+            if is_ours && fields.get(3) == Some(&LISTEN) {
+                sockets.extend(fields.get(9).map(|inode| format!("socket:[{inode}]")));
+            }
+        }
+    }
+    fs::metadata("/proc/net/tcp").ok().map(|_| sockets)
+}
+
+/// Returns what a process calls itself.
 pub(crate) fn name(pid: i32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim().to_owned())
 }
 
-/// Whether every thread of every process of the group stands still.
-pub(crate) fn is_stopped(group: i32) -> Option<bool> {
+/// Says whether every thread of every one of these processes stands still.
+pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
     let mut threads = 0;
-    for pid in members(group)? {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+    for pid in processes {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            // It has ended in the meantime.
+            continue;
+        };
+        for task in tasks.flatten() {
+            let Ok(stat) = fs::read_to_string(task.path().join("stat")) else {
+                continue;
+            };
             if !matches!(parse_stat(&stat)?.state, 'T' | 't' | 'Z' | 'X') {
                 return Some(false);
             }
             threads += 1;
         }
     }
-    Some(threads > 0)
+    fs::metadata("/proc/self/stat").ok().map(|_| threads > 0)
 }
 
-/// The processor time that a group has taken so far, and has waited for where
-/// others had the processor: what it wants is then known on a busy machine, too.
-pub(crate) fn processor_time(group: i32) -> Option<Duration> {
+/// Returns the processor time that processes have taken so far, and have waited for
+/// where others had the processor: what they want is then known on a busy machine, too.
+pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
     let mut wanted = Duration::ZERO;
-    for pid in members(group)? {
-        wanted += match scheduled(pid) {
+    for pid in processes {
+        wanted += match scheduled(*pid) {
             Some(wanted) => wanted,
-            None => computed(pid)?,
+            None => computed(*pid)?,
         };
     }
     Some(wanted)
 }
 
-/// Of every thread, both in nanoseconds (Documentation/scheduler/sched-stats.rst).
+/// Returns the time of every thread, both kinds in nanoseconds (Documentation/scheduler/sched-stats.rst).
 fn scheduled(pid: i32) -> Option<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
@@ -100,7 +173,7 @@ fn computed(pid: i32) -> Option<Duration> {
     ))
 }
 
-/// The descriptors that a process has open.
+/// Returns the descriptors that a process has open.
 pub(crate) fn descriptors(pid: i32) -> Option<BTreeSet<u64>> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
@@ -116,7 +189,7 @@ pub(crate) struct Queues {
     pub(crate) unread: u64,
 }
 
-/// The queues of every established TCP socket, by its own and its peer's address.
+/// Returns the queues of every established TCP socket, by its own and its peer's address.
 pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
     let path = match of {
         IpAddr::V4(_) => "/proc/net/tcp",
@@ -165,7 +238,19 @@ mod tests {
     fn a_name_may_hold_spaces_and_parentheses() {
         let line = "7 (a) b (c) S 1 42 42 0 -1 0 0 0 0 0 30 12 0 0 20";
         let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.state, stat.group, stat.ticks), ('S', 42, 42));
+        let found = (stat.state, stat.parent, stat.group, stat.ticks);
+        assert_eq!(found, ('S', 1, 42, 42));
+    }
+
+    #[test]
+    fn the_holder_of_a_listening_socket_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        if let Some(holders) = listeners(address, &[own]) {
+            assert!(holders.contains(&own), "{holders:?}");
+            assert!(family(own).unwrap().contains(&own));
+        }
     }
 
     #[cfg(target_endian = "little")]
