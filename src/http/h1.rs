@@ -187,6 +187,7 @@ async fn upgraded<C: Connection, R: Runtime>(
     let Ok(upgraded) = upgrade.await else {
         return Ok(());
     };
+    handle.set_label("upgraded");
     match Upgraded::of::<C>(upgraded) {
         Some(upgraded) => run(upgraded, handle).await.map_err(Error::upgraded),
         None => Ok(()),
