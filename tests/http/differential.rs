@@ -121,12 +121,12 @@ fn output(server: Server, pieces: &[Vec<u8>], stops: bool) -> Vec<u8> {
     sim.advance(all_sent, 1_000_000);
     if stops {
         sim.signal(Signal::Terminate);
-        sim.run(1_000_000).expect("the stop has an end");
+        let report = sim.run(1_000_000).expect("the stop has an end");
+        assert_eq!(report.exit_status(), 0, "{report}");
     } else {
         sim.advance(Duration::from_secs(1), 1_000_000);
     }
-    let output = read.lock().expect("one thread").clone();
-    output
+    std::mem::take(&mut *read.lock().expect("one thread"))
 }
 
 /// Returns the output without the announcements of the close.
