@@ -19,9 +19,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 host, port = sys.argv[1].rsplit(":", 1)
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
 server = ThreadingHTTPServer((host, int(port)), Handler)
-server.daemon_threads = False
-stop = threading.Thread(target=server.shutdown)
-signal.signal(signal.SIGTERM, lambda *_: stop.is_alive() or stop.start())
-server.serve_forever()
+threading.Thread(target=server.serve_forever).start()
+stop.wait()
+server.shutdown()
 server.server_close()

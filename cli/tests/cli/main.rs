@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod asked;
 mod browser;
 mod compared;
 mod docs;
@@ -13,6 +14,7 @@ mod example;
 mod file;
 mod haproxy;
 mod interrupted;
+mod launched;
 mod manual;
 mod pages;
 mod refused;
