@@ -1,14 +1,17 @@
 //! `check`: the scenarios one after another, on one server.
 
 use std::io::{IsTerminal, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use crate::args::{Check, Load};
+use crate::client::owed::Rule;
+use crate::results::check::CheckDocument;
+use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
-use crate::setup::{Failure, Setup};
+use crate::setup::{Failure, Launch, Setup};
 use crate::table;
 use crate::verdict::{Row, Verdict};
 
@@ -18,40 +21,80 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
         return print(&list()).map(|()| true);
     }
     let setup = options.setup()?;
-    let scenarios = match options.scenario.is_empty() {
-        true => Scenario::ALL.to_vec(),
-        false => options.scenario.clone(),
-    };
+    let scenarios = scenarios(&options, &setup)?;
     let seed = options.load.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut rows: Vec<Row> = scenarios.iter().map(|s| Row::new(s.name())).collect();
     let progress = progress(&scenarios, &options.load, options.quiet);
-    let mut rows = Vec::new();
-    for scenario in scenarios {
-        progress.set_message(scenario.name());
-        let rounds = options.load.rounds(scenario);
-        rows.push(rounds_of(scenario, rounds, &setup, seed, &progress).await?);
+    for turn in 0.. {
+        for (scenario, row) in scenarios.iter().zip(&mut rows) {
+            progress.set_message(scenario.name());
+            let rounds = rounds(*scenario, &options.load, turn);
+            rounds_of(*scenario, rounds, &setup, seed, row, &progress).await?;
+        }
+        let is_over = rows.iter().all(Row::is_settled);
+        let has_failed = rows.iter().any(|row| row.verdict == Verdict::Failed);
+        if !options.load.repeat_until_failure || is_over || has_failed {
+            break;
+        }
     }
     progress.finish_and_clear();
-    report(&options, seed, &rows)?;
+    report(&options, &setup, seed, &rows)?;
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
+}
+
+/// Returns the scenarios that are asked for, or all that fit.
+fn scenarios(options: &Check, setup: &Setup) -> Result<Vec<Scenario>, Failure> {
+    let is_attached = matches!(setup.launch, Launch::Attached { .. });
+    if is_attached && (options.scenario.len() != 1 || options.load.repeat_until_failure) {
+        let text = "with --attach the server is there once: name one --scenario";
+        return Err(Failure::Other(text.to_owned()));
+    }
+    match options.scenario.is_empty() {
+        true => {
+            let all = Scenario::ALL.into_iter();
+            Ok(all.filter(|scenario| scenario.is_usual(setup)).collect())
+        }
+        false => Ok(options.scenario.clone()),
+    }
+}
+
+/// Returns the rounds of one turn, counted from 0 over all turns.
+fn rounds(scenario: Scenario, load: &Load, turn: usize) -> Range<usize> {
+    match load.round {
+        Some(round) => {
+            let round = usize::try_from(round).unwrap_or(usize::MAX);
+            round - 1..round
+        }
+        None => {
+            let rounds = load.rounds(scenario);
+            turn * rounds..(turn + 1) * rounds
+        }
+    }
 }
 
 async fn rounds_of(
     scenario: Scenario,
-    rounds: usize,
+    rounds: Range<usize>,
     setup: &Setup,
     seed: u64,
+    row: &mut Row,
     progress: &ProgressBar,
-) -> Result<Row, Failure> {
-    let mut row = Row::new(scenario.name());
-    for round in 0..rounds {
-        if row.is_settled() {
-            progress.inc((rounds - round) as u64);
+) -> Result<(), Failure> {
+    let is_attached = matches!(setup.launch, Launch::Attached { .. });
+    for round in rounds.clone() {
+        if row.is_settled() || is_attached && round > rounds.start {
+            progress.inc((rounds.end - round) as u64);
             break;
         }
-        row.add(scenario.run(setup, &mut dice(seed, round)).await?);
+        let result = scenario.run(setup, &mut dice(seed, round)).await?;
+        let has_failed = result.skipped.is_none() && !result.is_lossless();
+        if has_failed && row.first_failure.is_none() {
+            row.first_failure = Some(round + 1);
+        }
+        row.add(result);
         progress.inc(1);
     }
-    Ok(row)
+    Ok(())
 }
 
 /// The same for every server, so that all are stopped at the same moments.
@@ -79,17 +122,9 @@ pub(crate) fn bar(length: u64, is_quiet: bool) -> ProgressBar {
     bar
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    command: &'a [String],
-    protocol: String,
-    signal: String,
-    seed: u64,
-    passed: bool,
-    scenarios: &'a [Row],
-}
-
-fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+    let document = CheckDocument::new(setup, seed, rows);
+    let line = summary::check(&document);
     let to_stdout = Some(Path::new("-"));
     if !options.quiet && options.json.as_deref() != to_stdout {
         let text = match options.markdown {
@@ -98,22 +133,30 @@ fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
         };
         print(&text)?;
         print(&table::details(rows))?;
-        print(&format!("seed {seed}\n"))?;
+        for row in rows {
+            if let Some(round) = row.first_failure {
+                print(&format!(
+                    "once more: --scenario {} --seed {seed} --round {round} --verbose\n",
+                    row.scenario
+                ))?;
+            }
+        }
+        print(&format!("{line}\n"))?;
+    }
+    if let Some(path) = &options.results.junit {
+        write(path, &junit::check(&document)?)?;
+    }
+    if let Some(path) = &options.results.html {
+        write(path, &page::check(&document, &line))?;
     }
     let Some(path) = &options.json else {
         return Ok(());
     };
-    let document = Document {
-        command: &options.command,
-        protocol: options.protocol.to_string(),
-        signal: options.signal.to_string(),
-        seed,
-        passed: rows.iter().all(|row| row.verdict != Verdict::Failed),
-        scenarios: rows,
+    let document = match options.results.events {
+        true => document,
+        false => document.without_events(),
     };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-    write(path, &format!("{text}\n"))
+    write(path, &json(&document)?)
 }
 
 /// Into a file, or to the standard output.
@@ -134,13 +177,24 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Markdown, as `docs/check.md` holds it.
+/// Returns the scenarios and the rules as Markdown, as `docs/check.md` holds them.
 fn list() -> String {
-    let sections = Scenario::ALL.map(|scenario| {
-        let about = fill(scenario.about());
-        format!("### {scenario}\n\n{about}\n")
-    });
-    sections.join("\n")
+    let mut text = String::new();
+    for scenario in Scenario::ALL {
+        text += &format!("### {scenario}\n\n{}\n\n", fill(scenario.about()));
+    }
+    text += "### Rules\n\n";
+    text += &fill(
+        "A request that had been written before the stop and has no answer is lost, unless the \
+         server had the right not to answer it:",
+    );
+    text += "\n\n";
+    for rule in Rule::ALL {
+        let (rule, section) = (rule.text(), rule.section());
+        text += &fill(&format!("- {rule} ({section});")).replace('\n', "\n  ");
+        text += "\n";
+    }
+    text
 }
 
 /// Breaks a paragraph into lines.

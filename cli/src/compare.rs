@@ -1,6 +1,7 @@
 //! `compare`: several servers side by side, in turns, so that what else happens
 //! on the machine hits all of them alike.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,10 +10,14 @@ use serde::Deserialize;
 use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{bar, dice, print, write};
+use crate::client::Target;
+use crate::results::check::ScenarioDocument;
+use crate::results::compare::{CompareDocument, ServerDocument};
+use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
-use crate::setup::{Failure, Protocol, Setup};
+use crate::setup::{Failure, Launch, Protocol, Setup};
 use crate::table;
-use crate::verdict::{Round, Row, Verdict};
+use crate::verdict::{RoundResult, Row, Verdict};
 
 /// The file: the servers, and defaults for all of them.
 #[derive(Debug, Deserialize)]
@@ -97,7 +102,7 @@ impl Contestant {
             Ok(round) => row.add(round),
             Err(failure) => {
                 eprintln!("lameduck: {}, {scenario}: {failure}", self.name);
-                row.add(Round::skip(format!("it could not run: {failure}")));
+                row.add(RoundResult::skip(format!("it could not run: {failure}")));
                 self.has_failed = true;
             }
         }
@@ -137,7 +142,7 @@ fn plan(options: &Compare) -> Result<Plan, Failure> {
     }
     let scenarios = match (&options.scenario[..], document.scenarios) {
         ([], Some(scenarios)) => scenarios,
-        ([], None) => Scenario::ALL.to_vec(),
+        ([], None) => usual(&contestants),
         (chosen, _) => chosen.to_vec(),
     };
     Ok(Plan {
@@ -145,6 +150,15 @@ fn plan(options: &Compare) -> Result<Plan, Failure> {
         scenarios,
         contestants,
     })
+}
+
+/// Returns the scenarios that fit one of the servers at least.
+fn usual(contestants: &[Contestant]) -> Vec<Scenario> {
+    let fits = |scenario: &Scenario| {
+        let mut setups = contestants.iter().map(|contestant| &contestant.setup);
+        setups.any(|setup| scenario.is_usual(setup))
+    };
+    Scenario::ALL.into_iter().filter(fits).collect()
 }
 
 /// What is said on the command line wins over the file.
@@ -160,6 +174,9 @@ fn load(given: &crate::args::CompareLoad, document: &Document) -> Result<Load, S
             None => time(document.limit.as_deref(), Duration::from_secs(30))?,
         },
         seed: given.seed.or(document.seed),
+        round: None,
+        repeat_until_failure: false,
+        verbose: false,
     })
 }
 
@@ -183,14 +200,21 @@ fn contestant(
     let signal = signal.map_err(|error| format!("{name}: {error}"))?;
     Ok(Contestant {
         setup: Setup {
-            directory: Some(folder.to_owned()),
+            launch: Launch::Child {
+                command: entry.command,
+                directory: Some(folder.to_owned()),
+                stdin_open: false,
+            },
             signal,
-            path: entry.path.unwrap_or_else(|| "/".to_owned()),
-            large_path: entry.large_path,
+            model: Target {
+                path: entry.path.unwrap_or_else(|| "/".to_owned()),
+                large_path: entry.large_path,
+                ..Target::new(SocketAddr::from(([127, 0, 0, 1], 0)), entry.protocol)
+            },
             connections: load.connections,
             limit: load.limit,
             ready_timeout,
-            ..Setup::new(entry.command, entry.protocol)
+            ..Setup::new(Vec::new(), entry.protocol)
         },
         name,
         rows: Vec::new(),
@@ -221,16 +245,38 @@ fn report(options: &Compare, seed: u64, contestants: &[Contestant]) -> Result<bo
     if let Some(path) = &options.svg {
         write(path, &chart::draw(contestants))?;
     }
+    let document = CompareDocument::new(seed, contestants.iter().map(server).collect());
+    let line = summary::compare(&document);
+    if options.markdown.is_some() && !options.quiet {
+        print(&format!("{line}\n"))?;
+    }
+    if let Some(path) = &options.results.junit {
+        write(path, &junit::compare(&document)?)?;
+    }
+    if let Some(path) = &options.results.html {
+        write(path, &page::compare(&document, &line))?;
+    }
     if let Some(path) = &options.json {
-        let servers = contestants.iter().map(|c| (&c.name, &c.rows));
-        let servers: std::collections::BTreeMap<_, _> = servers.collect();
-        let text = serde_json::to_string_pretty(&servers)
-            .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-        write(path, &format!("{text}\n"))?;
+        let document = match options.results.events {
+            true => document,
+            false => document.without_events(),
+        };
+        write(path, &json(&document)?)?;
     }
     match contestants.iter().any(|contestant| contestant.has_failed) {
         false => Ok(true),
         true => Err(Failure::Other("not everything could be run".to_owned())),
+    }
+}
+
+fn server(contestant: &Contestant) -> ServerDocument {
+    let setup = &contestant.setup;
+    ServerDocument {
+        name: contestant.name.clone(),
+        command: setup.launch.words(),
+        protocol: setup.protocol.to_string(),
+        signal: setup.signal.to_string(),
+        scenarios: contestant.rows.iter().map(ScenarioDocument::new).collect(),
     }
 }
 

@@ -2,33 +2,40 @@
 //! clients lost. It sees the server only from outside.
 
 mod args;
-mod bench;
+mod blocked;
 mod chart;
 mod check;
-mod child;
+mod check_file;
 mod client;
 mod compare;
+mod during;
 mod fixture;
+mod h2;
+mod latch;
 mod limits;
-mod once;
+mod manual;
+mod options;
 mod output;
-mod proc;
+mod procfs;
 mod ready;
+mod results;
+mod round;
 mod scenario;
 mod self_test;
+mod server;
 mod setup;
 mod signal;
 mod table;
+mod trace;
 mod verdict;
 
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
-use clap::Parser;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Args, Command, Fixture};
+use crate::args::Command;
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -39,22 +46,30 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let args = Args::parse();
-    if let Command::Fixture(fixture) = args.command {
+    let args = match check_file::parse() {
+        Ok(args) => args,
+        Err(failure) => return fail(&failure),
+    };
+    if let Command::Fixture(options) = args.command {
         // A server like any other: its signals are its own.
-        let Fixture {
-            fault,
-            listen,
-            protocol,
-            grace,
-        } = fixture;
-        return match smol::block_on(fixture::run(fault, listen, protocol, grace)) {
+        fixture::unblock(options.fault);
+        return match smol::block_on(fixture::run(options)) {
             Ok(status) => ExitCode::from(status),
             Err(failure) => fail(&failure),
         };
     }
+    if let Command::Blocked(options) = &args.command {
+        return match blocked::run(options.signal, &options.command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => fail(&failure),
+        };
+    }
     limits::raise();
-    match smol::block_on(interruptible(run(args.command))) {
+    let farewell = match args.command {
+        Command::During(_) => "interrupted; the command was told to stop",
+        _ => "interrupted; the server was stopped, and nothing of it is left",
+    };
+    match smol::block_on(interruptible(run(args.command), farewell)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(LOST),
         Err(failure) => fail(&failure),
@@ -71,23 +86,30 @@ async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
+        Command::During(options) => during::run(*options).await,
+        Command::Completions { shell } => manual::completions(shell).map(|()| true),
+        Command::Man { directory } => manual::man(directory.as_deref()).map(|()| true),
+        Command::Schema { document } => {
+            check::print(&results::schema::schema(document)?).map(|()| true)
+        }
         Command::SelfTest(options) => self_test::run(options).await,
-        Command::Fixture(_) => Err(Failure::Other("a fixture runs alone".to_owned())),
+        Command::Fixture(_) | Command::Blocked(_) => {
+            Err(Failure::Other("it runs alone".to_owned()))
+        }
     }
 }
 
 /// On a signal the work is dropped, and every server with it.
 async fn interruptible(
     work: impl Future<Output = Result<bool, Failure>>,
+    farewell: &str,
 ) -> Result<bool, Failure> {
     let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
     let mut signals =
         signals.map_err(|error| Failure::Other(format!("cannot catch signals: {error}")))?;
     let interrupted = async {
         match signals.next().await {
-            Some(Ok(_)) => Err(Failure::Other(
-                "interrupted; the server was stopped, and nothing of it is left".to_owned(),
-            )),
+            Some(Ok(_)) => Err(Failure::Other(farewell.to_owned())),
             _ => std::future::pending().await,
         }
     };

@@ -1,33 +1,43 @@
-//! When a server is ready: when it gave an answer.
+//! A server is ready when it has answered.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::child::Server;
-use crate::client::{Connection, End, Record, Target};
-use crate::setup::{Failure, Protocol, Setup};
+use crate::client::target::Statuses;
+use crate::client::{Connection, End, Journal, Request, Response, Target};
+use crate::server::Server;
+use crate::setup::{Failure, Protocol, Setup, Traits};
+
+/// A server that ends the connection after an answer does so within this time.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// How long the answer to the first POST may take.
+const FIRST_POST: Duration = Duration::from_secs(1);
 
 /// Waits until the server answers, or until it is clear that it will not.
 pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, Failure> {
     let mut target = Target {
         address: server.address,
-        protocol: setup.protocol,
-        path: setup.path.clone(),
-        large_path: setup.large_path.clone(),
-        posts: false,
+        ..setup.model.clone()
     };
+    let known = setup.known_traits();
+    if let Some(traits) = &known {
+        target.apply(traits);
+    }
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
+    let attempt = Attempt::new(setup, &target);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let problem = match attempt(&target, server, left).await {
-            Attempt::Answered => break,
-            Attempt::Ended => return Err(server.died()),
-            Attempt::Failed(problem) => problem,
+        let problem = match attempt.run(server, left).await {
+            Outcome::Answered => break,
+            Outcome::Ended => return Err(server.died()),
+            Outcome::Failed(problem) => problem,
             // Whatever this is, waiting does not make it an answer.
-            Attempt::Garbled(problem) => return Err(not_ready(server, problem)),
+            Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
         };
         if Instant::now() >= deadline {
             let after = humantime::format_duration(setup.ready_timeout);
@@ -36,69 +46,172 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
-    if setup.protocol == Protocol::Http {
-        target.posts = takes_post(&target).await;
+    if known.is_none() {
+        let traits = study(&target, server).await?;
+        target.apply(&traits);
+        setup.learn(traits);
     }
     Ok(target)
 }
 
-enum Attempt {
+enum Outcome {
     Answered,
     Ended,
     Failed(String),
     Garbled(String),
 }
 
-async fn attempt(target: &Target, server: &mut Server, limit: Duration) -> Attempt {
-    let record = Record::new();
-    let address = target.address;
-    let exchange = async {
-        if let Ok(mut connection) = Connection::open(target, &record).await
-            && connection.exchange(&target.request(0, 0)).await.is_ok()
-        {
-            connection.leave();
-            return Attempt::Answered;
-        }
-        let account = record.lock();
-        let protocol = target.protocol;
-        match &account.current.end {
-            End::Garbled(problem) => {
-                Attempt::Garbled(format!("it does not speak {protocol}: {problem}"))
-            }
-            End::Refused(problem) => {
-                Attempt::Failed(format!("nobody listens on {address}: {problem}"))
-            }
-            _ => Attempt::Failed("it ends connections without an answer".to_owned()),
-        }
-    };
-    let ended = async {
-        server.ended().await;
-        Attempt::Ended
-    };
-    let late = async {
-        Timer::after(limit).await;
-        Attempt::Failed(match record.lock().current.connected {
-            Some(_) => "it accepts connections and does not answer".to_owned(),
-            None => format!("nobody listens on {address}"),
-        })
-    };
-    ended.or(exchange).or(late).await
+/// What is asked to see whether the server is ready.
+struct Attempt {
+    target: Arc<Target>,
+    request: Request,
+    /// Only these statuses say that it is.
+    wanted: Option<Statuses>,
 }
 
-/// Many servers refuse POST, some with a reset: that is not ours to judge.
-async fn takes_post(target: &Target) -> bool {
-    let record = Record::new();
-    let post = async {
-        let mut connection = Connection::open(target, &record).await.ok()?;
-        let response = connection.exchange(&target.post(0, 1)).await.ok()??;
+impl Attempt {
+    fn new(setup: &Setup, target: &Target) -> Attempt {
+        let request = match &setup.ready_path {
+            Some(path) => target.get(path),
+            None => target.request(0, 0),
+        };
+        let wanted = setup.ready_path.as_ref();
+        Attempt {
+            target: Arc::new(target.clone()),
+            request,
+            wanted: wanted.and_then(|_| Statuses::parse("2xx")),
+        }
+    }
+
+    async fn run(&self, server: &mut Server, limit: Duration) -> Outcome {
+        let journal = Journal::new();
+        let ended = async {
+            server.ended().await;
+            Outcome::Ended
+        };
+        let late = async {
+            Timer::after(limit).await;
+            Outcome::Failed(match journal.lock().current.connected {
+                Some(_) => "it accepts connections and does not answer".to_owned(),
+                None => format!("nobody listens on {}", self.target.address),
+            })
+        };
+        ended.or(self.exchange(&journal)).or(late).await
+    }
+
+    /// Returns what is wrong with an answer, where the user said what a good one is.
+    fn disappointment(&self, journal: &Journal, status: u16) -> Option<String> {
+        let label = &self.request.label;
+        let is_named = !self.target.expected.is_empty();
+        if self.wanted.is_none() && is_named && !self.target.is_expected(status) {
+            return Some(format!("{label} gives status {status}"));
+        }
+        let wrong = &journal.lock().current.unanswered;
+        let problem = wrong.front().and_then(|message| message.problem.clone());
+        problem
+            .filter(|_| !self.target.protocol.is_http())
+            .map(|problem| format!("{label}: {problem}"))
+    }
+
+    async fn exchange(&self, journal: &Journal) -> Outcome {
+        if let Ok(mut connection) = Connection::open(&self.target, journal).await
+            && let Ok(response) = connection.exchange(&self.request).await
+        {
+            connection.leave();
+            let status = response.status;
+            if let Some(problem) = self.disappointment(journal, status) {
+                return Outcome::Failed(problem);
+            }
+            return match self.wanted {
+                Some(wanted) if !wanted.contains(status) => {
+                    Outcome::Failed(format!("{} gives status {status}", self.request.path))
+                }
+                _ => Outcome::Answered,
+            };
+        }
+        let protocol = self.target.protocol;
+        match &journal.lock().current.end {
+            End::Garbled(problem) => {
+                Outcome::Garbled(format!("it does not speak {protocol}: {problem}"))
+            }
+            End::Refused(problem) => Outcome::Failed(format!(
+                "nobody listens on {}: {problem}",
+                self.target.address
+            )),
+            _ => Outcome::Failed("it ends connections without an answer".to_owned()),
+        }
+    }
+}
+
+/// Finds out how the server treats requests and connections while nothing is wrong.
+async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> {
+    let target = Arc::new(target.clone());
+    let mut traits = Traits {
+        keeps: true,
+        ..Traits::default()
+    };
+    let first = target.request(0, 0);
+    let Some((response, is_open)) = try_request(&target, &first, AT_ONCE).await else {
+        return Err(not_ready(
+            server,
+            "its first answer is its last one".to_owned(),
+        ));
+    };
+    traits.usual.push(response.status);
+    traits.keeps = is_open;
+    if !is_open && !response.closes {
+        traits.notes.push(
+            "it ends connections after an answer that does not say so \
+             (RFC 9112 section 9.6: it should)"
+                .to_owned(),
+        );
+    }
+    let has_own = target.own.is_some();
+    if target.protocol.is_http() && !has_own {
+        let post = target.post(0, 1);
+        let answer = try_request(&target, &post, Duration::ZERO);
+        let late = async {
+            Timer::after(FIRST_POST).await;
+            None
+        };
+        // Many servers refuse POST, some with a reset: that is not ours to judge.
+        let answer = answer.or(late).await;
+        traits.posts = answer.is_some_and(|(response, _)| response.status < 400);
+    }
+    if target.protocol == Protocol::Http && !target.is_expected(response.status) {
+        let status = response.status;
+        traits.notes.push(format!(
+            "it answers with status {status} while nothing is wrong"
+        ));
+    }
+    Ok(traits)
+}
+
+/// Sends a request; returns the answer, and whether the connection is still open
+/// some time later.
+async fn try_request(
+    target: &Arc<Target>,
+    request: &Request,
+    patience: Duration,
+) -> Option<(Response, bool)> {
+    let journal = Journal::new();
+    let mut connection = Connection::open(target, &journal).await.ok()?;
+    let response = connection.exchange(request).await.ok()?;
+    if response.closes {
         connection.leave();
-        Some(response.status < 400)
+        return Some((response, false));
+    }
+    let ended = async {
+        connection.until_end().await;
+        false
     };
-    let late = async {
-        Timer::after(Duration::from_secs(1)).await;
-        None
+    let stays = async {
+        Timer::after(patience).await;
+        true
     };
-    post.or(late).await.unwrap_or(false)
+    let is_open = ended.or(stays).await && journal.lock().current.end == End::Open;
+    connection.leave();
+    Some((response, is_open))
 }
 
 fn not_ready(server: &Server, problem: String) -> Failure {

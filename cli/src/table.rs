@@ -90,7 +90,8 @@ pub(crate) fn details(rows: &[Row]) -> String {
     for row in rows {
         let lines = row.findings.iter().chain(&row.losses);
         let notes = row.notes.iter().map(|note| format!("note: {note}"));
-        let lines: Vec<String> = lines.cloned().chain(notes).collect();
+        let lines = lines.cloned().chain(notes);
+        let lines: Vec<String> = lines.chain(row.stories.iter().cloned()).collect();
         if lines.is_empty() {
             continue;
         }

@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::client::{Account, End, Timeline};
+use crate::client::journal::Message;
+use crate::client::owed::{self, Debt};
+use crate::client::{ClientJournal, ConnectionJournal, End};
+use crate::trace::{Judgement, Trace};
 
 /// Losses that are told in full, of each scenario.
 const TOLD: usize = 3;
 
 /// One stop of one server.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub(crate) struct RoundResult {
     pub(crate) messages_lost: usize,
     pub(crate) connections_lost: usize,
     pub(crate) resets: usize,
@@ -29,26 +33,47 @@ pub(crate) struct Round {
     pub(crate) notes: Vec<String>,
     /// Why nothing could be seen.
     pub(crate) skipped: Option<String>,
+    /// The story of every connection, where that was asked for.
+    pub(crate) stories: Vec<String>,
+    /// What each client went through.
+    pub(crate) trace: Trace,
 }
 
-impl Round {
+impl RoundResult {
     pub(crate) fn is_lossless(&self) -> bool {
         let counts = self.messages_lost + self.connections_lost + self.hung;
         counts == 0 && self.findings.is_empty()
     }
 
-    pub(crate) fn skip(reason: impl Into<String>) -> Round {
-        Round {
+    pub(crate) fn skip(reason: impl Into<String>) -> RoundResult {
+        RoundResult {
             skipped: Some(reason.into()),
-            ..Round::default()
+            ..RoundResult::default()
         }
     }
 
-    /// Adds what one client went through; it was told to stop at `signal`.
-    pub(crate) fn judge(&mut self, id: usize, kind: &str, account: &Account, signal: Instant) {
-        self.exchanges += account.answered + account.current.answered;
-        for timeline in account.past.iter().chain([&account.current]) {
-            self.judge_connection(id, kind, timeline, signal);
+    /// Adds a loss, told in full if there is still room.
+    pub(crate) fn push_loss(&mut self, text: String) {
+        if self.losses.len() < TOLD {
+            self.losses.push(text);
+        }
+    }
+
+    /// Adds what one client went through; the server was told to stop at `signal`.
+    pub(crate) fn judge(
+        &mut self,
+        id: usize,
+        kind: &str,
+        client: &ClientJournal,
+        signal: Instant,
+    ) {
+        self.exchanges += client.answered + client.current.answered;
+        for connection in client.past.iter().chain([&client.current]) {
+            self.judge_connection(id, kind, connection, signal);
+        }
+        for plain in &client.recent {
+            let nothing = Judgement::default();
+            self.trace.add(id, kind, plain, &nothing, signal);
         }
     }
 
@@ -56,49 +81,103 @@ impl Round {
         &mut self,
         id: usize,
         kind: &str,
-        timeline: &Timeline,
+        connection: &ConnectionJournal,
         signal: Instant,
     ) {
-        let lost = match timeline.end {
-            End::Left => 0,
-            _ => timeline.lost(signal).count(),
-        };
-        let is_reset = timeline.end == End::Reset;
-        let is_hung = timeline.end == End::Open && timeline.connected.is_some();
-        let is_lost = timeline.was_connected(signal) && (is_reset || lost > 0);
+        let messages = self.lost(connection, signal);
+        let lost = messages.len();
+        let is_reset = connection.end == End::Reset;
+        let is_hung = connection.end == End::Open && connection.connected.is_some();
+        let is_lost = connection.was_connected(signal)
+            && (lost > 0 || is_reset && !is_harmless(connection));
         self.messages_lost += lost;
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
         self.hung += usize::from(is_hung);
-        if let End::Garbled(problem) = &timeline.end {
+        if let End::Garbled(problem) = &connection.end {
             self.findings
                 .push(format!("client {id} ({kind}): {problem}"));
         }
-        if (is_lost || is_hung) && self.losses.len() < TOLD {
-            self.losses.push(tell(id, kind, timeline, signal));
+        if is_lost || is_hung {
+            self.push_loss(tell(id, kind, connection, signal));
         }
-        let ended = match timeline.end {
-            End::Fin | End::Reset => timeline.ended,
+        let ended = match connection.end {
+            End::Fin | End::Reset => connection.ended,
             _ => None,
         };
         let after = ended.and_then(|at| at.checked_duration_since(signal));
         self.last_end = self.last_end.max(after);
+        let judgement = Judgement {
+            lost: messages,
+            is_lost,
+            is_hung,
+        };
+        self.trace.add(id, kind, connection, &judgement, signal);
+    }
+
+    /// Returns the messages that the server had to answer; notes the right by which it
+    /// left others without an answer.
+    fn lost<'a>(
+        &mut self,
+        connection: &'a ConnectionJournal,
+        signal: Instant,
+    ) -> Vec<&'a Message> {
+        if connection.end == End::Left {
+            return Vec::new();
+        }
+        let mut lost = Vec::new();
+        for message in &connection.unanswered {
+            match owed::judge(connection, message, signal) {
+                Debt::Lost => lost.push(message),
+                Debt::Excused(rule) => push_new(
+                    &mut self.notes,
+                    &format!(
+                        "a request without an answer is not counted, as {} ({})",
+                        rule.text(),
+                        rule.section()
+                    ),
+                ),
+                Debt::TooLate => {}
+            }
+        }
+        lost
     }
 }
 
+/// Says whether a reset takes nothing from a client of HTTP: the server had announced
+/// the end, or the client had begun a request on an idle connection when the server was
+/// already stopping (RFC 9112 section 9.5), and may repeat it (section 9.3.1).
+fn is_harmless(connection: &ConnectionJournal) -> bool {
+    let is_untouched = |message: &Message| message.received == 0;
+    connection.closes_idle
+        && connection.unanswered.iter().all(is_untouched)
+        && (connection.announced.is_some()
+            || connection.answered > 0 && !connection.unanswered.is_empty())
+}
+
 /// The story of one connection.
-fn tell(id: usize, kind: &str, timeline: &Timeline, signal: Instant) -> String {
+pub(crate) fn tell(
+    id: usize,
+    kind: &str,
+    connection: &ConnectionJournal,
+    signal: Instant,
+) -> String {
     let mut text = format!("client {id} ({kind})");
-    if let Some(local) = timeline.local {
+    if let Some(local) = connection.local {
         text += &format!(" from {local}");
     }
-    if let Some(at) = timeline.connected {
+    if let Some(at) = connection.connected {
         text += &format!(": connected {}", relative(at, signal));
     }
-    if timeline.answered > 0 {
-        text += &format!(", {} answers", timeline.answered);
+    if connection.answered > 0 {
+        let word = if connection.answered == 1 {
+            "answer"
+        } else {
+            "answers"
+        };
+        text += &format!(", {} {word}", connection.answered);
     }
-    for message in timeline.unanswered.iter().take(3) {
+    for message in connection.unanswered.iter().take(3) {
         let sent = match message.written {
             Some(at) => format!("sent {}", relative(at, signal)),
             None => "could not be sent".to_owned(),
@@ -106,10 +185,13 @@ fn tell(id: usize, kind: &str, timeline: &Timeline, signal: Instant) -> String {
         text += &format!("; {} {sent}", message.label);
         text += &match message.received {
             0 => ", no answer".to_owned(),
-            n => format!(", only {n} bytes of its answer"),
+            n => format!(", {n} bytes of its answer"),
         };
+        if let Some(problem) = &message.problem {
+            text += &format!(", and {problem}");
+        }
     }
-    let end = match &timeline.end {
+    let end = match &connection.end {
         End::Open => "no end",
         End::Fin => "an orderly end",
         End::Reset => "a reset",
@@ -117,7 +199,7 @@ fn tell(id: usize, kind: &str, timeline: &Timeline, signal: Instant) -> String {
         End::Refused(problem) | End::Garbled(problem) => problem,
     };
     text += &format!("; then {end}");
-    if let Some(at) = timeline.ended {
+    if let Some(at) = connection.ended {
         text += &format!(" {}", relative(at, signal));
     }
     text
@@ -135,16 +217,19 @@ fn relative(at: Instant, signal: Instant) -> String {
 }
 
 /// What is said of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
+    /// Nothing can be said against it.
     Passed,
+    /// Something was lost, or another thing convicts it.
     Failed,
+    /// Nothing could be seen; a note says why.
     Skipped,
 }
 
 /// All rounds of a scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) verdict: Verdict,
@@ -156,13 +241,17 @@ pub(crate) struct Row {
     pub(crate) hung: usize,
     /// Stops that had to be ended by force.
     pub(crate) overdue: usize,
-    #[serde(rename = "longest_stop_seconds", serialize_with = "seconds")]
     pub(crate) longest_stop: Option<Duration>,
-    #[serde(rename = "last_end_seconds", serialize_with = "seconds")]
     pub(crate) last_end: Option<Duration>,
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
     pub(crate) notes: Vec<String>,
+    /// The first round that failed, counted from 1.
+    pub(crate) first_failure: Option<usize>,
+    pub(crate) stories: Vec<String>,
+    /// Of the first round that failed, or else of the first one.
+    pub(crate) trace: Option<Trace>,
+    is_trace_of_failure: bool,
 }
 
 impl Row {
@@ -182,10 +271,15 @@ impl Row {
             losses: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
+            first_failure: None,
+            stories: Vec::new(),
+            trace: None,
+            is_trace_of_failure: false,
         }
     }
 
-    pub(crate) fn add(&mut self, round: Round) {
+    pub(crate) fn add(&mut self, mut round: RoundResult) {
+        self.stories.append(&mut round.stories);
         for note in round.notes.iter().chain(&round.skipped) {
             push_new(&mut self.notes, note);
         }
@@ -197,6 +291,17 @@ impl Row {
             _ => Verdict::Passed,
         };
         self.rounds += 1;
+        let has_failed = !round.is_lossless();
+        if has_failed {
+            // Whoever counts rounds otherwise has said already which one it is.
+            self.first_failure.get_or_insert(self.rounds);
+        }
+        if self.trace.is_none() || has_failed && !self.is_trace_of_failure {
+            let failed = self.first_failure.filter(|_| has_failed);
+            round.trace.round = failed.unwrap_or(self.rounds);
+            self.trace = Some(round.trace);
+            self.is_trace_of_failure = has_failed;
+        }
         self.exchanges += round.exchanges;
         self.messages_lost += round.messages_lost;
         self.connections_lost += round.connections_lost;
@@ -225,37 +330,29 @@ fn push_new(list: &mut Vec<String>, text: &str) {
     }
 }
 
-fn seconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(|d| d.as_secs_f64()).serialize(serializer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Record, timeline::Message};
+    use crate::client::Journal;
 
     const MS: Duration = Duration::from_millis(1);
 
     /// A connection of before the signal with one message, unanswered.
-    fn judged(end: End, written: Option<i32>) -> Round {
+    fn judged(end: End, written: Option<i32>) -> RoundResult {
         let signal = Instant::now() + Duration::from_secs(1);
-        let record = Record::new();
-        let mut account = record.lock();
-        account.current.connected = Some(signal - 10 * MS);
-        account.current.unanswered.push_back(Message {
-            label: "message".to_owned(),
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(signal - 10 * MS);
+        client.current.unanswered.push_back(Message {
             written: written.map(|ms| match ms {
                 0.. => signal + ms.unsigned_abs() * MS,
                 _ => signal - ms.unsigned_abs() * MS,
             }),
-            received: 0,
+            ..Message::new(0, 0, "message")
         });
-        account.current.finish(end);
-        let mut round = Round::default();
-        round.judge(0, "test", &account, signal);
+        client.current.finish(end);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
         round
     }
 
@@ -282,13 +379,13 @@ mod tests {
 
     #[test]
     fn a_connection_of_after_the_signal_is_no_loss() {
-        let record = Record::new();
-        let mut account = record.lock();
+        let record = Journal::new();
+        let mut client = record.lock();
         let signal = Instant::now();
-        account.current.connected = Some(signal + MS);
-        account.current.finish(End::Reset);
-        let mut round = Round::default();
-        round.judge(0, "test", &account, signal);
+        client.current.connected = Some(signal + MS);
+        client.current.finish(End::Reset);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
         assert_eq!((round.resets, round.connections_lost), (1, 0));
         assert!(round.is_lossless());
     }

@@ -1,202 +1,409 @@
-//! One connection of a client; everything that happens goes into its record.
+//! One connection of a client; everything that happens goes into its journal.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use smol::Timer;
 use smol::future::FutureExt;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::{Async, Timer};
-use socket2::{Domain, Socket, Type};
 
-use super::http::{Parser, Response};
-use super::request::{Request, Target};
-use super::timeline::{End, Message, Record};
-use crate::setup::Protocol;
+use super::codec::{Codec, Event, Response};
+use super::journal::{End, Journal};
+use super::stream::Stream;
+use super::target::{Request, Target};
 
-/// The connection has ended; the record tells how.
+/// The connection has ended; the journal tells how.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
+
+const CHUNK: usize = 16 * 1024;
+
+/// No codec gives this key to a request.
+const HANDSHAKE_KEY: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: Async<TcpStream>,
-    record: Record,
-    protocol: Protocol,
+    stream: Stream,
+    journal: Journal,
+    target: Arc<Target>,
+    codec: Codec,
+    /// What was read to see whether there is anything.
+    peeked: VecDeque<u8>,
+    answers: VecDeque<Response>,
 }
 
 impl Connection {
-    pub(crate) async fn open(target: &Target, record: &Record) -> Result<Connection, Gone> {
-        let connected = Async::<TcpStream>::connect(target.address).await;
-        Connection::opened(connected, target, record)
+    /// Connects, with all that comes before the first request.
+    pub(crate) async fn open(
+        target: &Arc<Target>,
+        journal: &Journal,
+    ) -> Result<Connection, Disconnected> {
+        let mut connection = Connection::open_socket(target, journal, None).await?;
+        connection.greet().await?;
+        Ok(connection)
     }
 
-    /// With small buffers on this side, so that the server has to wait for us.
+    /// Connects with small buffers on this side, so that the server has to wait for us.
     pub(crate) async fn open_narrow(
-        target: &Target,
-        record: &Record,
+        target: &Arc<Target>,
+        journal: &Journal,
         buffer: usize,
-    ) -> Result<Connection, Gone> {
-        let connected = connect_narrow(target.address, buffer).await;
-        Connection::opened(connected, target, record)
+    ) -> Result<Connection, Disconnected> {
+        let mut connection = Connection::open_socket(target, journal, Some(buffer)).await?;
+        connection.greet().await?;
+        Ok(connection)
     }
 
-    fn opened(
-        connected: io::Result<Async<TcpStream>>,
-        target: &Target,
-        record: &Record,
-    ) -> Result<Connection, Gone> {
-        let stream = connected.inspect_err(|error| {
+    /// Connects, and sends nothing: no TLS, no preface, no handshake.
+    pub(crate) async fn open_silent(
+        target: &Arc<Target>,
+        journal: &Journal,
+    ) -> Result<Connection, Disconnected> {
+        Connection::open_socket(target, journal, None).await
+    }
+
+    async fn open_socket(
+        target: &Arc<Target>,
+        journal: &Journal,
+        buffer: Option<usize>,
+    ) -> Result<Connection, Disconnected> {
+        let stream = Stream::connect(target.address, buffer).await;
+        let stream = stream.map_err(|error| {
             let refused = End::Refused(error.to_string());
-            record.lock().current.finish(refused);
-        });
-        let stream = stream.map_err(|_| Gone)?;
-        let mut account = record.lock();
-        account.current.connected = Some(Instant::now());
-        account.current.local = stream.get_ref().local_addr().ok();
-        drop(account);
-        // Our writes are whole messages: nothing is to be held back.
-        let _ = stream.get_ref().set_nodelay(true);
+            journal.lock().current.finish(refused);
+            Disconnected
+        })?;
+        let mut client = journal.lock();
+        client.current.closes_idle = target.closes_idle();
+        client.current.is_single = !target.keeps;
+        client.current.connect(stream.local());
+        drop(client);
         Ok(Connection {
             stream,
-            record: record.clone(),
-            protocol: target.protocol,
+            journal: journal.clone(),
+            target: target.clone(),
+            codec: Codec::new(target),
+            peeked: VecDeque::new(),
+            answers: VecDeque::new(),
         })
+    }
+
+    /// Does what comes before the first request: TLS, and a protocol's own handshake.
+    pub(crate) async fn greet(&mut self) -> Result<(), Disconnected> {
+        if let Some(hello) = self.begin_tls()? {
+            self.write_wire(&hello).await?;
+            self.finish_tls().await?;
+        }
+        let greeting = self.codec.greeting();
+        if !greeting.is_empty() {
+            self.write_late(&greeting).await?;
+        }
+        while !self.codec.is_open() {
+            self.read_events(CHUNK).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what a client can send before it has heard anything of the server: the
+    /// request, or the first part of a handshake. It counts as a message.
+    pub(crate) async fn send_first(&mut self, request: &Request) -> Result<(), Disconnected> {
+        if let Some(hello) = self.begin_tls()? {
+            self.begin_handshake("TLS handshake");
+            self.write_wire(&hello).await?;
+            self.mark_sent();
+            return Ok(());
+        }
+        let greeting = self.codec.greeting();
+        if !self.codec.is_open() {
+            self.begin_handshake("WebSocket handshake");
+            return self.write(&greeting).await;
+        }
+        let bytes = self.begin(request);
+        self.write(&[greeting, bytes].concat()).await
+    }
+
+    /// Waits for the answer to `send_first`.
+    pub(crate) async fn receive_first(&mut self) -> Result<(), Disconnected> {
+        if self.target.tls.is_some() {
+            self.finish_tls().await?;
+            self.answered();
+            return Ok(());
+        }
+        if self.codec.is_open() {
+            return self.receive().await.map(drop);
+        }
+        self.open_late().await
+    }
+
+    /// Returns what a client says before its first request.
+    pub(crate) fn greeting(&mut self) -> Vec<u8> {
+        self.codec.greeting()
+    }
+
+    /// Waits for the server's part of an opening handshake that is noted as a message.
+    pub(crate) async fn open_late(&mut self) -> Result<(), Disconnected> {
+        while !self.codec.is_open() {
+            self.read_events(CHUNK).await?;
+        }
+        self.answered();
+        Ok(())
+    }
+
+    /// Says whether the server has ended the connection by now; it is noted then.
+    pub(crate) async fn has_end(&mut self) -> bool {
+        matches!(
+            smol::future::poll_once(self.peek()).await,
+            Some(Ok(0) | Err(_))
+        )
+    }
+
+    /// Notes a handshake as a message that comes next.
+    pub(crate) fn begin_handshake(&self, label: &str) {
+        self.journal.lock().current.begin(HANDSHAKE_KEY, label);
+    }
+
+    /// Begins a handshake of TLS, and returns the ClientHello; none without TLS.
+    pub(crate) fn begin_tls(&mut self) -> Result<Option<Vec<u8>>, Disconnected> {
+        let Some(tls) = &self.target.tls else {
+            return Ok(None);
+        };
+        let hello = tls.connect();
+        let hello = hello.and_then(|session| self.stream.begin_tls(session));
+        hello.map(Some).map_err(|error| self.broken(&error))
+    }
+
+    /// Completes a handshake that has begun.
+    pub(crate) async fn finish_tls(&mut self) -> Result<(), Disconnected> {
+        if let Err(error) = self.stream.finish_tls().await {
+            return Err(match error.kind() {
+                ErrorKind::UnexpectedEof => self.ended(End::Fin),
+                ErrorKind::InvalidData => {
+                    self.ended(End::Garbled(format!("no TLS handshake: {error}")))
+                }
+                _ => self.broken(&error),
+            });
+        }
+        let wanted = self.target.protocol.alpn();
+        match wanted {
+            Some(wanted) if self.stream.protocol() != Some(wanted.as_bytes()) => {
+                let problem = format!("TLS does not agree on {wanted:?} (ALPN)");
+                Err(self.ended(End::Garbled(problem)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a request and receives its answer.
     pub(crate) async fn exchange(
         &mut self,
         request: &Request,
-    ) -> Result<Option<Response>, Gone> {
-        self.send(request, &request.bytes).await?;
-        self.receive(request).await
+    ) -> Result<Response, Disconnected> {
+        self.send(request).await?;
+        self.receive().await
     }
 
-    /// Writes `bytes`; from then on an answer to `request` is owed.
-    pub(crate) async fn send(&mut self, request: &Request, bytes: &[u8]) -> Result<(), Gone> {
-        self.begin(request);
-        self.write(bytes).await
+    /// Writes a request; from then on its answer is owed.
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<(), Disconnected> {
+        let bytes = self.begin(request);
+        self.write(&bytes).await
     }
 
-    /// Notes that `request` comes next; it counts once a write has returned.
-    pub(crate) fn begin(&mut self, request: &Request) {
-        self.record.lock().current.unanswered.push_back(Message {
-            label: request.label.clone(),
-            written: None,
-            received: 0,
-        });
+    /// Notes that `request` comes next, and returns its bytes; it counts once a write
+    /// has returned.
+    pub(crate) fn begin(&mut self, request: &Request) -> Vec<u8> {
+        let (key, bytes) = self.codec.encode(request);
+        self.journal.lock().current.begin(key, &request.label);
+        bytes
     }
 
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        match self.stream.write_all(bytes).await {
-            Ok(()) => {
-                // After the write: what is noted too late is never a loss.
-                let now = Instant::now();
-                if let Some(message) = self.record.lock().current.unanswered.back_mut() {
-                    message.written = Some(now);
-                }
-                Ok(())
-            }
-            Err(error) => Err(self.broken(&error)),
-        }
-    }
-
-    /// More of what already counts as written.
-    pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        let written = self.stream.write_all(bytes).await;
-        written.map_err(|error| self.broken(&error))
-    }
-
-    /// Waits for input and leaves it there; 0 at the orderly end.
-    pub(crate) async fn peek(&self) -> Result<usize, Gone> {
-        let peeked = self.stream.peek(&mut [0]).await;
-        peeked.map_err(|error| self.broken(&error))
-    }
-
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.stream.get_ref().local_addr().ok()
-    }
-
-    /// The answer to the oldest request.
-    pub(crate) async fn receive(
-        &mut self,
-        request: &Request,
-    ) -> Result<Option<Response>, Gone> {
-        match self.protocol {
-            Protocol::Echo => self.receive_echo(&request.bytes).await.map(|()| None),
-            Protocol::Http => self
-                .receive_response(usize::MAX, Duration::ZERO)
-                .await
-                .map(Some),
-        }
-    }
-
-    pub(crate) async fn receive_echo(&mut self, expected: &[u8]) -> Result<(), Gone> {
-        let mut answer = vec![0; expected.len()];
-        let mut filled = 0;
-        while filled < expected.len() {
-            let n = self
-                .read(answer.get_mut(filled..).unwrap_or_default())
-                .await?;
-            if n == 0 {
-                return Err(self.ended(End::Fin));
-            }
-            if answer.get(filled..filled + n) != expected.get(filled..filled + n) {
-                return Err(self.ended(End::Garbled("it is not an echo".to_owned())));
-            }
-            filled += n;
-            self.progress(filled as u64);
-        }
-        self.answered();
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
+        let written = self.stream.write(bytes).await;
+        written.map_err(|error| self.broken(&error))?;
+        self.journal.lock().current.sent();
         Ok(())
     }
 
-    /// Reads at most `piece` at once, and pauses after each: slowly, if that is asked.
-    pub(crate) async fn receive_response(
+    /// Writes more of what already counts as written, or what is no message.
+    pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
+        let written = self.stream.write(bytes).await;
+        written.map_err(|error| self.broken(&error))?;
+        self.journal.lock().current.sent_more();
+        Ok(())
+    }
+
+    /// Returns what `bytes` are on the wire.
+    pub(crate) fn seal(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Disconnected> {
+        self.stream.seal(bytes).map_err(|error| self.broken(&error))
+    }
+
+    /// Writes what `seal` or `begin_tls` returned, or a part of it.
+    pub(crate) async fn write_wire(&mut self, wire: &[u8]) -> Result<(), Disconnected> {
+        let written = self.stream.write_wire(wire).await;
+        written.map_err(|error| self.broken(&error))
+    }
+
+    /// Notes that what was written counts as a message from now on.
+    pub(crate) fn mark_sent(&self) {
+        self.journal.lock().current.sent();
+    }
+
+    /// Notes the same of all messages that were begun.
+    pub(crate) fn mark_all_sent(&self) {
+        self.journal.lock().current.sent_all();
+    }
+
+    /// Waits for input and keeps it; 0 at the orderly end, which it notes.
+    pub(crate) async fn peek(&mut self) -> Result<usize, Disconnected> {
+        if self.peeked.is_empty() {
+            let mut byte = [0];
+            match self.read_raw(&mut byte).await? {
+                0 => {
+                    self.ended(End::Fin);
+                    return Ok(0);
+                }
+                _ => self.peeked.extend(byte),
+            }
+        }
+        Ok(self.peeked.len())
+    }
+
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.stream.local()
+    }
+
+    /// Returns the next answer to a request.
+    pub(crate) async fn receive(&mut self) -> Result<Response, Disconnected> {
+        self.receive_slowly(CHUNK, Duration::ZERO).await
+    }
+
+    /// Reads at most `piece` at once, and pauses after each.
+    pub(crate) async fn receive_slowly(
         &mut self,
         piece: usize,
         pause: Duration,
-    ) -> Result<Response, Gone> {
-        let mut parser = Parser::new();
-        let mut buffer = vec![0; piece.clamp(1, 16 * 1024)];
+    ) -> Result<Response, Disconnected> {
         loop {
-            let n = self.read(&mut buffer).await?;
-            if n == 0 {
-                let whole = parser.end().inspect(|_| self.answered());
-                let gone = self.ended(End::Fin);
-                return whole.ok_or(gone);
+            if let Some(response) = self.answers.pop_front() {
+                return Ok(response);
             }
-            match parser.feed(buffer.get(..n).unwrap_or_default()) {
-                Ok(Some(response)) => {
-                    self.answered();
-                    return Ok(response);
-                }
-                Ok(None) => self.progress(parser.received()),
-                Err(problem) => return Err(self.ended(End::Garbled(problem))),
-            }
+            self.read_events(piece).await?;
             if !pause.is_zero() {
                 Timer::after(pause).await;
             }
         }
     }
 
+    /// Waits until no answer is to come any more.
+    pub(crate) async fn receive_all(&mut self) -> Result<(), Disconnected> {
+        while self.journal.lock().current.is_waiting() {
+            self.receive().await?;
+        }
+        Ok(())
+    }
+
+    /// Grants an h2 server the room to send that was held back.
+    pub(crate) async fn release_windows(&mut self) -> Result<(), Disconnected> {
+        self.codec.hold_windows(false);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Disconnected> {
+        let output = self.codec.take_output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let written = self.stream.write(&output).await;
+        written.map_err(|error| self.broken(&error))
+    }
+
+    /// Reads once, and notes what came.
+    async fn read_events(&mut self, piece: usize) -> Result<(), Disconnected> {
+        let mut buffer = vec![0; piece.max(1)];
+        let n = self.read(&mut buffer).await?;
+        if n == 0 {
+            let last = self.codec.finish();
+            let is_answer = last.is_some();
+            last.into_iter().for_each(|event| self.take(event));
+            let ended = self.ended(End::Fin);
+            return match is_answer {
+                true => Ok(()),
+                false => Err(ended),
+            };
+        }
+        let events = self.codec.feed(buffer.get(..n).unwrap_or_default());
+        match events {
+            Ok(events) => events.into_iter().for_each(|event| self.take(event)),
+            Err(problem) => return Err(self.ended(End::Garbled(problem))),
+        }
+        self.flush().await
+    }
+
+    fn take(&mut self, event: Event) {
+        let mut client = self.journal.lock();
+        let journal = &mut client.current;
+        match event {
+            Event::Progress { key, received } => journal.progress(key, received),
+            Event::Answered { key, response } => {
+                let status = response.status;
+                if status == 0 || self.target.is_expected(status) {
+                    journal.answer(key, response.keep_alive);
+                } else {
+                    let problem = format!("it was answered with status {status}");
+                    journal.fail(key, problem);
+                }
+                self.answers.push_back(response);
+            }
+            Event::Wrong { key, problem } => {
+                journal.fail(key, problem);
+                self.answers.push_back(Response::default());
+            }
+            Event::Returned { key, rule } => {
+                journal.give_back(key, rule);
+                self.answers.push_back(Response::default());
+            }
+            Event::Announced(rule) => journal.announce(rule),
+            Event::Opened => {}
+        }
+    }
+
     /// Reads; 0 at the orderly end. A reset is noted.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Gone> {
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Disconnected> {
+        if !self.peeked.is_empty() {
+            let n = self.peeked.len().min(buffer.len());
+            let peeked = self.peeked.drain(..n);
+            buffer
+                .iter_mut()
+                .zip(peeked)
+                .for_each(|(to, from)| *to = from);
+            return Ok(n);
+        }
+        self.read_raw(buffer).await
+    }
+
+    async fn read_raw(&mut self, buffer: &mut [u8]) -> Result<usize, Disconnected> {
         let read = self.stream.read(buffer).await;
         read.map_err(|error| self.broken(&error))
     }
 
+    /// Takes what has come while no answer is owed: what the protocol itself has to
+    /// say, or the end.
+    pub(crate) async fn absorb(&mut self) -> Result<(), Disconnected> {
+        let absorbed = self.read_events(CHUNK).await;
+        self.answers.clear();
+        absorbed
+    }
+
     /// Reads whatever comes until the end, which it notes.
-    pub(crate) async fn until_end(&mut self) -> Gone {
-        let mut buffer = [0; 4096];
-        loop {
-            match self.read(&mut buffer).await {
-                Ok(0) => return self.ended(End::Fin),
-                Ok(_) => {}
-                Err(gone) => return gone,
+    pub(crate) async fn until_end(&mut self) -> Disconnected {
+        while self.read_events(CHUNK).await.is_ok() {
+            self.answers.clear();
+            if self.journal.lock().current.end != End::Open {
+                break;
             }
         }
+        Disconnected
     }
 
     /// Writes without an end, and reads nothing, until nothing moves for `quiet`.
@@ -205,13 +412,14 @@ impl Connection {
         mut next: impl FnMut(u64) -> Vec<u8>,
         quiet: Duration,
         most: u64,
-    ) -> Result<u64, Gone> {
+    ) -> Result<u64, Disconnected> {
         let mut written = 0;
         while written < most {
             let chunk = next(written);
-            let mut rest = chunk.as_slice();
+            let wire = self.seal(&chunk)?;
+            let mut rest = wire.as_slice();
             while !rest.is_empty() {
-                let write = async { Some(self.stream.write(rest).await) };
+                let write = async { Some(self.stream.write_some(rest).await) };
                 let late = async {
                     Timer::after(quiet).await;
                     None
@@ -229,31 +437,37 @@ impl Connection {
         Ok(written)
     }
 
-    /// The client closes; there is nothing unread that would make it a reset.
+    /// Ends the connection from this side.
     pub(crate) fn leave(self) {
-        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
-        self.record.lock().current.finish(End::Left);
+        self.stream.close();
+        self.journal.lock().current.finish(End::Left);
     }
 
     /// Notes how it ended.
-    pub(crate) fn ended(&self, end: End) -> Gone {
-        self.record.lock().current.finish(end);
-        Gone
+    pub(crate) fn ended(&self, end: End) -> Disconnected {
+        let current = &mut self.journal.lock().current;
+        current.close_notify = self.stream.close_notify();
+        current.finish(end);
+        Disconnected
     }
 
-    pub(crate) fn answered(&self) {
-        let mut account = self.record.lock();
-        account.current.unanswered.pop_front();
-        account.current.answered += 1;
-    }
-
+    /// Notes progress with a message that no codec follows.
     pub(crate) fn progress(&self, received: u64) {
-        if let Some(message) = self.record.lock().current.unanswered.front_mut() {
-            message.received = received as usize;
+        let current = &mut self.journal.lock().current;
+        if let Some(key) = current.unanswered.front().map(|message| message.key) {
+            current.progress(key, received);
         }
     }
 
-    fn broken(&self, error: &io::Error) -> Gone {
+    /// Notes the answer to a message that no codec follows.
+    pub(crate) fn answered(&self) {
+        let current = &mut self.journal.lock().current;
+        if let Some(key) = current.unanswered.front().map(|message| message.key) {
+            current.answer(key, Default::default());
+        }
+    }
+
+    fn broken(&self, error: &io::Error) -> Disconnected {
         self.ended(match error.kind() {
             ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
@@ -261,25 +475,5 @@ impl Connection {
             | ErrorKind::NotConnected => End::Reset,
             _ => End::Garbled(error.to_string()),
         })
-    }
-}
-
-async fn connect_narrow(address: SocketAddr, buffer: usize) -> io::Result<Async<TcpStream>> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Before the handshake: the window that is announced depends on it.
-    socket.set_recv_buffer_size(buffer)?;
-    socket.set_send_buffer_size(buffer)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
-    let stream = Async::new(TcpStream::from(socket))?;
-    stream.writable().await?;
-    match stream.get_ref().take_error()? {
-        Some(error) => Err(error),
-        None => Ok(stream),
     }
 }

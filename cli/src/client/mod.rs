@@ -1,10 +1,14 @@
-//! Clients that keep account of what they sent, and when, and what came back.
+//! Clients that note what they sent, and when, and what came back.
 
+pub(crate) mod codec;
 mod connection;
-pub(crate) mod http;
-pub(crate) mod request;
-pub(crate) mod timeline;
+pub(crate) mod journal;
+pub(crate) mod owed;
+mod stream;
+pub(crate) mod target;
+pub(crate) mod tls;
 
-pub(crate) use connection::{Connection, Gone};
-pub(crate) use request::{Request, Target};
-pub(crate) use timeline::{Account, End, Record, Timeline};
+pub(crate) use codec::Response;
+pub(crate) use connection::{Connection, Disconnected};
+pub(crate) use journal::{ClientJournal, ConnectionJournal, End, Journal};
+pub(crate) use target::{Request, Target};

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest};
-use crate::client::{Connection, Gone};
-use crate::proc;
+use crate::client::{Connection, Disconnected};
+use crate::procfs;
+use crate::round::Round;
 use crate::setup::Failure;
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// How many descriptors a server has left.
 const LEFT: usize = 4;
@@ -28,68 +28,72 @@ const MOST: usize = 200;
 const WINDOW: Duration = Duration::from_millis(500);
 const SPINNING: f64 = 0.6;
 
-pub(crate) async fn run(bench: &mut Bench) -> Result<Round, Failure> {
-    let guests = bench.served("served before", 2).await?;
-    let lowered = match lower(bench) {
+pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
+    let clients = round.served("served before", 2).await?;
+    let lowered = match lower(round) {
         Ok(lowered) => lowered,
-        Err(reason) => return Ok(Round::skip(reason)),
+        Err(reason) => return Ok(RoundResult::skip(reason)),
     };
-    wait_for_end(bench, guests);
-    let waiting = starve(bench).await;
+    for client in clients {
+        round.spawn_until_end(client);
+    }
+    let waiting = starve(round).await;
     let computed = match waiting {
-        STARVED.. => watch(bench).await,
+        STARVED.. => watch(round).await,
         _ => None,
     };
     relieve(lowered);
     if waiting < STARVED {
-        return Ok(Round::skip("it does not run out of descriptors"));
+        return Ok(RoundResult::skip("it does not run out of descriptors"));
     }
-    let from = bench.signal()?;
-    let mut round = bench.settle(from, bench.setup.limit).await;
+    let from = round.stop()?;
+    let mut result = round.settle(from, round.setup.limit).await?;
     match computed {
-        None => round
+        None => result
             .notes
             .push("its processor time is not known here".to_owned()),
-        Some(share) if share > SPINNING => round.findings.push(format!(
+        Some(share) if share > SPINNING => result.findings.push(format!(
             "it spins while it is out of descriptors: it takes {:.0} % of a processor",
             share * 100.0
         )),
         Some(_) => {}
     }
-    Ok(round)
+    Ok(result)
 }
 
 /// Opens connections until several get no answer; gives how many.
-async fn starve(bench: &mut Bench) -> usize {
+async fn starve(round: &mut Round) -> usize {
     let mut waiting = 0;
     for _ in 0..MOST {
-        let (id, record) = bench.enter("short of descriptors");
-        let target = bench.target.clone();
+        let (id, journal) = round.enter("short of descriptors");
+        let target = round.target.clone();
         let request = target.request(id, 0);
-        let Ok(mut connection) = Connection::open(&target, &record).await else {
-            bench.forget(id);
+        let opened = Connection::open_silent(&target, &journal).await;
+        let Ok(mut connection) = opened else {
+            round.forget(id);
             continue;
         };
-        if connection.send(&request, &request.bytes).await.is_err() {
-            bench.forget(id);
+        if connection.send_first(&request).await.is_err() {
+            round.forget(id);
             continue;
         }
-        let answer = async { Some(connection.peek().await) };
+        let answer = async { Some(connection.receive_first().await) };
         let late = async {
             Timer::after(WAITING).await;
             None
         };
-        match answer.or(late).await {
-            // It turns away whom it cannot serve: no fault of the stop.
-            Some(Err(Gone) | Ok(0)) => {
-                bench.forget(id);
+        let is_waiting = match answer.or(late).await {
+            // It turns away a client that it cannot serve: no fault of the stop.
+            Some(Err(Disconnected)) => {
+                round.forget(id);
                 continue;
             }
-            Some(Ok(_)) => {}
-            None => waiting += 1,
-        }
-        bench.spawn(id, async move {
-            if connection.receive(&request).await.is_ok() {
+            Some(Ok(())) => false,
+            None => true,
+        };
+        waiting += usize::from(is_waiting);
+        round.spawn(id, async move {
+            if !is_waiting || connection.receive_first().await.is_ok() {
                 connection.until_end().await;
             }
         });
@@ -100,21 +104,12 @@ async fn starve(bench: &mut Bench) -> usize {
     waiting
 }
 
-fn wait_for_end(bench: &mut Bench, guests: Vec<Guest>) {
-    for guest in guests {
-        let mut connection = guest.connection;
-        bench.spawn(guest.id, async move {
-            connection.until_end().await;
-        });
-    }
-}
-
 /// The part of one processor that the group takes.
-async fn watch(bench: &Bench) -> Option<f64> {
+async fn watch(round: &Round) -> Option<f64> {
     let begun = Instant::now();
-    let before = proc::processor_time(bench.server.group())?;
+    let before = procfs::processor_time(&round.server.processes()?)?;
     Timer::after(WINDOW).await;
-    let after = proc::processor_time(bench.server.group())?;
+    let after = procfs::processor_time(&round.server.processes()?)?;
     let computed = after.saturating_sub(before);
     Some(computed.as_secs_f64() / begun.elapsed().as_secs_f64())
 }
@@ -123,14 +118,13 @@ async fn watch(bench: &Bench) -> Option<f64> {
 type Lowered = Vec<(rustix::process::Pid, rustix::process::Rlimit)>;
 
 #[cfg(target_os = "linux")]
-fn lower(bench: &Bench) -> Result<Lowered, String> {
+fn lower(round: &Round) -> Result<Lowered, String> {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-    let group = bench.server.group();
-    let members = proc::members(group).unwrap_or_default();
+    let members = round.server.processes().unwrap_or_default();
     let mut lowered = Vec::new();
     for pid in members {
-        let (Some(open), Some(pid)) = (proc::descriptors(pid), Pid::from_raw(pid)) else {
+        let (Some(open), Some(pid)) = (procfs::descriptors(pid), Pid::from_raw(pid)) else {
             continue;
         };
         // The limit is on the number, and numbers are not given in order: a
@@ -179,7 +173,7 @@ fn relieve(lowered: Lowered) {
 type Lowered = ();
 
 #[cfg(not(target_os = "linux"))]
-fn lower(_: &Bench) -> Result<Lowered, String> {
+fn lower(_: &Round) -> Result<Lowered, String> {
     Err("a descriptor limit of another process cannot be lowered here".to_owned())
 }
 

@@ -1,15 +1,15 @@
 //! The signal comes when half of a request is there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
-use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest};
-use crate::client::request::{Target, echo};
-use crate::client::{Connection, End, Gone, Request};
+use crate::client::target::{Target, echo};
+use crate::client::{Connection, Disconnected, Request};
+use crate::latch::Latch;
+use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// Long enough for the server to have begun its stop, before the rest comes.
 const LATER: Duration = Duration::from_millis(100);
@@ -17,74 +17,170 @@ const LATER: Duration = Duration::from_millis(100);
 /// The length of an echo message, of which half comes before the signal.
 const LENGTH: usize = 2000;
 
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let mut guests = bench.served("half a request", count).await?;
-    for guest in &mut guests {
-        let request = request(&bench.target, guest.id);
-        let (first, _) = halves(&request);
-        let _ = guest.connection.send(&request, first).await;
+/// Two signals of one stop come so closely (F45); closer ones merge in the kernel (F36).
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// One of them may still merge with the first one on a busy machine.
+const REPEATS: usize = 2;
+
+/// What is under way when the signal comes, client by client.
+#[derive(Debug)]
+struct Half {
+    connection: Connection,
+    id: usize,
+    rest: Vec<u8>,
+}
+
+/// Half of the clients had an answer before, and half begin with this request.
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let halves = begin(round, count, "half a request", cut).await?;
+    finish(round, halves, LATER);
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
+}
+
+/// The head is cut in its first line, on connections that had an answer before.
+pub(crate) async fn half_head(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let clients = round.served("half a head", count).await?;
+    if clients.is_empty() {
+        let reason = "it ends each connection after one answer";
+        return Ok(RoundResult::skip(reason));
     }
-    for guest in guests {
-        let target = bench.target.clone();
-        let stop = bench.stop.clone();
-        bench.spawn(guest.id, async move {
-            stop.wait().await;
-            let Guest {
-                id, mut connection, ..
-            } = guest;
-            let request = request(&target, id);
-            // An error is in the record.
-            let _ = match target.protocol {
-                Protocol::Echo => finish_echo(&mut connection, &request).await,
-                Protocol::Http => finish_http(&mut connection, &request).await,
-            };
+    let halves = send(round, clients, |_, bytes| bytes.len().min(5)).await;
+    finish(round, halves, LATER);
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
+}
+
+/// One stop, delivered twice: the second signal must not make it an abort (F45).
+pub(crate) async fn signal_twice(
+    round: &mut Round,
+    count: usize,
+) -> Result<RoundResult, Failure> {
+    let halves = begin(round, count, "half a request", cut).await?;
+    finish(round, halves, LATER);
+    let from = round.stop()?;
+    for _ in 0..REPEATS {
+        if round.server.ended_within(AT_ONCE).await.is_some() {
+            break;
+        }
+        round.stop()?;
+    }
+    round.settle(from, round.setup.limit).await
+}
+
+/// Every process of the server gets the signal, as by Ctrl-C on a terminal.
+pub(crate) async fn group_signal(
+    round: &mut Round,
+    count: usize,
+) -> Result<RoundResult, Failure> {
+    let halves = begin(round, count, "half a request", cut).await?;
+    finish(round, halves, LATER);
+    let from = round.stop_group()?;
+    round.settle(from, round.setup.limit).await
+}
+
+/// The server is frozen while it drains, and the rest comes before it runs on (F61).
+pub(crate) async fn frozen_in_the_drain(
+    round: &mut Round,
+    count: usize,
+) -> Result<RoundResult, Failure> {
+    let halves = begin(round, count, "half a request", cut).await?;
+    let from = round.stop()?;
+    if round.server.ended_within(LATER).await.is_none() {
+        round.server.freeze().await?;
+        let until = Instant::now() + round.setup.freeze;
+        finish(round, halves, Duration::ZERO);
+        Timer::at(until).await;
+        round.server.thaw()?;
+    } else {
+        finish(round, halves, Duration::ZERO);
+    }
+    let limit = round.setup.limit + round.setup.freeze;
+    round.settle(from, limit).await
+}
+
+async fn begin(
+    round: &mut Round,
+    count: usize,
+    kind: &'static str,
+    cut: fn(&Request, &[u8]) -> usize,
+) -> Result<Vec<Half>, Failure> {
+    let half = count.div_ceil(2);
+    let mut clients = round.served(kind, half).await?;
+    clients.extend(round.opened("half a first request", half).await?);
+    Ok(send(round, clients, cut).await)
+}
+
+/// Sends the first part of a request on each connection.
+async fn send(
+    round: &Round,
+    clients: Vec<Client>,
+    cut: impl Fn(&Request, &[u8]) -> usize,
+) -> Vec<Half> {
+    let mut halves = Vec::new();
+    for client in clients {
+        let mut connection = client.connection;
+        let whole = request(&round.target, client.id);
+        let bytes = match round.protocol() {
+            // To an echo server the first half is a message of its own.
+            Protocol::Echo => {
+                let (first, _) = whole.bytes.split_at(LENGTH / 2);
+                let first = Request {
+                    bytes: first.to_vec(),
+                    ..whole.clone()
+                };
+                connection.begin(&first);
+                whole.bytes.clone()
+            }
+            _ => connection.begin(&whole),
+        };
+        let (first, rest) = bytes.split_at(cut(&whole, &bytes));
+        // An error is in the journal.
+        let _ = connection.write(first).await;
+        halves.push(Half {
+            connection,
+            id: client.id,
+            rest: rest.to_vec(),
         });
     }
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    halves
+}
+
+/// Returns where a request is cut: in the middle of its body, if it has one.
+fn cut(request: &Request, bytes: &[u8]) -> usize {
+    match request.body.len() {
+        0 => bytes.len() / 2,
+        length => bytes.len() - length / 2,
+    }
 }
 
 fn request(target: &Target, client: usize) -> Request {
     match target.protocol {
         Protocol::Echo => echo(client, 1, LENGTH),
-        Protocol::Http => target.request(client, client as u64),
+        // Every second one is a POST, where the server takes those.
+        _ => target.request(client, client as u64),
     }
 }
 
-fn halves(request: &Request) -> (&[u8], &[u8]) {
-    request.bytes.split_at(request.bytes.len() / 2)
-}
-
-/// To an echo server the first half is a message of its own. The rest races the
-/// close, as it does in life: it may stay unanswered, and must not make a reset.
-async fn finish_echo(connection: &mut Connection, request: &Request) -> Result<(), Gone> {
-    let (first, rest) = halves(request);
-    connection.write_late(rest).await?;
-    connection.receive_echo(first).await?;
-    connection.until_end().await;
-    Ok(())
-}
-
-/// An HTTP server knows that the request is not whole: it owes a whole response.
-async fn finish_http(connection: &mut Connection, request: &Request) -> Result<(), Gone> {
-    let (_, rest) = halves(request);
-    // An answer before the request is whole is no answer to it.
-    let early = async { Some(connection.peek().await) };
-    let later = async {
-        Timer::after(LATER).await;
-        None
-    };
-    match early.or(later).await {
-        None => {}
-        Some(Err(gone)) => return Err(gone),
-        Some(Ok(0)) => return Err(connection.ended(End::Fin)),
-        Some(Ok(_)) => {
-            let problem = "something came before the request was whole";
-            return Err(connection.ended(End::Garbled(problem.to_owned())));
-        }
+fn finish(round: &mut Round, halves: Vec<Half>, later: Duration) {
+    for half in halves {
+        let stop = round.stop.clone();
+        // An error is in the journal.
+        round.spawn(half.id, async move {
+            let _ = rest(half, stop, later).await;
+        });
     }
-    connection.write_late(rest).await?;
-    connection.receive(request).await?;
+}
+
+/// Sends the rest after the stop has begun. It races the close, as it does in life:
+/// the rest of an echo may stay unanswered, and must not make a reset.
+async fn rest(half: Half, stop: Latch, later: Duration) -> Result<(), Disconnected> {
+    let mut connection = half.connection;
+    stop.wait().await;
+    Timer::after(later).await;
+    connection.write_late(&half.rest).await?;
+    connection.receive_all().await?;
     connection.until_end().await;
     Ok(())
 }

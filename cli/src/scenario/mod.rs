@@ -1,23 +1,31 @@
 //! The ways in which stops go wrong, and how each is provoked.
 
+mod close_notify;
+mod deaf_log;
 mod descriptors;
-mod end;
+mod exit;
 mod frozen;
 mod half_request;
 mod idle;
+mod pipelined;
+mod restart;
 mod slow_reader;
+mod slow_speaker;
 mod storm;
+mod streams;
 mod stubborn;
 mod text;
+mod tls;
+mod websocket;
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::bench::Bench;
-use crate::setup::{Failure, Setup};
-use crate::verdict::Round;
+use crate::round::Round;
+use crate::setup::{Failure, Launch, Protocol, Setup};
+use crate::verdict::RoundResult;
 
 /// One way of loading and stopping a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -25,29 +33,59 @@ use crate::verdict::Round;
 pub(crate) enum Scenario {
     Frozen,
     Storm,
+    Pipelined,
+    Streams,
     SlowReader,
+    SlowSpeaker,
     HalfRequest,
+    HalfHead,
+    Upgrade,
+    Websocket,
     Idle,
     Silent,
+    TlsSilent,
+    TlsHalfRecord,
+    CloseNotify,
     Stubborn,
     SecondSignal,
+    SignalTwiceAtOnce,
+    GroupSignal,
+    BlockedSignal,
+    DeafLog,
+    FrozenInTheDrain,
     Flood,
     Descriptors,
+    Restart,
     Exit,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Scenario; 11] = [
+    pub(crate) const ALL: [Scenario; 26] = [
         Scenario::Frozen,
         Scenario::Storm,
+        Scenario::Pipelined,
+        Scenario::Streams,
         Scenario::SlowReader,
+        Scenario::SlowSpeaker,
         Scenario::HalfRequest,
+        Scenario::HalfHead,
+        Scenario::Upgrade,
+        Scenario::Websocket,
         Scenario::Idle,
         Scenario::Silent,
+        Scenario::TlsSilent,
+        Scenario::TlsHalfRecord,
+        Scenario::CloseNotify,
         Scenario::Stubborn,
         Scenario::SecondSignal,
+        Scenario::SignalTwiceAtOnce,
+        Scenario::GroupSignal,
+        Scenario::BlockedSignal,
+        Scenario::DeafLog,
+        Scenario::FrozenInTheDrain,
         Scenario::Flood,
         Scenario::Descriptors,
+        Scenario::Restart,
         Scenario::Exit,
     ];
 
@@ -55,60 +93,169 @@ impl Scenario {
         match self {
             Scenario::Frozen => "frozen",
             Scenario::Storm => "storm",
+            Scenario::Pipelined => "pipelined",
+            Scenario::Streams => "streams",
             Scenario::SlowReader => "slow-reader",
+            Scenario::SlowSpeaker => "slow-speaker",
             Scenario::HalfRequest => "half-request",
+            Scenario::HalfHead => "half-head",
+            Scenario::Upgrade => "upgrade",
+            Scenario::Websocket => "websocket",
             Scenario::Idle => "idle",
             Scenario::Silent => "silent",
+            Scenario::TlsSilent => "tls-silent",
+            Scenario::TlsHalfRecord => "tls-half-record",
+            Scenario::CloseNotify => "close-notify",
             Scenario::Stubborn => "stubborn",
             Scenario::SecondSignal => "second-signal",
+            Scenario::SignalTwiceAtOnce => "signal-twice-at-once",
+            Scenario::GroupSignal => "group-signal",
+            Scenario::BlockedSignal => "blocked-signal",
+            Scenario::DeafLog => "deaf-log",
+            Scenario::FrozenInTheDrain => "frozen-in-the-drain",
             Scenario::Flood => "flood",
             Scenario::Descriptors => "descriptors",
+            Scenario::Restart => "restart",
             Scenario::Exit => "exit",
         }
     }
 
-    /// How often it is done unless told otherwise: what is left to chance more often.
+    /// Returns how often it is done unless told otherwise: what is left to chance more
+    /// often.
     pub(crate) fn rounds(self) -> usize {
         match self {
             Scenario::Storm => 10,
             // These may take the whole budget of a stop, each time.
-            Scenario::Stubborn | Scenario::SecondSignal => 1,
-            Scenario::Descriptors => 2,
+            Scenario::Stubborn
+            | Scenario::SecondSignal
+            | Scenario::DeafLog
+            | Scenario::BlockedSignal
+            | Scenario::Restart => 1,
+            Scenario::Descriptors | Scenario::FrozenInTheDrain | Scenario::SlowSpeaker => 2,
             _ => 3,
         }
     }
 
-    /// Clients of each kind, unless told otherwise.
+    /// Returns the number of clients of each kind, unless told otherwise.
     fn connections(self) -> usize {
         match self {
             Scenario::Frozen => 50,
             Scenario::Storm | Scenario::Flood => 64,
-            Scenario::Idle | Scenario::Silent => 100,
-            Scenario::HalfRequest => 16,
+            Scenario::Idle | Scenario::Silent | Scenario::TlsSilent => 100,
+            Scenario::HalfRequest
+            | Scenario::HalfHead
+            | Scenario::SlowSpeaker
+            | Scenario::SignalTwiceAtOnce
+            | Scenario::GroupSignal
+            | Scenario::FrozenInTheDrain
+            | Scenario::Pipelined
+            | Scenario::Streams
+            | Scenario::Upgrade
+            | Scenario::Websocket
+            | Scenario::TlsHalfRecord
+            | Scenario::CloseNotify
+            | Scenario::Restart => 16,
             _ => 4,
         }
     }
 
-    /// One round: starts a server, loads it, stops it and looks.
+    /// Says whether the scenario means something in a protocol.
+    pub(crate) fn fits(self, protocol: Protocol, is_tls: bool) -> bool {
+        match self {
+            Scenario::Streams => protocol == Protocol::H2,
+            Scenario::Upgrade | Scenario::Websocket => protocol == Protocol::Ws,
+            Scenario::TlsSilent | Scenario::TlsHalfRecord | Scenario::CloseNotify => is_tls,
+            Scenario::HalfHead => protocol == Protocol::Http,
+            Scenario::Pipelined => !matches!(protocol, Protocol::Echo | Protocol::H2),
+            Scenario::SlowReader => {
+                matches!(protocol, Protocol::Echo | Protocol::Http | Protocol::H2)
+            }
+            _ => true,
+        }
+    }
+
+    /// Says whether it is done where no scenario is named.
+    pub(crate) fn is_usual(self, setup: &Setup) -> bool {
+        let is_restart = self == Scenario::Restart;
+        self.fits(setup.protocol, setup.model.tls.is_some())
+            && (!is_restart || setup.restart.is_some())
+    }
+
+    /// Returns why it cannot be done to a server that is run in this way.
+    fn obstacle(self, setup: &Setup) -> Option<String> {
+        let protocol = setup.protocol;
+        if !self.fits(protocol, setup.model.tls.is_some()) {
+            let tls = match setup.model.tls {
+                Some(_) => " over TLS",
+                None => "",
+            };
+            return Some(format!("it does not fit {protocol}{tls}"));
+        }
+        let is_child = matches!(setup.launch, Launch::Child { .. });
+        let has_process = !matches!(setup.launch, Launch::Commands(_));
+        match self {
+            Scenario::Restart if setup.restart.is_none() => Some(
+                "what restarts it is not known: --restart-signal or --restart-command"
+                    .to_owned(),
+            ),
+            Scenario::BlockedSignal | Scenario::DeafLog | Scenario::GroupSignal
+                if !is_child =>
+            {
+                Some("the server is no child of this tool".to_owned())
+            }
+            Scenario::Frozen
+            | Scenario::FrozenInTheDrain
+            | Scenario::Descriptors
+            | Scenario::SecondSignal
+            | Scenario::SignalTwiceAtOnce
+                if !has_process =>
+            {
+                Some("the server's process is not known".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Does one round: starts a server, loads it, stops it and looks.
     pub(crate) async fn run(
         self,
         setup: &Setup,
         rng: &mut fastrand::Rng,
-    ) -> Result<Round, Failure> {
+    ) -> Result<RoundResult, Failure> {
+        if let Some(obstacle) = self.obstacle(setup) {
+            return Ok(RoundResult::skip(obstacle));
+        }
         let count = setup.connections.unwrap_or(self.connections());
-        let mut bench = Bench::start(setup).await?;
+        let mut setup = setup.clone();
+        setup.blocks_signal = self == Scenario::BlockedSignal;
+        let round = &mut Round::start(&setup).await?;
         match self {
-            Scenario::Frozen => frozen::run(&mut bench, count).await,
-            Scenario::Storm => storm::run(&mut bench, count, rng).await,
-            Scenario::SlowReader => slow_reader::run(&mut bench, count.min(16)).await,
-            Scenario::HalfRequest => half_request::run(&mut bench, count).await,
-            Scenario::Idle => idle::idle(&mut bench, count).await,
-            Scenario::Silent => idle::silent(&mut bench, count).await,
-            Scenario::Stubborn => stubborn::run(&mut bench, count.min(64)).await,
-            Scenario::SecondSignal => stubborn::second_signal(&mut bench, count.min(64)).await,
-            Scenario::Flood => storm::flood(&mut bench, count, rng).await,
-            Scenario::Descriptors => descriptors::run(&mut bench).await,
-            Scenario::Exit => end::run(&mut bench).await,
+            Scenario::Frozen => frozen::run(round, count).await,
+            Scenario::Storm => storm::run(round, count, rng).await,
+            Scenario::Pipelined => pipelined::run(round, count).await,
+            Scenario::Streams => streams::run(round, count).await,
+            Scenario::SlowReader => slow_reader::run(round, count.min(16)).await,
+            Scenario::SlowSpeaker => slow_speaker::run(round, count).await,
+            Scenario::HalfRequest => half_request::run(round, count).await,
+            Scenario::HalfHead => half_request::half_head(round, count).await,
+            Scenario::Upgrade => websocket::upgrade(round, count).await,
+            Scenario::Websocket => websocket::run(round, count).await,
+            Scenario::Idle => idle::idle(round, count).await,
+            Scenario::Silent => idle::silent(round, count).await,
+            Scenario::TlsSilent => tls::silent(round, count).await,
+            Scenario::TlsHalfRecord => tls::half_record(round, count).await,
+            Scenario::CloseNotify => close_notify::run(round, count).await,
+            Scenario::Stubborn => stubborn::run(round, count.min(64)).await,
+            Scenario::SecondSignal => stubborn::second_signal(round, count.min(64)).await,
+            Scenario::SignalTwiceAtOnce => half_request::signal_twice(round, count).await,
+            Scenario::GroupSignal => half_request::group_signal(round, count).await,
+            Scenario::BlockedSignal => exit::blocked_signal(round).await,
+            Scenario::DeafLog => deaf_log::run(round).await,
+            Scenario::FrozenInTheDrain => half_request::frozen_in_the_drain(round, count).await,
+            Scenario::Flood => storm::flood(round, count, rng).await,
+            Scenario::Descriptors => descriptors::run(round).await,
+            Scenario::Restart => restart::run(round, count).await,
+            Scenario::Exit => exit::run(round).await,
         }
     }
 }
@@ -139,6 +286,14 @@ mod tests {
     fn each_name_leads_to_its_scenario() {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.name().parse(), Ok(scenario));
+        }
+    }
+
+    #[test]
+    fn each_scenario_fits_a_protocol() {
+        for scenario in Scenario::ALL {
+            let fits = |protocol: &Protocol| scenario.fits(*protocol, true);
+            assert!(Protocol::ALL.iter().any(fits), "{scenario}");
         }
     }
 }

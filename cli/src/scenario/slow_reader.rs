@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest};
-use crate::client::request::pattern;
-use crate::client::{Connection, End, Gone, Request};
-use crate::once::Once;
-use crate::proc::Queues;
+use crate::client::target::pattern;
+use crate::client::{Connection, Disconnected, End, Request, Target};
+use crate::latch::Latch;
+use crate::procfs::Queues;
+use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
-/// The buffers of a client: the server is the one who has to keep the bytes.
+/// The buffers of a client: the server is the one that has to keep the bytes.
 const NARROW: usize = 64 * 1024;
 
 /// A pipe is full when nothing moves for so long.
@@ -40,13 +42,19 @@ const MOST: u64 = 256 << 20;
 /// Without `/proc`: smaller responses are thought to fit into the buffers.
 const BUFFERS: u64 = 8 << 20;
 
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    match bench.protocol() {
-        Protocol::Echo => echo(bench, count).await,
-        Protocol::Http => match bench.target.large_path.clone() {
-            Some(path) => http(bench, count, &path).await,
-            None => Ok(Round::skip("a large response is needed: --large-path")),
-        },
+/// How long it is waited for that.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the large response may take to begin.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    match round.target.large_path.clone() {
+        _ if !round.protocol().is_http() => echo(round, count).await,
+        Some(path) => http(round, count, &path).await,
+        None => Ok(RoundResult::skip(
+            "a large response is needed: --large-path",
+        )),
     }
 }
 
@@ -54,64 +62,56 @@ pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failur
 ///
 /// What is still in the client's own buffer at the signal had not arrived, and
 /// the server may end without it.
-async fn echo(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
+async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let target = round.target.clone();
     let mut writers = Vec::new();
-    for guest in open(bench, "slow reader", count).await? {
-        let Guest {
-            id,
-            record,
-            mut connection,
-        } = guest;
+    for client in open(round, &target, count).await? {
         writers.push(smol::spawn(async move {
+            let mut client = client;
             let next = |from: u64| (from..from + 16 * 1024).map(pattern).collect();
-            let filled = connection.fill(next, QUIET, MOST).await;
-            (
-                Guest {
-                    id,
-                    record,
-                    connection,
-                },
-                filled,
-            )
+            let filled = client.connection.fill(next, QUIET, MOST).await;
+            (client, filled)
         }));
     }
     let mut filled = Vec::new();
     for writer in writers {
-        let (guest, written) = writer.await;
+        let (client, written) = writer.await;
         let Ok(written) = written else {
             let reason = "it ends a connection whose client does not read, before any signal";
-            return Ok(Round::skip(reason));
+            return Ok(RoundResult::skip(reason));
         };
-        filled.push((guest, written));
+        filled.push((client, written));
     }
-    let queues = bench.queues();
+    let queues = round.queues();
     if queues.is_none() {
-        bench.note("how much had arrived is not known here: only the order is checked");
+        round.note("how much had arrived is not known here: only the order is checked");
     }
-    for (guest, written) in filled {
-        let arrived = queues.as_ref().map_or(0, |queues| {
-            let own = ours(&guest.connection, bench.server.address, queues);
+    let is_tls = target.tls.is_some();
+    for (client, written) in filled {
+        // Over TLS the bytes on the wire are not those of the client.
+        let arrived = queues.as_ref().filter(|_| !is_tls).map_or(0, |queues| {
+            let own = ours(&client.connection, round.server.address, queues);
             written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
         });
-        bench.spawn(
-            guest.id,
-            read_echo(guest.connection, bench.stop.clone(), arrived),
+        round.spawn(
+            client.id,
+            read_echo(client.connection, round.stop.clone(), arrived),
         );
     }
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
 }
 
 fn piece(buffered: u64) -> usize {
     (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
 }
 
-async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
+async fn read_echo(mut connection: Connection, stop: Latch, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
-        bytes: Vec::new(),
+        ..Request::default()
     });
-    let _ = connection.write(&[]).await;
+    connection.mark_sent();
     stop.wait().await;
     Timer::after(LATER).await;
     let mut buffer = vec![0; piece(arrived)];
@@ -120,7 +120,7 @@ async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
         let n = match connection.read(&mut buffer).await {
             Ok(0) => break End::Fin,
             Ok(n) => n as u64,
-            Err(Gone) => return,
+            Err(Disconnected) => return,
         };
         let is_echo = (offset..offset + n)
             .map(pattern)
@@ -139,83 +139,121 @@ async fn read_echo(mut connection: Connection, stop: Once, arrived: u64) {
 }
 
 /// The response to one request must come whole.
-async fn http(bench: &mut Bench, count: usize, path: &str) -> Result<Round, Failure> {
-    let request = bench.target.get(path);
-    let mut guests = open(bench, "slow reader", count).await?;
-    for guest in &mut guests {
-        let begun = async {
-            guest.connection.send(&request, &request.bytes).await?;
-            guest.connection.peek().await.map(Some)
-        };
-        let late = async {
-            Timer::after(Duration::from_secs(5)).await;
-            Ok::<_, Gone>(None)
-        };
-        if !matches!(begun.or(late).await, Ok(Some(1..))) {
-            return Err(bench.not_ready("no response to the large request begins"));
+async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult, Failure> {
+    let target = Arc::new(Target {
+        holds_windows: true,
+        ..Target::clone(&round.target)
+    });
+    let request = target.get(path);
+    let opened = open(round, &target, count).await?;
+    let begun = join_all(opened.into_iter().map(|mut client| {
+        let request = &request;
+        async move {
+            let begun = async {
+                client.connection.send(request).await?;
+                client.connection.peek().await.map(Some)
+            };
+            let late = async {
+                Timer::after(PATIENCE).await;
+                Ok::<_, Disconnected>(None)
+            };
+            let has_begun = matches!(begun.or(late).await, Ok(Some(1..)));
+            (client, has_begun)
+        }
+    }));
+    let mut clients = Vec::new();
+    for (client, has_begun) in begun.await {
+        match has_begun {
+            true => clients.push(client),
+            false => round.forget(client.id),
         }
     }
-    let addresses: Vec<_> = guests
+    if clients.is_empty() {
+        return Ok(RoundResult::skip("no response to the large request begins"));
+    }
+    if clients.len() < count {
+        let begun = clients.len();
+        round.note(format!(
+            "it serves only {begun} of {count} clients at a time"
+        ));
+    }
+    let addresses: Vec<_> = clients
         .iter()
-        .map(|guest| guest.connection.local())
+        .map(|client| client.connection.local())
         .collect();
-    let handed = stalled(bench, &addresses).await;
+    let handed = stalled(round, &addresses).await;
     let piece = piece(handed.unwrap_or(0));
     let (sender, lengths) = smol::channel::unbounded();
-    for guest in guests {
-        let (stop, sender) = (bench.stop.clone(), sender.clone());
-        let mut connection = guest.connection;
-        bench.spawn(guest.id, async move {
+    for client in clients {
+        let (stop, sender) = (round.stop.clone(), sender.clone());
+        let mut connection = client.connection;
+        round.spawn(client.id, async move {
             stop.wait().await;
             Timer::after(LATER).await;
-            if let Ok(response) = connection.receive_response(piece, PAUSE).await {
+            if connection.release_windows().await.is_ok()
+                && let Ok(response) = connection.receive_slowly(piece, PAUSE).await
+            {
                 let _ = sender.send(response.length).await;
                 connection.until_end().await;
             }
         });
     }
     drop(sender);
-    let from = bench.signal()?;
-    let mut round = bench.settle(from, bench.setup.limit).await;
+    let from = round.stop()?;
+    let mut result = round.settle(from, round.setup.limit).await?;
     let length = std::iter::from_fn(|| lengths.try_recv().ok()).max();
-    let in_buffers = handed.unwrap_or(BUFFERS);
+    let in_buffers = match round.protocol() {
+        // The room for an answer is bounded by the protocol, and was held back.
+        Protocol::H2 => handed.unwrap_or(BUFFERS).min(H2_WINDOW),
+        _ => handed.unwrap_or(BUFFERS),
+    };
     if let Some(length) = length.filter(|length| *length <= in_buffers) {
         let text = format!("a response of {length} bytes fits into the socket buffers");
-        round.notes.push(text.clone());
-        if round.is_lossless() {
-            round.skipped = Some(text);
+        result.notes.push(text.clone());
+        if result.is_lossless() {
+            result.skipped = Some(text);
         }
     }
-    Ok(round)
+    Ok(result)
 }
+
+/// What an h2 server may send before its client grants more (RFC 9113 section 6.9.2).
+const H2_WINDOW: u64 = 65_535;
 
 async fn open(
-    bench: &mut Bench,
-    kind: &'static str,
+    round: &mut Round,
+    target: &Arc<Target>,
     count: usize,
-) -> Result<Vec<Guest>, Failure> {
-    let mut guests = Vec::new();
+) -> Result<Vec<Client>, Failure> {
+    let mut clients = Vec::new();
     for _ in 0..count {
-        let (id, record) = bench.enter(kind);
-        match Connection::open_narrow(&bench.target.clone(), &record, NARROW).await {
-            Ok(connection) => guests.push(Guest {
+        let (id, journal) = round.enter("slow reader");
+        let open = async { Connection::open_narrow(target, &journal, NARROW).await.ok() };
+        let late = async {
+            Timer::after(PATIENCE).await;
+            None
+        };
+        match open.or(late).await {
+            Some(connection) => clients.push(Client {
                 id,
-                record,
+                journal,
                 connection,
             }),
-            Err(Gone) => return Err(bench.not_ready("it refuses a connection")),
+            None => return Err(round.not_ready("it refuses a connection")),
         }
     }
-    Ok(guests)
+    Ok(clients)
 }
 
-/// Waits until the server can write no more; gives the least that it had written.
-async fn stalled(bench: &Bench, clients: &[Option<SocketAddr>]) -> Option<u64> {
-    let server = bench.server.address;
+/// Waits until the server can write no more; returns the least that it had written.
+async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
+    let server = round.server.address;
     let mut last = Vec::new();
-    let mut since = Instant::now();
-    loop {
-        let queues = bench.queues()?;
+    let begun = Instant::now();
+    let mut since = begun;
+    // A response without an end never stalls where the buffers have none either.
+    while begun.elapsed() < STALL_LIMIT {
+        let queues = round.queues()?;
         let handed = |client: &Option<SocketAddr>| {
             let client = (*client)?;
             let theirs = queues.get(&(server, client))?;
@@ -231,6 +269,7 @@ async fn stalled(bench: &Bench, clients: &[Option<SocketAddr>]) -> Option<u64> {
         }
         Timer::after(Duration::from_millis(10)).await;
     }
+    last.into_iter().min()
 }
 
 fn ours(

@@ -6,48 +6,63 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::Bench;
-use crate::client::{Connection, Gone, Record, Target};
-use crate::once::Once;
+use crate::client::{Connection, Disconnected, Journal, Target};
+use crate::latch::Latch;
+use crate::round::Round;
 use crate::setup::Failure;
-use crate::verdict::Round;
+use crate::verdict::RoundResult;
 
 /// After a refusal, so that refusals are not all that this machine does.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) async fn run(
-    bench: &mut Bench,
+    round: &mut Round,
     count: usize,
     rng: &mut fastrand::Rng,
-) -> Result<Round, Failure> {
+) -> Result<RoundResult, Failure> {
     for n in 0..count {
         match n % 2 {
-            0 => enter(bench, "request-response", Way::Keep),
-            _ => enter(bench, "connecting anew", Way::Anew),
+            0 => enter(round, "request-response", Way::Keep, None),
+            _ => enter(round, "connecting anew", Way::Anew, None),
         }
     }
-    load_and_stop(bench, rng).await
+    load_and_stop(round, rng).await
 }
 
 /// The clients come back again and again, also while the server drains.
 pub(crate) async fn flood(
-    bench: &mut Bench,
+    round: &mut Round,
     count: usize,
     rng: &mut fastrand::Rng,
-) -> Result<Round, Failure> {
+) -> Result<RoundResult, Failure> {
     for _ in 0..count {
-        enter(bench, "flooding", Way::Flood);
+        enter(round, "flooding", Way::Flood, None);
     }
-    load_and_stop(bench, rng).await
+    load_and_stop(round, rng).await
 }
 
-async fn load_and_stop(bench: &mut Bench, rng: &mut fastrand::Rng) -> Result<Round, Failure> {
-    bench.all_answered().await?;
+async fn load_and_stop(
+    round: &mut Round,
+    rng: &mut fastrand::Rng,
+) -> Result<RoundResult, Failure> {
+    round.all_answered().await?;
     // The moment is what varies from round to round.
     Timer::after(Duration::from_micros(rng.u64(1_000..60_000))).await;
-    bench.next_answer().await;
-    let from = bench.signal()?;
-    Ok(bench.settle(from, bench.setup.limit).await)
+    round.next_answer().await;
+    let from = round.stop()?;
+    round.settle(from, round.setup.limit).await
+}
+
+/// Adds clients that go on until `halt`, and come back whatever becomes of their
+/// connections.
+pub(crate) fn enter_until(round: &mut Round, count: usize, halt: &Latch) {
+    for n in 0..count {
+        let (kind, way) = match n % 2 {
+            0 => ("request-response", Way::Keep),
+            _ => ("connecting anew", Way::Anew),
+        };
+        enter(round, kind, way, Some(halt));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,61 +75,68 @@ enum Way {
     Flood,
 }
 
-fn enter(bench: &mut Bench, kind: &'static str, way: Way) {
-    let (id, record) = bench.enter(kind);
-    let client = Client {
+fn enter(round: &mut Round, kind: &'static str, way: Way, halt: Option<&Latch>) {
+    let (id, journal) = round.enter(kind);
+    let client = LoadClient {
         id,
-        record,
+        journal,
         way,
-        target: bench.target.clone(),
-        stop: bench.stop.clone(),
-        gone: bench.gone.clone(),
+        target: round.target.clone(),
+        stop: round.stop.clone(),
+        gone: round.gone.clone(),
+        halt: halt.cloned(),
     };
-    bench.spawn(id, client.run());
+    round.spawn(id, client.run());
 }
 
 #[derive(Debug)]
-struct Client {
+struct LoadClient {
     id: usize,
-    record: Record,
+    journal: Journal,
     way: Way,
     target: Arc<Target>,
-    stop: Once,
-    gone: Once,
+    stop: Latch,
+    gone: Latch,
+    /// Where there is one, it alone ends the client.
+    halt: Option<Latch>,
 }
 
-impl Client {
+impl LoadClient {
     async fn run(self) {
         let mut number = 0;
         loop {
-            // Asked before: who was in by the signal stays to the end.
+            // Asked before: a client that was connected by the signal stays to the end.
             let is_late = self.stop.happened();
             let connected = self.connect().await;
             let went_well = match connected {
                 Some(connection) => self.use_up(connection, &mut number).await.is_ok(),
                 None => false,
             };
-            if self.gone.happened() || self.is_over(is_late, went_well) {
+            if self.is_over(is_late, went_well) {
                 return;
             }
             if !went_well {
                 Timer::after(PAUSE).await;
             }
-            self.record.renew();
+            self.journal.reconnect();
         }
     }
 
     fn is_over(&self, is_late: bool, went_well: bool) -> bool {
-        match self.way {
-            Way::Keep => self.stop.happened(),
-            Way::Anew => is_late && !went_well,
-            Way::Flood => false,
+        if let Some(halt) = &self.halt {
+            return halt.happened();
         }
+        self.gone.happened()
+            || match self.way {
+                Way::Keep => self.stop.happened(),
+                Way::Anew => is_late && !went_well,
+                Way::Flood => false,
+            }
     }
 
-    /// None when nobody accepts; a handshake ends with the server at the latest.
+    /// Returns none when nobody accepts; a handshake ends with the server at the latest.
     async fn connect(&self) -> Option<Connection> {
-        let open = async { Connection::open(&self.target, &self.record).await.ok() };
+        let open = async { Connection::open(&self.target, &self.journal).await.ok() };
         let gone = async {
             self.gone.wait().await;
             None
@@ -122,16 +144,21 @@ impl Client {
         open.or(gone).await
     }
 
-    async fn use_up(&self, mut connection: Connection, number: &mut u64) -> Result<(), Gone> {
+    async fn use_up(
+        &self,
+        mut connection: Connection,
+        number: &mut u64,
+    ) -> Result<(), Disconnected> {
         loop {
             let request = self.target.request(self.id, *number);
             *number += 1;
-            let response = connection.exchange(&request).await?;
-            if response.is_some_and(|response| response.close) {
+            connection.exchange(&request).await?;
+            if self.journal.lock().current.announced.is_some() {
                 connection.until_end().await;
                 return Ok(());
             }
-            if self.way != Way::Keep {
+            let is_halted = self.halt.as_ref().is_some_and(Latch::happened);
+            if self.way != Way::Keep || is_halted {
                 connection.leave();
                 return Ok(());
             }

@@ -1,14 +1,15 @@
 //! Clients that neither read nor close, and a signal that is repeated.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
 
-use crate::bench::{Bench, Guest, excuse};
-use crate::client::{Connection, Record};
-use crate::setup::Failure;
-use crate::verdict::Round;
+use crate::client::{Connection, Disconnected, Journal, Target};
+use crate::round::{Client, Round, ignore};
+use crate::setup::{Failure, Protocol};
+use crate::verdict::RoundResult;
 
 const NARROW: usize = 16 * 1024;
 
@@ -19,80 +20,119 @@ const QUIET: Duration = Duration::from_millis(150);
 const MOST: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Streams that a client opens at most where each needs a number of its own.
+const STREAMS: u64 = 100;
+
 /// Two signals of a kind merge while the first one is not yet delivered (F36).
-const BETWEEN: Duration = Duration::from_millis(300);
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The server must end within the limit all the same.
-pub(crate) async fn run(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let guests = stubborn(bench, count).await?;
-    let from = bench.signal()?;
-    let round = bench.settle(from, bench.setup.limit).await;
-    drop(guests);
-    Ok(round)
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let clients = stubborn(round, count).await?;
+    let from = round.stop()?;
+    let result = round.settle(from, round.setup.limit).await;
+    drop(clients);
+    result
 }
 
 /// The second signal must end it soon.
-pub(crate) async fn second_signal(bench: &mut Bench, count: usize) -> Result<Round, Failure> {
-    let guests = stubborn(bench, count).await?;
-    bench.signal()?;
-    refused(bench).await;
-    if bench.server.ended_within(BETWEEN).await.is_some() {
-        bench.note("it ended on the first signal, before the second one came");
+pub(crate) async fn second_signal(
+    round: &mut Round,
+    count: usize,
+) -> Result<RoundResult, Failure> {
+    let clients = stubborn(round, count).await?;
+    round.stop()?;
+    refused(round).await;
+    if round.server.ended_within(BETWEEN).await.is_some() {
+        round.note("it ended on the first signal, before the second one came");
         let from = Instant::now();
-        return Ok(bench.settle(from, bench.setup.escalation).await);
+        return round.settle(from, round.setup.escalation).await;
     }
     let from = Instant::now();
-    bench.signal()?;
-    let round = bench.settle(from, bench.setup.escalation).await;
-    drop(guests);
-    Ok(round)
+    round.stop()?;
+    let result = round.settle(from, round.setup.escalation).await;
+    drop(clients);
+    result
 }
 
 /// Half of them leave the server stuck in a write, half just never close.
-async fn stubborn(bench: &mut Bench, count: usize) -> Result<Vec<Guest>, Failure> {
-    let mut guests = bench.served("never closing", count).await?;
+async fn stubborn(round: &mut Round, count: usize) -> Result<Vec<Client>, Failure> {
+    let mut clients = round.served("never closing", count).await?;
+    let target = Arc::new(Target {
+        holds_windows: true,
+        ..Target::clone(&round.target)
+    });
     let mut fillers = Vec::new();
     for _ in 0..count {
-        let (id, record) = bench.enter("never reading");
-        let target = bench.target.clone();
-        let Ok(connection) = Connection::open_narrow(&target, &record, NARROW).await else {
-            return Err(bench.not_ready("it refuses a connection"));
+        let (id, journal) = round.enter("never reading");
+        let connection = async {
+            Connection::open_narrow(&target, &journal, NARROW)
+                .await
+                .ok()
         };
-        let request = match &target.large_path {
-            Some(path) => target.get(path),
-            None => target.request(id, 0),
+        let late = async {
+            Timer::after(PATIENCE).await;
+            None
         };
-        fillers.push(smol::spawn(fill(id, record, connection, request.bytes)));
+        let Some(connection) = connection.or(late).await else {
+            round.forget(id);
+            round.note("it serves nobody else while clients that never read are connected");
+            break;
+        };
+        fillers.push(smol::spawn(fill(id, journal, connection, target.clone())));
     }
     for filler in fillers {
-        guests.push(filler.await);
+        clients.push(filler.await);
     }
-    excuse(&guests);
-    Ok(guests)
+    ignore(&clients);
+    Ok(clients)
 }
 
-async fn fill(id: usize, record: Record, mut connection: Connection, bytes: Vec<u8>) -> Guest {
-    let many = bytes.repeat(1 + 16 * 1024 / bytes.len().max(1));
-    let filled = connection.fill(|_| many.clone(), QUIET, MOST);
+async fn fill(
+    id: usize,
+    journal: Journal,
+    mut connection: Connection,
+    target: Arc<Target>,
+) -> Client {
+    let request = match &target.large_path {
+        Some(path) => target.get(path),
+        None => target.request(id, 0),
+    };
+    let bytes = connection.begin(&request);
+    let (many, most) = match target.protocol {
+        Protocol::H2 => {
+            let rest = (1..STREAMS).flat_map(|_| connection.begin(&request));
+            let all: Vec<u8> = bytes.into_iter().chain(rest).collect();
+            let length = all.len() as u64;
+            (all, length)
+        }
+        _ => (bytes.repeat(1 + 16 * 1024 / bytes.len().max(1)), MOST),
+    };
+    let filled = connection.fill(|_| many.clone(), QUIET, most);
     let late = async {
         Timer::after(PATIENCE).await;
-        Err(crate::client::Gone)
+        Err(Disconnected)
     };
     // Whether it is full or not: from here on this client does nothing.
     let _ = filled.or(late).await;
-    Guest {
+    Client {
         id,
-        record,
+        journal,
         connection,
     }
 }
 
-/// The listener's end is the first that is seen of a stop; not every server shows it.
-async fn refused(bench: &Bench) {
+/// Waits for the end of the listener, the first that is seen of a stop; not every
+/// server shows it.
+async fn refused(round: &Round) {
     let begun = Instant::now();
     while begun.elapsed() < BETWEEN {
-        let record = Record::new();
-        let open = async { Connection::open(&bench.target, &record).await.is_err() };
+        let journal = Journal::new();
+        let open = async {
+            Connection::open_silent(&round.target, &journal)
+                .await
+                .is_err()
+        };
         let late = async {
             Timer::after(BETWEEN).await;
             true

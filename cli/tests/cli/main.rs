@@ -5,12 +5,20 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-#[path = "../../../tests/process/example.rs"]
-mod example;
-
+mod asked;
+mod browser;
 mod compared;
 mod docs;
+mod during;
+mod example;
+mod file;
+mod haproxy;
 mod interrupted;
+mod launched;
+mod manual;
+mod pages;
 mod refused;
+mod results;
 mod served;
 mod support;
+mod web;

@@ -14,13 +14,11 @@ fn the_tool_convicts_the_bad_and_nobody_else() {
     assert!(answer.stdout.contains(" 0 of them wrong"), "{answer:?}");
 }
 
-#[cfg(feature = "smol")]
 #[test]
 fn the_echo_example_loses_nothing_on_smol() {
     check_echo("smol");
 }
 
-#[cfg(feature = "async-std")]
 #[test]
 fn the_echo_example_loses_nothing_on_async_std() {
     check_echo("async-std");

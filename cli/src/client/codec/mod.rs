@@ -1,0 +1,139 @@
+//! What is spoken on a connection, without any I/O: bytes in, events out.
+
+mod fifo;
+mod h2;
+mod http;
+mod redis;
+mod text;
+mod websocket;
+
+use super::owed::Rule;
+use super::target::{Request, Target};
+use crate::setup::Protocol;
+
+pub(crate) use http::KeepAlive;
+pub(crate) use redis::command;
+
+/// What a whole answer said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// The status of HTTP; 0 in protocols without one.
+    pub(crate) status: u16,
+    /// The server said that it ends the connection after this answer.
+    pub(crate) closes: bool,
+    /// The length of the answer, in bytes.
+    pub(crate) length: u64,
+    /// The limits of the connection that the server announced.
+    pub(crate) keep_alive: KeepAlive,
+}
+
+/// What a codec found in its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A part of an answer is here; `received` bytes of it by now.
+    Progress { key: u64, received: u64 },
+    /// An answer is whole.
+    Answered { key: u64, response: Response },
+    /// An answer is whole, and it is a wrong one.
+    Wrong { key: u64, problem: String },
+    /// The server said that it did not process a request, as `rule` allows.
+    Returned { key: u64, rule: Rule },
+    /// The server said that it ends the connection: nothing that is sent from now
+    /// on has to be answered.
+    Announced(Rule),
+    /// The connection can be used.
+    Opened,
+}
+
+/// The state of one connection in its protocol.
+#[derive(Debug)]
+pub(crate) enum Codec {
+    Echo(text::Echo),
+    Lines(text::Lines),
+    Redis(redis::Redis),
+    Http(http::Http),
+    WebSocket(Box<websocket::WebSocket>),
+    H2(Box<h2::H2>),
+}
+
+impl Codec {
+    pub(crate) fn new(target: &Target) -> Codec {
+        match target.protocol {
+            Protocol::Echo => Codec::Echo(text::Echo::default()),
+            Protocol::Lines => Codec::Lines(text::Lines::new(target.expected_text.clone())),
+            Protocol::Redis => Codec::Redis(redis::Redis::default()),
+            Protocol::Http => Codec::Http(http::Http::default()),
+            Protocol::Ws => Codec::WebSocket(Box::new(websocket::WebSocket::new(target))),
+            Protocol::H2 => Codec::H2(Box::new(h2::H2::new(target))),
+        }
+    }
+
+    /// Returns what a client sends before its first request; empty if nothing.
+    pub(crate) fn greeting(&mut self) -> Vec<u8> {
+        match self {
+            Codec::WebSocket(codec) => codec.greeting(),
+            Codec::H2(codec) => codec.greeting(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Says whether requests can be sent, or the server's part of an opening
+    /// handshake is still missing.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Codec::WebSocket(codec) => codec.is_open(),
+            _ => true,
+        }
+    }
+
+    /// Registers a request and returns its key and its bytes.
+    pub(crate) fn encode(&mut self, request: &Request) -> (u64, Vec<u8>) {
+        match self {
+            Codec::Echo(codec) => (codec.push(&request.bytes), request.bytes.clone()),
+            Codec::Lines(codec) => (codec.push(), request.bytes.clone()),
+            Codec::Redis(codec) => (codec.push(), request.bytes.clone()),
+            Codec::Http(codec) => (codec.push(request), request.bytes.clone()),
+            Codec::WebSocket(codec) => codec.encode(&request.bytes),
+            Codec::H2(codec) => codec.encode(request),
+        }
+    }
+
+    /// Takes bytes and returns what they held.
+    ///
+    /// # Errors
+    /// What came is not this protocol.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
+        match self {
+            Codec::Echo(codec) => codec.feed(bytes),
+            Codec::Lines(codec) => codec.feed(bytes),
+            Codec::Redis(codec) => codec.feed(bytes),
+            Codec::Http(codec) => codec.feed(bytes),
+            Codec::WebSocket(codec) => codec.feed(bytes),
+            Codec::H2(codec) => codec.feed(bytes),
+        }
+    }
+
+    /// Takes the orderly end of the connection, which can be the end of an answer.
+    pub(crate) fn finish(&mut self) -> Option<Event> {
+        match self {
+            Codec::Http(codec) => codec.finish(),
+            _ => None,
+        }
+    }
+
+    /// Returns what the protocol itself has to say: acknowledgements and the like.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        match self {
+            Codec::WebSocket(codec) => codec.take_output(),
+            Codec::H2(codec) => codec.take_output(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Stops granting the server room to send, or grants it again (h2 only).
+    pub(crate) fn hold_windows(&mut self, is_held: bool) {
+        if let Codec::H2(codec) = self {
+            codec.hold_windows(is_held);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a server owes to its clients, and when it has the right not to answer.
+//! Each rule names its paragraph, so that a verdict can be looked up.
+
+use std::time::{Duration, Instant};
+
+use super::journal::{ConnectionJournal, End, Message};
+
+/// A reason for which a server may leave a request without an answer, although the
+/// request had been written before the stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    ConnectionClose,
+    Http10,
+    UntilClose,
+    KeepAliveCount,
+    KeepAliveTime,
+    SingleAnswer,
+    EndedBefore,
+    Timeout,
+    GoAway,
+    RefusedStream,
+    WebSocketClose,
+}
+
+impl Rule {
+    pub(crate) const ALL: [Rule; 11] = [
+        Rule::ConnectionClose,
+        Rule::Http10,
+        Rule::UntilClose,
+        Rule::KeepAliveCount,
+        Rule::KeepAliveTime,
+        Rule::SingleAnswer,
+        Rule::EndedBefore,
+        Rule::Timeout,
+        Rule::GoAway,
+        Rule::RefusedStream,
+        Rule::WebSocketClose,
+    ];
+
+    /// Returns the paragraph that gives the server this right.
+    pub(crate) fn section(self) -> &'static str {
+        match self {
+            Rule::ConnectionClose => "RFC 9112 section 9.6",
+            Rule::Http10 | Rule::KeepAliveCount => "RFC 9112 section 9.3",
+            Rule::UntilClose => "RFC 9112 section 6.3",
+            Rule::KeepAliveTime | Rule::SingleAnswer | Rule::EndedBefore => {
+                "RFC 9112 section 9.5"
+            }
+            Rule::Timeout => "RFC 9110 section 15.5.9",
+            Rule::GoAway => "RFC 9113 section 6.8",
+            Rule::RefusedStream => "RFC 9113 section 8.7",
+            Rule::WebSocketClose => "RFC 6455 section 5.5.1",
+        }
+    }
+
+    /// Returns the rule as a sentence.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Rule::ConnectionClose => {
+                "an earlier answer on the connection had the header Connection: close"
+            }
+            Rule::Http10 => {
+                "an earlier answer on the connection was HTTP/1.0 without Connection: keep-alive"
+            }
+            Rule::UntilClose => {
+                "the end of the connection was the end of an earlier answer on it"
+            }
+            Rule::KeepAliveCount => {
+                "an earlier answer announced Keep-Alive: max=0, so it was the last one"
+            }
+            Rule::KeepAliveTime => {
+                "the connection had been idle for longer than the server keeps idle connections"
+            }
+            Rule::SingleAnswer => {
+                "the server ends each connection after one answer, also while nothing is wrong"
+            }
+            Rule::EndedBefore => "the server ended the idle connection before the stop signal",
+            Rule::Timeout => "the server had answered 408 on the idle connection",
+            Rule::GoAway => {
+                "a GOAWAY named an earlier stream as the last one that the server processes"
+            }
+            Rule::RefusedStream => "the stream was reset with REFUSED_STREAM",
+            Rule::WebSocketClose => "the server had sent a Close frame",
+        }
+    }
+}
+
+/// An idle connection is not tested beyond this time where the server announces no
+/// limit: the shortest one that is in use is two seconds.
+const UNANNOUNCED: Duration = Duration::from_millis(1500);
+
+/// What a server said of a connection, and when its client read it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announcement {
+    pub(crate) rule: Rule,
+    /// How many messages had been begun by then.
+    pub(crate) begun: u64,
+}
+
+/// The verdict on one message without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debt {
+    /// The server had to answer it.
+    Lost,
+    /// The server had the right not to answer it.
+    Excused(Rule),
+    /// It was written too late to be owed anything.
+    TooLate,
+}
+
+/// Judges a message without an answer on a connection to a server that was told to
+/// stop at `signal`.
+pub(crate) fn judge(
+    connection: &ConnectionJournal,
+    message: &Message,
+    signal: Instant,
+) -> Debt {
+    let Some(written) = message.written.filter(|written| *written <= signal) else {
+        return Debt::TooLate;
+    };
+    if let Some(rule) = message.returned {
+        return Debt::Excused(rule);
+    }
+    // A part of an answer is a broken promise, whatever was announced before it.
+    if message.received > 0 || message.problem.is_some() {
+        return Debt::Lost;
+    }
+    if let Some(announced) = connection.announced
+        && announced.begun <= message.number
+    {
+        return Debt::Excused(announced.rule);
+    }
+    if !connection.closes_idle || connection.answered == 0 {
+        return Debt::Lost;
+    }
+    // From here on: a request on a connection that had an answer before.
+    if connection.is_single {
+        return Debt::Excused(Rule::SingleAnswer);
+    }
+    if connection.end == End::Fin && connection.ended.is_some_and(|ended| ended < signal) {
+        return Debt::Excused(Rule::EndedBefore);
+    }
+    let limit = connection.idle_limit.unwrap_or(UNANNOUNCED);
+    let idle_since = connection.idle_since.unwrap_or(written);
+    // A server that stands still cannot look at its clock: the stop is what counts.
+    match signal.saturating_duration_since(idle_since) >= limit {
+        true => Debt::Excused(Rule::KeepAliveTime),
+        false => Debt::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn message(signal: Instant) -> Message {
+        Message {
+            written: Some(signal - 5 * MS),
+            ..Message::new(1, 1, "request")
+        }
+    }
+
+    fn reused(signal: Instant) -> ConnectionJournal {
+        ConnectionJournal {
+            connected: Some(signal - 2000 * MS),
+            answered: 1,
+            idle_since: Some(signal - 10 * MS),
+            closes_idle: true,
+            end: End::Fin,
+            ended: Some(signal + MS),
+            ..ConnectionJournal::new()
+        }
+    }
+
+    #[test]
+    fn an_unanswered_message_is_lost() {
+        let signal = Instant::now() + 10_000 * MS;
+        assert_eq!(judge(&reused(signal), &message(signal), signal), Debt::Lost);
+    }
+
+    #[test]
+    fn what_is_written_after_the_signal_is_too_late() {
+        let signal = Instant::now() + 10_000 * MS;
+        let late = Message {
+            written: Some(signal + MS),
+            ..message(signal)
+        };
+        assert_eq!(judge(&reused(signal), &late, signal), Debt::TooLate);
+    }
+
+    #[test]
+    fn only_messages_behind_an_announced_close_are_excused() {
+        let signal = Instant::now() + 10_000 * MS;
+        for rule in [Rule::ConnectionClose, Rule::Http10, Rule::WebSocketClose] {
+            let mut connection = reused(signal);
+            connection.announced = Some(Announcement { rule, begun: 1 });
+            let debt = judge(&connection, &message(signal), signal);
+            assert_eq!(debt, Debt::Excused(rule));
+            connection.announced = Some(Announcement { rule, begun: 2 });
+            assert_eq!(judge(&connection, &message(signal), signal), Debt::Lost);
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_answer_is_lost_behind_an_announcement_too() {
+        let signal = Instant::now() + 10_000 * MS;
+        let mut connection = reused(signal);
+        let rule = Rule::ConnectionClose;
+        connection.announced = Some(Announcement { rule, begun: 1 });
+        let half = Message {
+            received: 7,
+            ..message(signal)
+        };
+        assert_eq!(judge(&connection, &half, signal), Debt::Lost);
+    }
+
+    #[test]
+    fn an_idle_limit_excuses_only_requests_on_reused_connections() {
+        let signal = Instant::now() + 10_000 * MS;
+        let mut connection = reused(signal);
+        connection.idle_limit = Some(8 * MS);
+        let message = message(signal);
+        let excused = Debt::Excused(Rule::KeepAliveTime);
+        assert_eq!(judge(&connection, &message, signal), excused);
+        connection.idle_limit = Some(50 * MS);
+        assert_eq!(judge(&connection, &message, signal), Debt::Lost);
+        connection.idle_since = Some(signal - 51 * MS);
+        connection.answered = 0;
+        assert_eq!(judge(&connection, &message, signal), Debt::Lost);
+    }
+
+    #[test]
+    fn a_connection_that_ended_before_the_signal_loses_nothing_to_the_stop() {
+        let signal = Instant::now() + 10_000 * MS;
+        let mut connection = reused(signal);
+        connection.ended = Some(signal - MS);
+        let excused = Debt::Excused(Rule::EndedBefore);
+        assert_eq!(judge(&connection, &message(signal), signal), excused);
+    }
+
+    #[test]
+    fn each_rule_names_its_paragraph() {
+        for rule in Rule::ALL {
+            assert!(rule.section().starts_with("RFC "), "{rule:?}");
+            assert!(!rule.text().is_empty());
+        }
+    }
+}

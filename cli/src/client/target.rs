@@ -1,0 +1,299 @@
+//! What clients send, and to whom.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::codec;
+use super::tls::Tls;
+use crate::setup::{Protocol, Traits};
+
+/// The server as its clients know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) path: String,
+    pub(crate) large_path: Option<String>,
+    /// What every client sends instead of requests of ours.
+    pub(crate) own: Option<OwnRequest>,
+    /// Headers of every request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The statuses of a good answer; empty: see `usual`.
+    pub(crate) expected: Vec<Statuses>,
+    /// How the lines of good answers begin; empty: in any way.
+    pub(crate) expected_text: Vec<String>,
+    /// The statuses that the server gave when it was asked for the first time: what
+    /// it says then is no refusal of a stopping server.
+    pub(crate) usual: Vec<u16>,
+    /// The server takes POST, too.
+    pub(crate) posts: bool,
+    /// A connection can be used for more than one request.
+    pub(crate) keeps: bool,
+    /// The client grants an h2 server no more room than the protocol starts with.
+    pub(crate) holds_windows: bool,
+}
+
+/// A request that the user wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnRequest {
+    pub(crate) method: String,
+    /// The path of HTTP; the text of lines, redis and ws.
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A range of statuses, such as 200, 2xx or 200-299.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Statuses(u16, u16);
+
+impl Statuses {
+    pub(crate) fn parse(text: &str) -> Option<Statuses> {
+        let lower = text.to_ascii_lowercase();
+        let (first, last) = match (lower.strip_suffix("xx"), lower.split_once('-')) {
+            (Some(class), _) => (format!("{class}00"), format!("{class}99")),
+            (None, Some((first, last))) => (first.to_owned(), last.to_owned()),
+            (None, None) => (lower.clone(), lower.clone()),
+        };
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let is_status = (100..600).contains(&first) && (first..600).contains(&last);
+        is_status.then_some(Statuses(first, last))
+    }
+
+    /// Returns the range of one status; none for what is no status.
+    pub(crate) fn only(status: u16) -> Option<Statuses> {
+        (100..600)
+            .contains(&status)
+            .then_some(Statuses(status, status))
+    }
+
+    pub(crate) fn contains(self, status: u16) -> bool {
+        (self.0..=self.1).contains(&status)
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Statuses(first, last) if first == last => write!(f, "{first}"),
+            Statuses(first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// What to send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) label: String,
+    /// All of it, but for h2, where the connection decides.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// The answer has no body (RFC 9110 section 9.3.2).
+    pub(crate) is_head: bool,
+    /// The client asked for the end of the connection (RFC 9112 section 9.6).
+    pub(crate) closes: bool,
+}
+
+impl Target {
+    pub(crate) fn new(address: SocketAddr, protocol: Protocol) -> Target {
+        Target {
+            address,
+            protocol,
+            tls: None,
+            path: "/".to_owned(),
+            large_path: None,
+            own: None,
+            headers: Vec::new(),
+            expected: Vec::new(),
+            expected_text: Vec::new(),
+            usual: Vec::new(),
+            posts: false,
+            keeps: true,
+            holds_windows: false,
+        }
+    }
+
+    /// Takes over what was found out about the server.
+    pub(crate) fn apply(&mut self, traits: &Traits) {
+        self.posts = traits.posts;
+        self.keeps = traits.keeps;
+        self.usual.clone_from(&traits.usual);
+    }
+
+    /// Returns the host and port as they stand in requests.
+    pub(crate) fn authority(&self) -> String {
+        let own = self.headers.iter();
+        let mut own = own.filter(|(name, _)| name.eq_ignore_ascii_case("host"));
+        match own.next() {
+            Some((_, value)) => value.clone(),
+            None => self.address.to_string(),
+        }
+    }
+
+    /// Says whether a status is what a client may get from this server while nothing
+    /// is wrong. Without `--expect` these are all but 408, 5xx, and what the server
+    /// gave to the very first request.
+    pub(crate) fn is_expected(&self, status: u16) -> bool {
+        match self.expected.is_empty() {
+            false => self.expected.iter().any(|range| range.contains(status)),
+            true => {
+                let is_refusal = status == 408 || status >= 500;
+                !is_refusal || self.usual.contains(&status)
+            }
+        }
+    }
+
+    /// Returns the next request of a client.
+    pub(crate) fn request(&self, client: usize, number: u64) -> Request {
+        if let Some(own) = &self.own {
+            return self.own_request(own);
+        }
+        match self.protocol {
+            Protocol::Echo | Protocol::Lines | Protocol::Ws => echo(client, number, 64),
+            Protocol::Redis => redis(&["ECHO", &format!("client {client} message {number}")]),
+            Protocol::Http | Protocol::H2 => match self.posts && number % 2 == 1 {
+                true => self.post(client, number),
+                false => self.get(&self.path),
+            },
+        }
+    }
+
+    fn own_request(&self, own: &OwnRequest) -> Request {
+        match self.protocol {
+            Protocol::Http | Protocol::H2 => self.http(&own.method, &own.path, &own.body),
+            Protocol::Redis => redis(&own.path.split_whitespace().collect::<Vec<_>>()),
+            Protocol::Lines => Request {
+                label: own.path.clone(),
+                bytes: format!("{}\r\n", own.path).into_bytes(),
+                ..Request::default()
+            },
+            Protocol::Echo | Protocol::Ws => Request {
+                label: own.path.clone(),
+                bytes: own.path.clone().into_bytes(),
+                ..Request::default()
+            },
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Request {
+        self.http("GET", path, &[])
+    }
+
+    pub(crate) fn post(&self, client: usize, number: u64) -> Request {
+        let body = echo(client, number, 64).bytes;
+        self.http("POST", &self.path, &body)
+    }
+
+    fn http(&self, method: &str, path: &str, body: &[u8]) -> Request {
+        let has_header = |wanted: &str| {
+            let mut names = self.headers.iter();
+            names.any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        };
+        let mut headers = self.headers.clone();
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
+        if !body.is_empty() && !has_header("content-type") {
+            headers.push(("Content-Type".to_owned(), "text/plain".to_owned()));
+        }
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.authority());
+        for (name, value) in &headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        head += "\r\n";
+        let closes = headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
+        });
+        Request {
+            label: format!("{method} {path}"),
+            bytes: [head.as_bytes(), body].concat(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers,
+            body: body.to_vec(),
+            is_head: method == "HEAD",
+            closes,
+        }
+    }
+
+    /// Says whether the protocol lets a server end connections that are idle.
+    pub(crate) fn closes_idle(&self) -> bool {
+        matches!(self.protocol, Protocol::Http | Protocol::H2)
+    }
+}
+
+fn redis(words: &[&str]) -> Request {
+    Request {
+        label: words.join(" "),
+        bytes: codec::command(words),
+        ..Request::default()
+    }
+}
+
+/// Returns a message that no other client sends.
+pub(crate) fn echo(client: usize, number: u64, length: usize) -> Request {
+    let mut bytes = format!("client {client} message {number} ").into_bytes();
+    bytes.resize(length.max(bytes.len() + 1), b'.');
+    if let Some(last) = bytes.last_mut() {
+        *last = b'\n';
+    }
+    Request {
+        label: format!("message {number}"),
+        bytes,
+        ..Request::default()
+    }
+}
+
+/// Returns the byte at a place of an endless stream, so that a gap or a repetition
+/// shows.
+pub(crate) fn pattern(offset: u64) -> u8 {
+    // 251 is prime: no power of two repeats it.
+    (offset % 251) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target::new("127.0.0.1:80".parse().unwrap(), Protocol::Http)
+    }
+
+    #[test]
+    fn statuses_are_single_ones_classes_and_ranges() {
+        assert_eq!(Statuses::parse("204"), Some(Statuses(204, 204)));
+        assert_eq!(Statuses::parse("2xx"), Some(Statuses(200, 299)));
+        assert_eq!(Statuses::parse("200-204"), Some(Statuses(200, 204)));
+        for text in ["", "x", "20", "299-200", "9xx", "200-"] {
+            assert_eq!(Statuses::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_expected_only_if_it_was_usual_or_asked_for() {
+        let mut target = target();
+        assert!(target.is_expected(404));
+        assert!(!target.is_expected(503));
+        assert!(!target.is_expected(408));
+        target.usual.push(503);
+        assert!(target.is_expected(503));
+        target.expected = vec![Statuses(200, 200)];
+        assert!(!target.is_expected(404));
+    }
+
+    #[test]
+    fn headers_of_the_user_replace_ours() {
+        let mut target = target();
+        target.headers = vec![
+            ("Host".to_owned(), "example.org".to_owned()),
+            ("X".to_owned(), "1".to_owned()),
+        ];
+        let bytes = target.get("/").bytes;
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text, "GET / HTTP/1.1\r\nHost: example.org\r\nX: 1\r\n\r\n");
+    }
+}

@@ -1,0 +1,265 @@
+//! What `/proc` tells of other processes and of sockets. Elsewhere than on
+//! Linux everything here is `None`, and the callers say what they could not see.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// One line of `/proc/PID/stat`.
+struct Stat {
+    state: char,
+    parent: i32,
+    group: i32,
+    ticks: u64,
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name, in parentheses, can hold anything, also a parenthesis.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
+    })
+}
+
+/// Returns every process that is alive.
+fn processes() -> Option<Vec<(i32, Stat)>> {
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).ok();
+        if let Some(stat) = stat.as_deref().and_then(parse_stat)
+            && !matches!(stat.state, 'Z' | 'X')
+        {
+            processes.push((pid, stat));
+        }
+    }
+    // No process at all means that there is no usable /proc.
+    fs::metadata("/proc/self/stat").ok().map(|_| processes)
+}
+
+/// Returns the processes of a group that are alive.
+pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
+    let members = processes()?.into_iter();
+    let members = members.filter(|(_, stat)| stat.group == group);
+    Some(members.map(|(pid, _)| pid).collect())
+}
+
+/// Returns a process and all that descend from it, as far as they are alive.
+pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
+    let processes = processes()?;
+    let mut family: Vec<i32> = Vec::new();
+    let mut found: Vec<i32> = processes
+        .iter()
+        .filter_map(|(id, _)| (*id == pid).then_some(*id))
+        .collect();
+    while let Some(next) = found.pop() {
+        family.push(next);
+        let children = processes.iter().filter(|(_, stat)| stat.parent == next);
+        found.extend(children.map(|(id, _)| *id));
+    }
+    Some(family)
+}
+
+/// Returns those of some processes that hold a socket which listens on an address.
+pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> {
+    let sockets = listening_sockets(address)?;
+    let mut holders = Vec::new();
+    for pid in among {
+        // The descriptors of other users' processes are not ours to see.
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        let mut links = open
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok());
+        if links.any(|link| {
+            sockets
+                .iter()
+                .any(|socket| link.as_os_str() == socket.as_str())
+        }) {
+            holders.push(*pid);
+        }
+    }
+    Some(holders)
+}
+
+/// Returns the listening sockets of an address, as `/proc/PID/fd` names them.
+fn listening_sockets(address: SocketAddr) -> Option<Vec<String>> {
+    const LISTEN: &str = "0A";
+    let mut sockets = Vec::new();
+    for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let Ok(table) = fs::read_to_string(path) else {
+            continue;
+        };
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let local = fields.get(1).and_then(|text| parse_address(text));
+            let is_ours = local.is_some_and(|local| {
+                local.port() == address.port()
+                    && (local.ip() == address.ip() || local.ip().is_unspecified())
+            });
+            if is_ours && fields.get(3) == Some(&LISTEN) {
+                sockets.extend(fields.get(9).map(|inode| format!("socket:[{inode}]")));
+            }
+        }
+    }
+    fs::metadata("/proc/net/tcp").ok().map(|_| sockets)
+}
+
+/// Returns what a process calls itself.
+pub(crate) fn name(pid: i32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// Says whether every thread of every one of these processes stands still.
+pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
+    let mut threads = 0;
+    for pid in processes {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            // It has ended in the meantime.
+            continue;
+        };
+        for task in tasks.flatten() {
+            let Ok(stat) = fs::read_to_string(task.path().join("stat")) else {
+                continue;
+            };
+            if !matches!(parse_stat(&stat)?.state, 'T' | 't' | 'Z' | 'X') {
+                return Some(false);
+            }
+            threads += 1;
+        }
+    }
+    fs::metadata("/proc/self/stat").ok().map(|_| threads > 0)
+}
+
+/// Returns the processor time that processes have taken so far, and have waited for
+/// where others had the processor: what they want is then known on a busy machine, too.
+pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
+    let mut wanted = Duration::ZERO;
+    for pid in processes {
+        wanted += match scheduled(*pid) {
+            Some(wanted) => wanted,
+            None => computed(*pid)?,
+        };
+    }
+    Some(wanted)
+}
+
+/// Returns the time of every thread, both kinds in nanoseconds (Documentation/scheduler/sched-stats.rst).
+fn scheduled(pid: i32) -> Option<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let mut fields = text.split_whitespace();
+        nanos += fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+fn computed(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let hertz = rustix::param::clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(
+        parse_stat(&stat)?.ticks * 1000 / hertz,
+    ))
+}
+
+/// Returns the descriptors that a process has open.
+pub(crate) fn descriptors(pid: i32) -> Option<BTreeSet<u64>> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    Some(open.filter_map(number).collect())
+}
+
+/// How much waits in the two queues of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// Written, and not yet acknowledged by the peer's kernel.
+    pub(crate) unacknowledged: u64,
+    /// Received, and not yet read.
+    pub(crate) unread: u64,
+}
+
+/// Returns the queues of every established TCP socket, by its own and its peer's address.
+pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
+    let path = match of {
+        IpAddr::V4(_) => "/proc/net/tcp",
+        IpAddr::V6(_) => "/proc/net/tcp6",
+    };
+    let table = fs::read_to_string(path).ok()?;
+    Some(table.lines().skip(1).filter_map(parse_socket).collect())
+}
+
+fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (transmit, receive) = fields.get(4)?.split_once(':')?;
+    let queues = Queues {
+        unacknowledged: u64::from_str_radix(transmit, 16).ok()?,
+        unread: u64::from_str_radix(receive, 16).ok()?,
+    };
+    let addresses = (
+        parse_address(fields.get(1)?)?,
+        parse_address(fields.get(2)?)?,
+    );
+    Some((addresses, queues))
+}
+
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Words of four bytes, each printed in the machine's own byte order.
+    let mut bytes = Vec::new();
+    for start in (0..ip.len()).step_by(8) {
+        let word = u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    let ip = match bytes.len() {
+        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_spaces_and_parentheses() {
+        let line = "7 (a) b (c) S 1 42 42 0 -1 0 0 0 0 0 30 12 0 0 20";
+        let stat = parse_stat(line).unwrap();
+        let found = (stat.state, stat.parent, stat.group, stat.ticks);
+        assert_eq!(found, ('S', 1, 42, 42));
+    }
+
+    #[test]
+    fn the_holder_of_a_listening_socket_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        if let Some(holders) = listeners(address, &[own]) {
+            assert!(holders.contains(&own), "{holders:?}");
+            assert!(family(own).unwrap().contains(&own));
+        }
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_socket_is_read_with_its_queues() {
+        let line = "0: 0100007F:BEEF 0100007F:0050 01 0000000A:00000010 00:0 0 0";
+        let (addresses, queues) = parse_socket(line).unwrap();
+        assert_eq!(addresses.0, "127.0.0.1:48879".parse().unwrap());
+        assert_eq!(addresses.1, "127.0.0.1:80".parse().unwrap());
+        assert_eq!((queues.unacknowledged, queues.unread), (10, 16));
+    }
+}

@@ -1,0 +1,110 @@
+//! The server is told to replace itself under load: no client may notice.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+
+use crate::client::{ConnectionJournal, End};
+use crate::latch::Latch;
+use crate::round::Round;
+use crate::scenario::storm;
+use crate::setup::{Failure, Restart};
+use crate::verdict::{RoundResult, tell};
+
+/// How long clients go on once the restart has begun.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
+/// A server under load gives an answer in this time.
+const ALIVE: Duration = Duration::from_millis(500);
+
+/// How long a client waits for its last answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let (halt_sender, halt) = Latch::new();
+    storm::enter_until(round, count, &halt);
+    round.all_answered().await?;
+    round.next_answer().await;
+    let moment = Instant::now();
+    restart(round)?;
+    Timer::after(AFTERWARDS).await;
+    let answers = round.answers();
+    Timer::after(ALIVE).await;
+    let is_serving = round.answers() > answers;
+    drop(halt_sender);
+    let mut result = RoundResult::default();
+    for (id, kind, client) in round.halt(PATIENCE).await {
+        result.exchanges += client.answered + client.current.answered;
+        for connection in client.past.iter().chain([&client.current]) {
+            if let Some(problem) = noticed(connection, moment) {
+                result.connections_lost += 1;
+                result.resets += usize::from(connection.end == End::Reset);
+                result.push_loss(format!("{problem}: {}", tell(id, kind, connection, moment)));
+            }
+        }
+    }
+    if !is_serving {
+        let problem = "it answers nobody three seconds after the restart";
+        result.findings.push(problem.to_owned());
+        return Ok(result);
+    }
+    let from = round.stop()?;
+    let stopped = round.settle(from, round.setup.limit).await?;
+    result.stop = stopped.stop;
+    result.notes.extend(stopped.notes);
+    Ok(result)
+}
+
+fn restart(round: &Round) -> Result<(), Failure> {
+    match &round.setup.restart {
+        Some(Restart::Signal(signal)) => round.server.send(*signal),
+        Some(Restart::Command(text)) => {
+            let pid = round.server.main_process().unwrap_or_default();
+            let text = text.replace("{pid}", &pid.to_string());
+            let failed =
+                |error| Failure::Other(format!("cannot run the restart command: {error}"));
+            let status = std::process::Command::new("sh")
+                .args(["-c", &text])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .env("LAMEDUCK_ADDR", round.server.address.to_string())
+                .status()
+                .map_err(failed)?;
+            match status.success() {
+                true => Ok(()),
+                false => Err(Failure::Other(format!(
+                    "the restart command failed: {status}"
+                ))),
+            }
+        }
+        None => Err(Failure::Other("nothing restarts it".to_owned())),
+    }
+}
+
+/// Returns what a client noticed of a restart, if it noticed anything.
+pub(crate) fn noticed(connection: &ConnectionJournal, moment: Instant) -> Option<String> {
+    match &connection.end {
+        End::Refused(problem) if connection.begun >= moment => {
+            return Some(format!("it was refused: {problem}"));
+        }
+        End::Left | End::Open | End::Refused(_) => return None,
+        _ => {}
+    }
+    let is_reused = connection.closes_idle && connection.answered > 0;
+    for message in &connection.unanswered {
+        if connection.announced.is_some() && message.received == 0 {
+            continue;
+        }
+        // A request that crosses the end of an idle connection may be repeated
+        // (RFC 9112 section 9.3.1).
+        let crossed = message.written.is_none_or(|written| written > moment);
+        if is_reused && crossed && message.received == 0 && message.problem.is_none() {
+            continue;
+        }
+        let problem = message.problem.clone();
+        return Some(problem.unwrap_or_else(|| "its request was not answered".to_owned()));
+    }
+    let is_reset = connection.end == End::Reset && connection.unanswered.is_empty();
+    is_reset.then(|| "its connection was reset".to_owned())
+}

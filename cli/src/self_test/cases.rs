@@ -1,0 +1,446 @@
+//! Which fixtures are checked in which way, and what has to come of it.
+
+use clap::ValueEnum;
+
+use crate::fixture::{Dialect, Fault};
+use crate::scenario::Scenario;
+use crate::setup::Protocol;
+
+/// What a bad server must be convicted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    Lost,
+    Reset,
+    /// One or the other: which of them is a matter of microseconds.
+    LostOrReset,
+    /// A connection is lost, whatever became of its messages.
+    Noticed,
+    Overdue,
+    Found(&'static str),
+    /// It cannot even be checked, for this reason.
+    Refused(&'static str),
+}
+
+/// One fixture, one scenario, and the right verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) scenario: Scenario,
+    pub(super) protocol: Protocol,
+    pub(super) is_tls: bool,
+    pub(super) dialect: Dialect,
+    pub(super) fault: Fault,
+    /// The request of the clients, where it is not the usual one.
+    pub(super) request: Option<&'static str>,
+    /// It has to be convicted of this; none: it has to pass.
+    pub(super) sign: Option<Sign>,
+    /// It has to pass with this note.
+    pub(super) note: Option<&'static str>,
+}
+
+use Protocol::{Echo, H2, Http, Lines, Redis, Ws};
+
+/// Scenarios whose meaning is another one over TLS.
+const OVER_TLS: [Scenario; 8] = [
+    Scenario::Frozen,
+    Scenario::Storm,
+    Scenario::HalfRequest,
+    Scenario::Idle,
+    Scenario::Stubborn,
+    Scenario::TlsSilent,
+    Scenario::TlsHalfRecord,
+    Scenario::CloseNotify,
+];
+
+/// Scenarios that look at what a dialect of HTTP changes.
+const IN_DIALECTS: [Scenario; 5] = [
+    Scenario::Frozen,
+    Scenario::Storm,
+    Scenario::Pipelined,
+    Scenario::HalfRequest,
+    Scenario::SlowReader,
+];
+
+/// Faults that show in each of these protocols.
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
+    (
+        Scenario::Frozen,
+        Fault::NoSweep,
+        Sign::Reset,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::Frozen,
+        Fault::StopFirst,
+        Sign::Lost,
+        &Protocol::ALL,
+    ),
+    (Scenario::HalfRequest, Fault::Refuses, Sign::Lost, &[Http]),
+    (
+        Scenario::Storm,
+        Fault::Abrupt,
+        Sign::LostOrReset,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::Pipelined,
+        Fault::DropsPipelined,
+        Sign::Lost,
+        &[Http],
+    ),
+    (
+        Scenario::Pipelined,
+        Fault::StopFirst,
+        Sign::Lost,
+        &[Lines, Redis, Http, Ws],
+    ),
+    (Scenario::Streams, Fault::DropsHalf, Sign::Lost, &[H2]),
+    (Scenario::Streams, Fault::KeepsSilent, Sign::Overdue, &[H2]),
+    (
+        Scenario::SlowReader,
+        Fault::Resets,
+        Sign::Reset,
+        &[Echo, Http, H2],
+    ),
+    (
+        Scenario::SlowSpeaker,
+        Fault::ShortPatience,
+        Sign::Lost,
+        &[Lines, Redis, Http, H2, Ws],
+    ),
+    (
+        Scenario::HalfRequest,
+        Fault::Resets,
+        Sign::Reset,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::HalfRequest,
+        Fault::DropsHalf,
+        Sign::Lost,
+        &[Lines, Redis, Http, H2, Ws],
+    ),
+    (Scenario::HalfHead, Fault::DropsHalf, Sign::Lost, &[Http]),
+    (Scenario::Upgrade, Fault::DropsHalf, Sign::Lost, &[Ws]),
+    (Scenario::Websocket, Fault::DropsHalf, Sign::Lost, &[Ws]),
+    (
+        Scenario::Websocket,
+        Fault::NoFarewell,
+        Sign::Found("without a Close frame"),
+        &[Ws],
+    ),
+    (
+        Scenario::Idle,
+        Fault::KeepsIdle,
+        Sign::Overdue,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::Silent,
+        Fault::KeepsSilent,
+        Sign::Overdue,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::Stubborn,
+        Fault::NoDeadline,
+        Sign::Overdue,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::SecondSignal,
+        Fault::IgnoresSecondSignal,
+        Sign::Overdue,
+        &Protocol::ALL,
+    ),
+    (
+        Scenario::SignalTwiceAtOnce,
+        Fault::AbortsOnRepeat,
+        Sign::LostOrReset,
+        &[Lines, Redis, Http, H2, Ws],
+    ),
+    (
+        Scenario::BlockedSignal,
+        Fault::KeepsMask,
+        Sign::Overdue,
+        &[Echo, Http],
+    ),
+    (
+        Scenario::DeafLog,
+        Fault::LogsBlocking,
+        Sign::Overdue,
+        &[Echo, Http],
+    ),
+    (
+        Scenario::FrozenInTheDrain,
+        Fault::DeadlineFirst,
+        Sign::LostOrReset,
+        &[Lines, Redis, Http, H2, Ws],
+    ),
+    (
+        Scenario::Flood,
+        Fault::EndlessSweep,
+        Sign::Overdue,
+        &[Echo, Http],
+    ),
+    (
+        Scenario::Descriptors,
+        Fault::Spins,
+        Sign::Found("it spins"),
+        &[Echo, Http],
+    ),
+    (
+        Scenario::Descriptors,
+        Fault::AcceptEnds,
+        Sign::Lost,
+        &[Echo, Http, Lines, Redis],
+    ),
+    (
+        Scenario::Restart,
+        Fault::RestartGap,
+        Sign::Noticed,
+        &[Echo, Http, H2],
+    ),
+    (
+        Scenario::GroupSignal,
+        Fault::AbortsOnRepeat,
+        Sign::LostOrReset,
+        &[Lines, Http],
+    ),
+    (
+        Scenario::Exit,
+        Fault::Status,
+        Sign::Found("and not with 0"),
+        &[Echo, Http],
+    ),
+    (
+        Scenario::Exit,
+        Fault::Orphan,
+        Sign::Found("still running"),
+        &[Echo, Http],
+    ),
+];
+
+/// The same over TLS.
+const BAD_OVER_TLS: [(Scenario, Fault, Sign, Protocol); 7] = [
+    (Scenario::Frozen, Fault::NoSweep, Sign::Reset, Http),
+    (Scenario::HalfRequest, Fault::DropsHalf, Sign::Lost, Http),
+    (Scenario::TlsSilent, Fault::KeepsSilent, Sign::Overdue, Http),
+    (
+        Scenario::TlsHalfRecord,
+        Fault::DropsHalfRecord,
+        Sign::Lost,
+        Http,
+    ),
+    (
+        Scenario::TlsHalfRecord,
+        Fault::DropsHalfRecord,
+        Sign::Lost,
+        H2,
+    ),
+    (
+        Scenario::CloseNotify,
+        Fault::NoCloseNotify,
+        Sign::Found("close_notify"),
+        Http,
+    ),
+    (
+        Scenario::CloseNotify,
+        Fault::NoCloseNotify,
+        Sign::Found("close_notify"),
+        Echo,
+    ),
+];
+
+/// For each rule of HTTP a fixture that keeps it, which has to pass, and one that uses
+/// it as an excuse.
+const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 13] = [
+    (
+        Dialect::Http10,
+        Scenario::Frozen,
+        Fault::NoSweep,
+        Sign::Reset,
+    ),
+    (
+        Dialect::Http10,
+        Scenario::HalfRequest,
+        Fault::DropsHalf,
+        Sign::Lost,
+    ),
+    (
+        Dialect::CloseEach,
+        Scenario::Frozen,
+        Fault::StopFirst,
+        Sign::Lost,
+    ),
+    (
+        Dialect::SilentClose,
+        Scenario::Frozen,
+        Fault::StopFirst,
+        Sign::Lost,
+    ),
+    (
+        Dialect::CountLimit,
+        Scenario::Frozen,
+        Fault::StopFirst,
+        Sign::Lost,
+    ),
+    (
+        Dialect::TimeLimit,
+        Scenario::Frozen,
+        Fault::StopFirst,
+        Sign::Lost,
+    ),
+    (
+        Dialect::EarlyHints,
+        Scenario::HalfRequest,
+        Fault::Truncates,
+        Sign::Lost,
+    ),
+    (
+        Dialect::Chunked,
+        Scenario::HalfRequest,
+        Fault::Truncates,
+        Sign::Lost,
+    ),
+    (
+        Dialect::KeepAlive,
+        Scenario::HalfRequest,
+        Fault::Truncates,
+        Sign::Lost,
+    ),
+    (
+        Dialect::UntilClose,
+        Scenario::HalfRequest,
+        Fault::Resets,
+        Sign::Reset,
+    ),
+    (
+        Dialect::Redirects,
+        Scenario::HalfRequest,
+        Fault::Refuses,
+        Sign::Lost,
+    ),
+    (
+        Dialect::Chunked,
+        Scenario::Storm,
+        Fault::Abrupt,
+        Sign::LostOrReset,
+    ),
+    (
+        Dialect::CloseEach,
+        Scenario::Storm,
+        Fault::Abrupt,
+        Sign::LostOrReset,
+    ),
+];
+
+impl Case {
+    const fn good(scenario: Scenario, protocol: Protocol) -> Case {
+        Case {
+            scenario,
+            protocol,
+            is_tls: false,
+            dialect: Dialect::KeepAlive,
+            fault: Fault::None,
+            request: None,
+            sign: None,
+            note: None,
+        }
+    }
+
+    /// Returns what it is, for people.
+    pub(super) fn name(&self) -> String {
+        let tls = match self.is_tls {
+            true => " over TLS",
+            false => "",
+        };
+        let (scenario, protocol) = (self.scenario, self.protocol);
+        let (dialect, fault) = (value(self.dialect), value(self.fault));
+        format!("{scenario}, {protocol}{tls}, dialect: {dialect}, fault: {fault}")
+    }
+}
+
+/// Returns the name of a value as it stands on the command line.
+pub(super) fn value(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+pub(super) fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for protocol in Protocol::ALL {
+        let fitting = Scenario::ALL.into_iter();
+        let fitting = fitting.filter(|scenario| scenario.fits(protocol, false));
+        cases.extend(fitting.map(|scenario| Case::good(scenario, protocol)));
+        let fitting = OVER_TLS.into_iter();
+        let fitting = fitting.filter(|scenario| scenario.fits(protocol, true));
+        cases.extend(fitting.map(|scenario| Case {
+            is_tls: true,
+            ..Case::good(scenario, protocol)
+        }));
+    }
+    for (scenario, fault, sign, protocols) in BAD {
+        cases.extend(protocols.iter().map(|protocol| Case {
+            fault,
+            sign: Some(sign),
+            ..Case::good(scenario, *protocol)
+        }));
+    }
+    cases.extend(BAD_OVER_TLS.map(|(scenario, fault, sign, protocol)| Case {
+        is_tls: true,
+        fault,
+        sign: Some(sign),
+        ..Case::good(scenario, protocol)
+    }));
+    for dialect in Dialect::value_variants() {
+        cases.extend(IN_DIALECTS.map(|scenario| Case {
+            dialect: *dialect,
+            ..Case::good(scenario, Http)
+        }));
+    }
+    cases.extend(
+        BAD_IN_DIALECTS.map(|(dialect, scenario, fault, sign)| Case {
+            dialect,
+            fault,
+            sign: Some(sign),
+            ..Case::good(scenario, Http)
+        }),
+    );
+    cases.extend(single());
+    cases
+}
+
+/// What is there once.
+fn single() -> [Case; 6] {
+    [
+        Case {
+            fault: Fault::DiesOfSignal,
+            note: Some("by the very signal that stopped it"),
+            ..Case::good(Scenario::Exit, Http)
+        },
+        Case {
+            request: Some("HEAD /"),
+            ..Case::good(Scenario::Frozen, Http)
+        },
+        Case {
+            request: Some("HEAD /"),
+            fault: Fault::BodyOfHead,
+            sign: Some(Sign::Refused("no HTTP/1 answer")),
+            ..Case::good(Scenario::Frozen, Http)
+        },
+        Case {
+            fault: Fault::ReturnsHalf,
+            note: Some("RFC 9113 section 6.8"),
+            ..Case::good(Scenario::Streams, H2)
+        },
+        Case {
+            dialect: Dialect::CloseEach,
+            note: Some("RFC 9112 section 9.6"),
+            ..Case::good(Scenario::Pipelined, Http)
+        },
+        Case {
+            request: Some("DELETE /one"),
+            ..Case::good(Scenario::HalfRequest, H2)
+        },
+    ]
+}

@@ -1,0 +1,241 @@
+//! The server as a child: in a group of its own, seen only from outside.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
+use smol::Timer;
+use smol::channel::{Receiver, bounded};
+
+use crate::limits;
+use crate::output::Output;
+use crate::procfs;
+use crate::setup::{Failure, Launch, Setup};
+use crate::signal::StopSignal;
+
+/// A process that was started, and its group.
+#[derive(Debug)]
+pub(super) struct Child {
+    child: std::process::Child,
+    pid: Pid,
+    output: Output,
+    ending: Receiver<Instant>,
+    ended: Option<Instant>,
+    /// Set once it was waited for; its number may then belong to another.
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    pub(super) fn spawn(setup: &Setup, address: SocketAddr) -> Result<Child, Failure> {
+        let mut command = command(setup, address)?;
+        let mut child = limits::with_original(|| command.spawn()).map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Failure::Spawn { program, error }
+        })?;
+        let pid = Pid::from_child(&child);
+        let mut streams: Vec<OwnedFd> = Vec::new();
+        streams.extend(child.stdout.take().map(OwnedFd::from));
+        streams.extend(child.stderr.take().map(OwnedFd::from));
+        let output = Output::follow(streams).map_err(|error| {
+            let _ = child.kill();
+            let _ = child.wait();
+            Failure::Other(format!("cannot read what it prints: {error}"))
+        })?;
+        Ok(Child {
+            child,
+            pid,
+            output,
+            ending: watch(pid),
+            ended: None,
+            status: None,
+        })
+    }
+
+    /// Returns the process, which is also its group.
+    pub(super) fn group(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    fn is_there(&self) -> io::Result<()> {
+        match self.status {
+            Some(_) => Err(io::ErrorKind::NotFound.into()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn send(&self, signal: StopSignal) -> io::Result<()> {
+        self.is_there()?;
+        signal.send(self.pid)
+    }
+
+    pub(super) fn send_group(&self, signal: StopSignal) -> io::Result<()> {
+        self.is_there()?;
+        signal.send_group(self.pid)
+    }
+
+    pub(super) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        self.is_there()?;
+        Ok(kill_process_group(self.pid, signal)?)
+    }
+
+    /// Says whether the process itself is reported as stopped, without `/proc`.
+    pub(super) fn is_stopped(&self) -> Option<bool> {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Some(waitid(WaitId::Pid(self.pid), options).ok()?.is_some())
+    }
+
+    pub(super) async fn ended(&mut self) -> Instant {
+        if self.ended.is_none() {
+            // An error means that the watcher is gone, which is at an end, too.
+            let at = self.ending.recv().await.unwrap_or_else(|_| Instant::now());
+            self.ended = Some(at);
+        }
+        self.ended.unwrap_or_else(Instant::now)
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.ending.try_recv().ok();
+        }
+        self.ended.is_some()
+    }
+
+    pub(super) fn output(&self) -> Vec<String> {
+        self.output.tail(Duration::from_millis(300))
+    }
+
+    pub(super) async fn stop_reading(&mut self) -> Result<(), String> {
+        let stopped = self.output.stop_reading().await;
+        stopped.map_err(|error| format!("its output cannot be held up: {error}"))
+    }
+
+    /// Returns the status of a process that has ended.
+    pub(super) fn reap(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() && self.has_ended() {
+            self.status = self.child.wait().ok();
+        }
+        self.status
+    }
+
+    /// Returns who of the group is still there after its leader was waited for.
+    pub(super) async fn orphans(&self) -> Option<String> {
+        let deadline = Instant::now() + Duration::from_millis(500);
+        // A process group keeps its number reserved as long as it has members.
+        while test_kill_process_group(self.pid).is_ok() {
+            let members = procfs::members(self.group());
+            if Instant::now() >= deadline && members.as_ref().is_none_or(|m| !m.is_empty()) {
+                let members = members.unwrap_or_default();
+                let names = members.iter().map(|pid| {
+                    let name = procfs::name(*pid).unwrap_or_default();
+                    format!("{name} ({pid})")
+                });
+                return Some(names.collect::<Vec<_>>().join(", "));
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            Timer::after(Duration::from_millis(5)).await;
+        }
+        None
+    }
+
+    /// Kills what is left, whatever it is.
+    pub(super) fn kill(&mut self) {
+        match self.status {
+            // Its number is not taken anew while the group has members; without
+            // members there is nobody to hit.
+            Some(_) => {
+                if procfs::members(self.group()).is_none_or(|members| !members.is_empty()) {
+                    let _ = kill_process_group(self.pid, Signal::KILL);
+                }
+            }
+            None => {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+                let _ = self.child.kill();
+                self.status = self.child.wait().ok();
+            }
+        }
+    }
+}
+
+fn command(setup: &Setup, address: SocketAddr) -> Result<Command, Failure> {
+    let Launch::Child {
+        command: words,
+        directory,
+        stdin_open,
+    } = &setup.launch
+    else {
+        return Err(Failure::Other("there is no command".to_owned()));
+    };
+    let host = address.ip().to_string();
+    let port = address.port().to_string();
+    let addr = address.to_string();
+    let fill = |word: &String| {
+        word.replace("{addr}", &addr)
+            .replace("{host}", &host)
+            .replace("{port}", &port)
+    };
+    let words: Vec<String> = words.iter().map(fill).collect();
+    let Some((program, args)) = words.split_first() else {
+        return Err(Failure::Other("there is no command".to_owned()));
+    };
+    // A relative path is one of this directory; `Command` leaves that open.
+    let program = match directory {
+        Some(directory) if program.contains('/') => directory.join(program),
+        _ => PathBuf::from(program),
+    };
+    let mut command = Command::new(&program);
+    command.args(args);
+    if setup.blocks_signal {
+        command = blocked(setup, program.as_os_str(), args)?;
+    }
+    for (name, value) in [("ADDR", &addr), ("HOST", &host), ("PORT", &port)] {
+        command.env(name, value);
+        command.env(format!("LAMEDUCK_{name}"), value);
+    }
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
+    command.stdin(match stdin_open {
+        // The child holds the other end until it is dropped.
+        true => Stdio::piped(),
+        false => Stdio::null(),
+    });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Ctrl-C on our terminal is for us; what becomes of the server we decide.
+    command.process_group(0);
+    Ok(command)
+}
+
+/// Tells when a process has ended, and leaves it to be waited for.
+fn watch(pid: Pid) -> Receiver<Instant> {
+    let (sender, receiver) = bounded(1);
+    thread::spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        let _ = sender.try_send(Instant::now());
+    });
+    receiver
+}
+
+/// Has this program block the stop signal and then become the server: a supervisor's
+/// mask is inherited, and the standard library clears it when it starts a child.
+fn blocked(setup: &Setup, program: &OsStr, args: &[String]) -> Result<Command, Failure> {
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::Other(format!("the own program is not known: {error}")))?;
+    let mut command = Command::new(own);
+    command
+        .arg("blocked")
+        .arg(setup.signal.number().to_string());
+    command.arg("--").arg(program).args(args);
+    Ok(command)
+}

@@ -1,0 +1,289 @@
+//! The server, however it is run: as a child of this tool, by commands that start and
+//! stop it, or as a process that was there before.
+
+mod attached;
+mod child;
+mod commands;
+
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use smol::Timer;
+use smol::future::FutureExt;
+
+use crate::procfs;
+use crate::setup::{Failure, Launch, Setup};
+use crate::signal::StopSignal;
+
+use attached::Attached;
+use child::Child;
+use commands::Commands;
+
+/// How long a server is given when this tool itself is interrupted.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Kind {
+    Child(Child),
+    Commands(Commands),
+    Attached(Attached),
+}
+
+/// A server; when it is dropped, nothing of what this tool started is left.
+#[derive(Debug)]
+pub(crate) struct Server {
+    kind: Kind,
+    signal: StopSignal,
+    is_frozen: bool,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the server, or finds it.
+    pub(crate) async fn start(setup: &Setup) -> Result<Server, Failure> {
+        let address = setup.address()?;
+        let kind = match &setup.launch {
+            Launch::Child { .. } => Kind::Child(Child::spawn(setup, address)?),
+            Launch::Commands(commands) => {
+                let limit = setup.command_limit();
+                Kind::Commands(Commands::start(commands, address, limit).await?)
+            }
+            Launch::Attached { pid, .. } => Kind::Attached(Attached::find(*pid)?),
+        };
+        Ok(Server {
+            kind,
+            signal: setup.signal,
+            is_frozen: false,
+            address,
+        })
+    }
+
+    /// Returns what stops it, for people.
+    pub(crate) fn stop_name(&self) -> String {
+        match &self.kind {
+            Kind::Commands(_) => "the stop command".to_owned(),
+            _ => self.signal.to_string(),
+        }
+    }
+
+    /// Returns the processes of the server, where they are known.
+    pub(crate) fn processes(&self) -> Option<Vec<i32>> {
+        match &self.kind {
+            Kind::Child(child) => procfs::members(child.group()),
+            Kind::Commands(_) => None,
+            Kind::Attached(attached) => procfs::family(attached.pid()),
+        }
+    }
+
+    /// Returns the process that was started or found.
+    pub(crate) fn main_process(&self) -> Option<i32> {
+        match &self.kind {
+            Kind::Child(child) => Some(child.group()),
+            Kind::Commands(_) => None,
+            Kind::Attached(attached) => Some(attached.pid()),
+        }
+    }
+
+    /// Tells the server to stop, as its supervisor would.
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
+        let signal = self.signal;
+        match &mut self.kind {
+            Kind::Commands(commands) => commands.stop(),
+            _ => self.send(signal),
+        }
+    }
+
+    /// Sends a signal to the process that was started, as supervisors do.
+    pub(crate) fn send(&self, signal: StopSignal) -> Result<(), Failure> {
+        let sent = match &self.kind {
+            Kind::Child(child) => child.send(signal),
+            Kind::Attached(attached) => attached.send(signal),
+            Kind::Commands(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        };
+        sent.map_err(|error| Failure::Other(format!("cannot send {signal}: {error}")))
+    }
+
+    /// Sends the stop signal to every process of the server at the same time, as a
+    /// terminal does on Ctrl-C.
+    pub(crate) fn stop_group(&self) -> Result<(), Failure> {
+        match &self.kind {
+            Kind::Child(child) => child
+                .send_group(self.signal)
+                .map_err(|error| Failure::Other(format!("cannot send it: {error}"))),
+            _ => Err(Failure::Other("its group is not ours".to_owned())),
+        }
+    }
+
+    /// Freezes the server, and returns when every thread of it stands still.
+    pub(crate) async fn freeze(&mut self) -> Result<(), Failure> {
+        let failed = |error| Failure::Other(format!("cannot stop it with SIGSTOP: {error}"));
+        self.is_frozen = true;
+        self.signal_all(Signal::STOP).map_err(failed)?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            let are_stopped = self.processes().and_then(|all| procfs::are_stopped(&all));
+            if are_stopped.or_else(|| self.is_reported_stopped()) == Some(true) {
+                return Ok(());
+            }
+            Timer::after(Duration::from_micros(200)).await;
+        }
+        Err(Failure::Other("SIGSTOP does not stop it".to_owned()))
+    }
+
+    /// Lets a frozen server run on.
+    pub(crate) fn thaw(&mut self) -> Result<(), Failure> {
+        self.is_frozen = false;
+        let failed = |error| Failure::Other(format!("cannot continue it: {error}"));
+        self.signal_all(Signal::CONT).map_err(failed)
+    }
+
+    fn signal_all(&self, signal: Signal) -> std::io::Result<()> {
+        match &self.kind {
+            Kind::Child(child) => child.signal_group(signal),
+            Kind::Commands(_) => Err(std::io::ErrorKind::Unsupported.into()),
+            Kind::Attached(attached) => {
+                for pid in procfs::family(attached.pid()).unwrap_or_default() {
+                    if let Some(pid) = Pid::from_raw(pid) {
+                        rustix::process::kill_process(pid, signal)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Without `/proc`: whether the process itself is reported as stopped.
+    fn is_reported_stopped(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::Child(child) => child.is_stopped(),
+            _ => None,
+        }
+    }
+
+    /// Waits for the end of the server.
+    pub(crate) async fn ended(&mut self) -> Instant {
+        match &mut self.kind {
+            Kind::Child(child) => child.ended().await,
+            Kind::Commands(commands) => commands.ended().await,
+            Kind::Attached(attached) => attached.ended().await,
+        }
+    }
+
+    pub(crate) async fn ended_within(&mut self, limit: Duration) -> Option<Instant> {
+        let ended = async { Some(self.ended().await) };
+        let late = async {
+            Timer::after(limit).await;
+            None
+        };
+        ended.or(late).await
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Child(child) => child.has_ended(),
+            Kind::Commands(commands) => commands.has_ended(),
+            Kind::Attached(attached) => attached.has_ended(),
+        }
+    }
+
+    /// Returns the last lines that the server printed.
+    pub(crate) fn output(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Child(child) => child.output(),
+            Kind::Commands(commands) => commands.output(),
+            Kind::Attached(_) => Vec::new(),
+        }
+    }
+
+    /// Reads no more of what the server prints, and makes its next line wait.
+    pub(crate) async fn stop_reading(&mut self) -> Result<(), String> {
+        match &mut self.kind {
+            Kind::Child(child) => child.stop_reading().await,
+            _ => Err("its output is not ours".to_owned()),
+        }
+    }
+
+    /// Returns what is to be said of a server that ended on its own.
+    pub(crate) fn died(&mut self) -> Failure {
+        let status = match self.status() {
+            Some(status) => status.to_string(),
+            None => "its status is unknown".to_owned(),
+        };
+        let output = self.output();
+        Failure::Died { status, output }
+    }
+
+    /// Returns the status of a server that has ended, if that can be known.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        match &mut self.kind {
+            Kind::Child(child) => child.reap(),
+            _ => None,
+        }
+    }
+
+    /// Returns why its stop failed although it has ended: a stop command's own end.
+    pub(crate) fn stop_failure(&mut self) -> Option<Failure> {
+        match &mut self.kind {
+            Kind::Commands(commands) => commands.failure(),
+            _ => None,
+        }
+    }
+
+    /// Returns the processes that are left of a group whose leader has ended.
+    pub(crate) async fn orphans(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Child(child) => child.orphans().await,
+            _ => None,
+        }
+    }
+
+    /// Ends what is left of a server that this tool started.
+    pub(crate) fn kill(&mut self) {
+        match &mut self.kind {
+            Kind::Child(child) => child.kill(),
+            Kind::Commands(commands) => commands.kill(),
+            // It was there before, and nobody asked for its death.
+            Kind::Attached(_) => {}
+        }
+    }
+}
+
+impl Drop for Server {
+    /// Asks first, so that a server can remove its files; then kills.
+    fn drop(&mut self) {
+        if self.is_frozen {
+            let _ = self.thaw();
+        }
+        if let Kind::Child(_) = self.kind
+            && !self.has_ended()
+        {
+            let _ = self.stop();
+            let _ = self.signal_all(Signal::CONT);
+            smol::block_on(self.ended_within(FAREWELL));
+        }
+        self.kill();
+    }
+}
+
+/// Returns the signal of a status that says a process died of one, also by the custom
+/// of shells and runtimes: 128 and its number.
+pub(crate) fn death_signal(status: ExitStatus) -> Option<i32> {
+    let by_custom = status.code().and_then(|code| code.checked_sub(128));
+    status.signal().or(by_custom.filter(|number| *number > 0))
+}
+
+/// Returns the status if it says that the process crashed, whatever it was sent.
+pub(crate) fn crash(status: ExitStatus) -> Option<String> {
+    let signal = Signal::from_named_raw(status.signal()?)?;
+    let crashes = [
+        Signal::SEGV,
+        Signal::ABORT,
+        Signal::BUS,
+        Signal::ILL,
+        Signal::FPE,
+    ];
+    crashes.contains(&signal).then(|| status.to_string())
+}

@@ -1,0 +1,221 @@
+//! Servers that are run in other ways than as a plain child.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// An address that nobody listens on, as far as one can know.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Checks a server that commands start and stop; the file holds its process.
+fn check_commands(folder: &Folder, stop: &str) -> Answer {
+    let address = free_address();
+    let pid = folder.file("pid");
+    let pid = pid.display();
+    let start = format!(
+        "setsid {LAMEDUCK} fixture none --protocol http --listen {address} \
+         </dev/null >/dev/null 2>&1 & echo $! > {pid}"
+    );
+    let stop = stop.replace("{pid}", &format!("$(cat {pid})"));
+    lameduck(&[
+        "check",
+        "--protocol",
+        "http",
+        "--scenario",
+        "half-request",
+        "--scenario",
+        "frozen",
+        "--rounds",
+        "2",
+        "--start",
+        &start,
+        "--stop",
+        &stop,
+        "--ready",
+        &address,
+    ])
+}
+
+#[test]
+fn commands_start_and_stop_a_server_that_is_no_child() {
+    let folder = Folder::new("commands");
+    let answer = check_commands(&folder, "kill -TERM {pid}");
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(answer.stdout.contains("half-request       2"), "{answer:?}");
+    let reason = "the server's process is not known";
+    assert!(answer.stdout.contains(reason), "{answer:?}");
+}
+
+#[test]
+fn a_stop_command_that_fails_is_an_error_and_leaves_nothing_behind() {
+    let folder = Folder::new("failing-stop");
+    // The first time it does nothing; the second time it does its work.
+    let tried = folder.file("tried");
+    let stop = format!(
+        "test -e {0} && kill -TERM {{pid}} || {{ touch {0}; echo no permission; exit 7; }}",
+        tried.display()
+    );
+    let answer = check_commands(&folder, &stop);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the stop command failed: exit status: 7";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    assert!(answer.stderr.contains("no permission"), "{answer:?}");
+}
+
+#[test]
+fn a_start_command_that_fails_is_an_error() {
+    let address = free_address();
+    let answer = lameduck(&[
+        "check", "--start", "exit 3", "--stop", "true", "--ready", &address,
+    ]);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the start command failed: exit status: 3";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+}
+
+#[test]
+fn a_process_that_runs_already_can_be_checked_once() {
+    let address = free_address();
+    let mut server = Command::new(LAMEDUCK)
+        .args([
+            "fixture",
+            "none",
+            "--protocol",
+            "http",
+            "--listen",
+            &address,
+        ])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(begun.elapsed() < LONG, "it never listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = server.id().to_string();
+    let attach = [
+        "check",
+        "--protocol",
+        "http",
+        "--attach",
+        &pid,
+        "--address",
+        &address,
+    ];
+    let answer = lameduck(&attach);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("name one --scenario"), "{answer:?}");
+
+    let answer = lameduck(&[&attach[..], &["--scenario", "frozen"]].concat());
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_process_that_is_not_there_is_an_error() {
+    let options = [
+        "--attach",
+        "4194300",
+        "--address",
+        "127.0.0.1:1",
+        "--scenario",
+        "idle",
+    ];
+    let answer = lameduck(&[&["check"][..], &options].concat());
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("there is no process"), "{answer:?}");
+}
+
+#[test]
+fn any_signal_can_be_the_one_that_stops() {
+    let signals = [("WINCH", "WINCH"), ("28", "WINCH"), ("RTMIN+3", "37")];
+    for (given, trapped) in signals {
+        let script = format!(
+            "\"$0\" fixture none --listen $ADDR & child=$!; trap 'kill -TERM $child' {trapped}; \
+             while kill -0 $child 2>/dev/null; do wait $child; done"
+        );
+        let options = ["--scenario", "idle", "--rounds", "1", "--signal", given];
+        let answer = check_shell(&options, &script);
+        assert_eq!(answer.status, 0, "{given}: {answer:?}");
+    }
+    let answer = check_shell(&["--signal", "KILL"], "true");
+    assert_eq!(answer.status, 2, "{answer:?}");
+}
+
+#[test]
+fn a_wrapper_that_keeps_the_signal_is_named() {
+    let script = "\"$0\" fixture none --listen $ADDR & wait";
+    let options = [
+        "--scenario",
+        "idle",
+        "--rounds",
+        "1",
+        "--connections",
+        "2",
+        "--limit",
+        "2s",
+    ];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let note = "a wrapper has to exec the server or pass the signal on";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
+#[test]
+fn a_server_that_ends_with_its_standard_input_needs_one() {
+    let script = "\"$0\" fixture none --listen $ADDR & child=$!; \
+                  trap 'kill -TERM $child; wait $child; exit' TERM; \
+                  cat >/dev/null & wait $!; kill -KILL $child";
+    // A shell gives a background command another standard input.
+    let script = script.replace("cat >/dev/null &", "cat <&3 >/dev/null &");
+    let script = format!("exec 3<&0; {script}");
+    let options = ["--scenario", "idle", "--rounds", "1"];
+    let answer = check_shell(&options, &script);
+    assert_ne!(answer.status, 0, "{answer:?}");
+    let answer = check_shell(&[&options[..], &["--stdin", "open"]].concat(), &script);
+    assert_eq!(answer.status, 0, "{answer:?}");
+}
+
+#[test]
+fn the_good_exit_statuses_can_be_named() {
+    let script = "exec \"$0\" fixture status --listen $ADDR";
+    let options = ["--scenario", "exit", "--rounds", "1"];
+    assert_eq!(check_shell(&options, script).status, 1);
+    let named = [&options[..], &["--exit-status", "0,1"]].concat();
+    let answer = check_shell(&named, script);
+    assert_eq!(answer.status, 0, "{answer:?}");
+}
+
+#[test]
+fn a_server_that_goes_into_the_background_is_an_error() {
+    let script = "\"$0\" fixture none --listen $ADDR & exit 0";
+    let answer = check_shell(&["--ready-timeout", "5s", "--scenario", "idle"], script);
+    assert_ne!(answer.status, 0, "{answer:?}");
+}
+
+#[test]
+fn an_address_that_is_in_use_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = check_shell(&["--ready", &address], "true");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(
+        answer.stderr.contains("cannot be the server's"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_server_that_prints_without_an_end_is_an_error() {
+    let answer = check_shell(&["--ready-timeout", "300ms"], "exec yes");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("is not ready"), "{answer:?}");
+}
