@@ -395,7 +395,7 @@ fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
     serve(&mut sim, 10, |builder| builder);
     let report = stop(&mut sim);
     assert_eq!(report.listeners[0].guarantee, CloseGuarantee::SynFiltered);
-    assert_between(report.duration, 1, 2);
+    assert_between(report.duration, 0, 1);
 }
 
 #[test]
