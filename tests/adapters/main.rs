@@ -145,6 +145,7 @@ suite! {
         f76_small_writes_are_sent_at_once,
         f77_the_index_of_a_listener_is_that_of_its_address;
     many:
+        f68_only_those_that_woke_are_asked,
         f68_a_visit_costs_the_same_with_many_listeners,
         f68_a_stop_is_linear_in_the_number_of_listeners,
         f68_those_at_the_connection_limit_take_turns;
