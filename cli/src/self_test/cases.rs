@@ -74,7 +74,7 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
         Sign::Lost,
         &Protocol::ALL,
     ),
-    (Scenario::Frozen, Fault::Refuses, Sign::Lost, &[Http]),
+    (Scenario::HalfRequest, Fault::Refuses, Sign::Lost, &[Http]),
     (
         Scenario::Storm,
         Fault::Abrupt,
