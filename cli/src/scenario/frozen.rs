@@ -1,7 +1,5 @@
 //! Everything arrives while the server stands still; then it is told to stop.
 
-use std::time::Duration;
-
 use smol::Timer;
 use smol::future::FutureExt;
 
@@ -9,9 +7,6 @@ use crate::client::Connection;
 use crate::round::{Client, Round};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
-
-/// A handshake is the kernel's work: the server's standing still is no excuse.
-const HANDSHAKE: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let mut served = round.served("served", count).await?;
@@ -47,6 +42,8 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
 
 /// Returns clients in the accept queue, whose requests are written.
 async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
+    // A handshake is the kernel's work: the server's standing still is no excuse.
+    let handshake = round.patience() / 10;
     let mut clients = Vec::new();
     // One after another: a queue that is full then shows in the handshake, and
     // never in a connection that only the client believes in.
@@ -55,7 +52,7 @@ async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
         let target = round.target.clone();
         let open = async { Connection::open_silent(&target, &journal).await.ok() };
         let late = async {
-            Timer::after(HANDSHAKE).await;
+            Timer::after(handshake).await;
             None
         };
         let Some(mut connection) = open.or(late).await else {
