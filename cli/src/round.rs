@@ -336,6 +336,31 @@ impl Round {
         journals.map(|j| j.answered + j.current.answered).sum()
     }
 
+    /// Takes clients out of the judgement whose connections the server's kernel has not
+    /// established: with TCP_DEFER_ACCEPT it waits for their first byte, and a server
+    /// cannot end what it has never been given.
+    pub(crate) fn forget_deferred(&mut self, clients: &mut Vec<Client>) {
+        let Some(queues) = self.queues() else {
+            return;
+        };
+        let server = self.server.address;
+        let is_there = |client: &Client| {
+            let local = client.connection.local();
+            local.is_none_or(|local| queues.contains_key(&(server, local)))
+        };
+        let (known, deferred): (Vec<_>, Vec<_>) = clients.drain(..).partition(is_there);
+        *clients = known;
+        if deferred.is_empty() {
+            return;
+        }
+        let count = deferred.len();
+        self.note(format!(
+            "{count} silent connections were never given to the server (TCP_DEFER_ACCEPT): their \
+             clients see no end, and nothing is judged of them"
+        ));
+        deferred.iter().for_each(|client| self.forget(client.id));
+    }
+
     /// Returns both queues of each connection, ours and the server's.
     pub(crate) fn queues(&self) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
         procfs::queues(self.target.address.ip())

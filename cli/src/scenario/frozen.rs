@@ -1,5 +1,7 @@
 //! Everything arrives while the server stands still; then it is told to stop.
 
+use std::time::{Duration, Instant};
+
 use smol::Timer;
 use smol::future::FutureExt;
 
@@ -8,9 +10,14 @@ use crate::round::{Client, Round};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
+/// Longer than the second after which many servers look around: their timers have run
+/// out when they run on, as they would have at an unlucky moment.
+const FROZEN: Duration = Duration::from_millis(1100);
+
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let mut served = round.served("served", count).await?;
     round.server.freeze().await?;
+    let frozen = Instant::now();
     for client in &mut served {
         let request = round.target.request(client.id, 1);
         // An error is in the journal, and will be judged.
@@ -18,6 +25,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     }
     let waiting = waiting(round, count).await;
     round.arrived().await;
+    Timer::at(frozen + FROZEN).await;
     for (client, is_first) in served
         .into_iter()
         .map(|client| (client, false))
