@@ -11,8 +11,8 @@ use lameduck::runtimes::parts::{Connection, Listener, Signals, Sleep};
 use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Signal};
 
 /// One thread for each task. `lameduck::rt::conformance` checks it.
-#[derive(Clone)]
-pub struct OwnThreads;
+#[derive(Clone, Debug)]
+pub(crate) struct OwnThreads;
 
 impl Runtime for OwnThreads {
     type Listener = Listener;

@@ -1,5 +1,5 @@
-//! How many stops a second can be simulated: an echo service with ten
-//! connections, half of them idle and half in the middle of something.
+//! Measures how many stops a second can be simulated: those of an echo service
+//! with ten connections, half of them idle and half in the middle of something.
 
 use std::io::{self, IsTerminal};
 use std::time::Instant;
@@ -9,10 +9,10 @@ use futures::io::AsyncWriteExt;
 use lameduck::Session;
 use lameduck::sim::{Check, Connection, Sim};
 
-/// Simulates stops of a service with ten connections, and says how fast.
+/// Simulates stops of a service with ten connections, and measures the rate.
 #[derive(Parser)]
 struct Args {
-    /// How many
+    /// The number of stops
     #[arg(default_value_t = 20_000)]
     stops: u64,
 }
@@ -28,10 +28,10 @@ async fn echo(mut session: Session<Connection>) -> io::Result<()> {
 fn ten_clients(sim: &mut Sim) {
     sim.serve(echo);
     for _ in 0..5 {
-        sim.client(async |client| client.exchange(b"then idle", b"then idle").await);
+        sim.client(async |client| client.exchange_bytes(b"then idle", b"then idle").await);
         sim.client(async |client| {
-            client.exchange(b"one", b"one").await?;
-            client.exchange(b"two", b"two").await
+            client.exchange_bytes(b"one", b"one").await?;
+            client.exchange_bytes(b"two", b"two").await
         });
     }
 }

@@ -1,7 +1,7 @@
-//! Does a service lose data when it is stopped? A line-based one that does, how
-//! that is found, and the same one mended.
+//! A service of lines that loses data when it is stopped in two ways, how the
+//! simulation finds both, and the same service mended.
 //!
-//! As a test of your own it is the function `answers_are_never_lost`, with
+//! In a test of your own, take the function `answers_are_never_lost` with
 //! `#[test]` above it: see docs/simulation.md.
 
 use std::io;
@@ -13,18 +13,28 @@ use lameduck::sim;
 use lameduck::{Connection, Session};
 
 /// Answers each line with its length. Wrong: it waits for the stop and for
-/// input at once, and takes the stop when it has both.
-async fn wrong(mut session: Session<impl Connection>) -> io::Result<()> {
+/// input at once, and bytes that come between its two looks are lost.
+async fn racy(mut session: Session<impl Connection>) -> io::Result<()> {
     let mut byte = [0];
     let mut length = 0u8;
     let mut draining = session.draining();
     loop {
-        match select(&mut draining, session.read(&mut byte)).await {
-            Either::Left(_) | Either::Right((Ok(0), _)) => return Ok(()),
-            Either::Right((read, _)) => read?,
+        match select(session.read(&mut byte), &mut draining).await {
+            Either::Right(_) | Either::Left((Ok(0), _)) => return Ok(()),
+            Either::Left((read, _)) => read?,
         };
         length = answer(&mut session, byte[0], length).await?;
     }
+}
+
+/// Wrong: in the middle of a line, too, it waits where the stop may end it, and
+/// half a line is lost.
+async fn careless(mut session: Session<impl Connection>) -> io::Result<()> {
+    let (mut byte, mut length) = ([0], 0u8);
+    while session.read_or_drain(&mut byte).await?.is_some() {
+        length = answer(&mut session, byte[0], length).await?;
+    }
+    Ok(())
 }
 
 /// Mended: between two lines it waits where the stop may end it, and where what
@@ -41,7 +51,7 @@ async fn mended(mut session: Session<impl Connection>) -> io::Result<()> {
     Ok(())
 }
 
-/// Counts a byte; a newline is answered with the count, and ends it.
+/// Counts a byte; a newline is answered with the count, and ends the line.
 async fn answer(
     session: &mut Session<impl Connection>,
     byte: u8,
@@ -54,7 +64,7 @@ async fn answer(
     Ok(0)
 }
 
-/// The test, in a thousand stops.
+/// The test: a thousand stops.
 fn answers_are_never_lost<F>(handler: fn(Session<sim::Connection>) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -71,10 +81,14 @@ where
 }
 
 fn main() {
-    println!("The wrong one:");
-    let caught = catch_unwind(|| answers_are_never_lost(wrong));
-    assert!(caught.is_err(), "it should have been caught");
+    println!("Bytes between two looks:");
+    let found = catch_unwind(|| answers_are_never_lost(racy));
+    assert!(found.is_err(), "it should have been found");
+
+    println!("Half a line:");
+    let found = catch_unwind(|| answers_are_never_lost(careless));
+    assert!(found.is_err(), "it should have been found");
 
     answers_are_never_lost(mended);
-    println!("The mended one loses nothing.");
+    println!("The mended service loses nothing.");
 }

@@ -8,6 +8,8 @@
 mod async_io;
 #[cfg(feature = "parts")]
 mod listening_socket;
+#[cfg(all(feature = "parts", any(target_os = "linux", target_os = "android")))]
+mod proc_net;
 #[cfg(feature = "parts")]
 mod signals;
 #[cfg(all(feature = "parts", any(target_os = "linux", target_os = "android")))]

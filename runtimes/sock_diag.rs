@@ -107,7 +107,7 @@ fn ask_by_interface<'a>(
 /// since it was accepted in a VRF.
 fn interface_of(socket: &impl AsFd) -> Option<u32> {
     let name = SockRef::from(socket).device().ok()??;
-    let name = str::from_utf8(&name).ok()?;
+    let name = std::str::from_utf8(&name).ok()?;
     name_to_index(socket, name.trim_end_matches('\0')).ok()
 }
 

@@ -13,7 +13,7 @@ use crate::rt::Connection;
 /// A connection over TCP or over a Unix socket.
 ///
 /// ```
-/// use futures_io::{AsyncReadExt, Cursor};
+/// use futures::io::{AsyncReadExt, Cursor};
 /// use lameduck::runtimes::parts::TcpOrUnix;
 ///
 /// # futures::executor::block_on(async {

@@ -19,6 +19,12 @@
 //! when the stop comes first. When the server dies on the way, the successor
 //! serves (F42).
 //!
+//! The successor takes the socket that listens on an address, or else one that
+//! covers it. Where it is to listen on more than before, such as `0.0.0.0:80` in
+//! place of `127.0.0.1:80`, it cannot bind beside its predecessor: the restart
+//! fails, and the log says that only a stop and a start can do it
+//! ([F65](crate::docs::faults#f65)).
+//!
 //! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor
 //! say who is in charge: `MAINPID=` beside `READY=1`, from
 //! [`Builder::on_readiness_change`].

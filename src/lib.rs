@@ -57,7 +57,8 @@
 //!
 //! **The adapter.** For another runtime, implement the traits of [`rt`]: a
 //! listener, a connection, a source of signals, and how to spawn and to sleep.
-//! The adapters in [`runtimes`] are the models to follow.
+//! The adapters in [`runtimes`] are the models to follow, `runtimes::parts` has
+//! what they share, and `rt::conformance` checks yours.
 //!
 //! # Features
 //! | feature | default | what it adds |
@@ -66,6 +67,7 @@
 //! | `async-std` | no | the adapter for async-std, which is discontinued upstream (RUSTSEC-2025-0052): prefer smol for something new |
 //! | `tokio` | no | the adapter for tokio, and tokio's I/O traits on a [`Session`] |
 //! | `parts` | with an adapter | what adapters share, for one of your own: the module `runtimes::parts` |
+//! | `conformance` | no | checks for an adapter of your own: the module `rt::conformance` |
 //! | `handover` | no | sockets from a supervisor, and restart without a gap: the module `handover` |
 //! | `http` | no | HTTP/1.1 and HTTP/2 through hyper: the module `http` |
 //! | `tls` | no | TLS through rustls: the module `tls`; `tls-ring` and `tls-aws-lc-rs` bring a provider along |

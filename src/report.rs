@@ -177,6 +177,10 @@ pub struct ListenerReport {
     pub swept: u64,
     /// The guarantee that its close had.
     pub guarantee: CloseGuarantee,
+    /// The time for which new handshakes were filtered: a client that began one
+    /// in that time is refused a second later
+    /// ([F78](crate::docs::faults#f78)). `None`: they never were.
+    pub filtered: Option<Duration>,
 }
 
 /// The report of one hook; see [`Builder::after_drain`](crate::Builder::after_drain).
@@ -441,6 +445,9 @@ impl fmt::Display for Report {
                 "\n  {}: {} accepted, {} of them swept; close guarantee: {}",
                 listener.local_addr, listener.accepted, listener.swept, listener.guarantee
             )?;
+            if let Some(time) = listener.filtered {
+                write!(f, " for {time:.1?}")?;
+            }
         }
         for hook in &self.hooks {
             let (name, outcome) = (&hook.name, hook.outcome);

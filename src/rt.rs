@@ -230,8 +230,11 @@ pub trait Listener: Send + Unpin + 'static {
 
     /// Takes the next connection from the accept queue.
     ///
-    /// `Pending` means that the queue was asked just now and is empty: the
-    /// sweep relies on it. A connection that was taken is always returned, also
+    /// Once [`stop_accepting`](Listener::stop_accepting) was called, `Pending`
+    /// means that the queue was asked just now and is empty: the sweep relies on
+    /// it, and the server itself lets other tasks have their turn. Before, a
+    /// runtime may answer from memory, as long as it wakes the task. It may be
+    /// polled outside of the runtime. A connection that was taken is always returned, also
     /// where the runtime cannot watch it just now: it is kept then, and watched
     /// once there is room ([F48](crate::docs::faults#f48)).
     ///
@@ -293,7 +296,8 @@ pub trait Listener: Send + Unpin + 'static {
 ///
 /// The signals are caught from the moment that it exists, and no longer act by
 /// themselves ([F35](crate::docs::faults#f35)). Two of a kind may be seen as one
-/// ([F36](crate::docs::faults#f36)).
+/// ([F36](crate::docs::faults#f36)). They have to come although handlers hold
+/// every thread of the runtime: the second one ends the process then.
 ///
 /// ```
 /// use futures::channel::mpsc;
@@ -344,6 +348,11 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     fn now(&self) -> Instant;
 
     /// Waits until `at`, or longer.
+    ///
+    /// It has to come although handlers hold every thread of the runtime: the
+    /// end of the grace period depends on it. A runtime whose timers need one of
+    /// its threads takes the timer of the module `runtimes::parts`. It may be
+    /// called, and the timer polled, outside of the runtime.
     fn sleep_until(&self, at: Instant) -> Self::Sleep;
 
     /// Binds, and listens as the options say. They fit the address.

@@ -65,6 +65,7 @@ use self::choices::Choices;
 pub use self::client::Client;
 use self::executor::Executor;
 pub use self::expect::{Expected, Match};
+use self::network::LONGEST_TRANSIT;
 pub use self::rule::{Event, Verdict};
 use self::trace::Entry;
 use self::verify::{ClientHistory, History};
@@ -439,12 +440,12 @@ impl Sim {
     }
 
     /// Steps as long as something can happen without waiting for a timer that
-    /// is further away than a round trip, at most `max_steps` times. Returns the
-    /// number of steps.
+    /// is further away than the longest round trip, at most `max_steps` times.
+    /// Returns the number of steps.
     pub fn run_until_idle(&mut self, max_steps: usize) -> usize {
         for steps in 0..max_steps {
-            let latency = lock(&self.world).settings.latency;
-            if !self.executor.step_until(self.now() + latency * 2) {
+            let round_trip = lock(&self.world).settings.latency * LONGEST_TRANSIT * 2;
+            if !self.executor.step_until(self.now() + round_trip) {
                 return steps;
             }
         }

@@ -8,15 +8,15 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::io::AsyncRead;
+use futures::io::{AsyncRead, AsyncWrite};
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use lameduck::machine::{Config, Input, Machine};
-use lameduck::{Guard, PhaseReached, Shutdown};
+use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
+use lameduck::{Connection, Guard, PhaseReached, Shutdown};
 
 /// How often each thing is done in one count.
 const TIMES: usize = 1_000;
 
-/// Never readable, or after each second look.
+/// A connection that is never readable, or at each second look.
 struct Reader {
     never: bool,
     waited: bool,
@@ -37,46 +37,70 @@ impl AsyncRead for Reader {
     }
 }
 
+impl AsyncWrite for Reader {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Connection for Reader {
+    fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 fn gate() -> Shutdown {
     Shutdown::new()
 }
 
-fn living() -> Guard {
-    gate().enter().expect("the gate is open")
+fn held() -> Guard {
+    gate().try_guard().expect("the gate is open")
 }
 
-/// A gate with so many who wait for it.
+/// A gate with a number of waiters.
 fn waited_for(waiters: usize) -> (Shutdown, Guard, Vec<PhaseReached>) {
     let shutdown = gate();
-    let accept_guard = shutdown.try_guard().expect("the gate is open");
+    let guard = shutdown.try_guard().expect("the gate is open");
     let mut cx = Context::from_waker(Waker::noop());
     let mut waiting: Vec<PhaseReached> = (0..waiters).map(|_| shutdown.draining()).collect();
     for waiter in &mut waiting {
         assert!(Pin::new(waiter).poll(&mut cx).is_pending());
     }
-    (shutdown, accept_guard, waiting)
+    (shutdown, guard, waiting)
 }
 
 #[library_benchmark]
 #[bench::from_outside(gate())]
 fn guard(shutdown: Shutdown) -> Shutdown {
     for _ in 0..TIMES {
-        let _ = black_box(black_box(&shutdown).enter());
+        let _ = black_box(black_box(&shutdown).try_guard());
     }
     shutdown
 }
 
 #[library_benchmark]
-#[bench::from_a_guard(living())]
-fn guard_of_guard(accept_guard: Guard) -> Guard {
+#[bench::from_a_guard(held())]
+fn guard_of_guard(guard: Guard) -> Guard {
     for _ in 0..TIMES {
-        let _ = black_box(black_box(&accept_guard).enter());
+        let _ = black_box(black_box(&guard).try_clone());
     }
-    accept_guard
+    guard
 }
 
 #[library_benchmark]
-#[bench::polled_again(living())]
+#[bench::polled_again(held())]
 fn parked(mut guard: Guard) -> Guard {
     let (mut reader, mut buffer) = (
         Reader {
@@ -96,7 +120,7 @@ fn parked(mut guard: Guard) -> Guard {
 }
 
 #[library_benchmark]
-#[bench::pending_then_ready(living())]
+#[bench::pending_then_ready(held())]
 fn read(mut guard: Guard) -> Guard {
     let (mut reader, mut buffer) = (
         Reader {
@@ -116,27 +140,20 @@ fn read(mut guard: Guard) -> Guard {
 
 #[library_benchmark]
 #[bench::thousand_waiters(waited_for(TIMES))]
-fn stop((shutdown, accept_guard, waiting): (Shutdown, Guard, Vec<PhaseReached>)) -> (Guard, Vec<PhaseReached>) {
+fn stop((shutdown, guard, waiting): (Shutdown, Guard, Vec<PhaseReached>)) -> (Guard, Vec<PhaseReached>) {
     shutdown.stop("measured");
-    (accept_guard, waiting)
+    (guard, waiting)
 }
 
 #[library_benchmark]
-#[bench::whole_stop(Machine::new(Config::default(), 1, 0))]
-fn machine(running: Machine) -> Machine {
-    let inputs = [
-        Input::Stop {
-            cause: "measured".into(),
-        },
-        Input::ListenerQuiet(0),
-        Input::ListenerClosed(0, Ok(())),
-        Input::Emptied,
-    ];
+#[bench::whole_stop(Lifecycle::new(Config::default(), 1, 0))]
+fn machine(running: Lifecycle) -> Lifecycle {
+    let inputs = [Input::Stop, Input::ListenerClosed(0, Ok(())), Input::Emptied];
     for _ in 0..TIMES {
-        let mut machine = running.clone();
-        for input in black_box(inputs.clone()) {
-            machine.handle(Duration::ZERO, input).expect("each applies");
-            while let Some(output) = machine.poll_output() {
+        let mut lifecycle = running.clone();
+        for input in black_box(inputs) {
+            lifecycle.handle(Duration::ZERO, input).expect("each fits");
+            while let Some(output) = lifecycle.poll_output() {
                 black_box(output);
             }
         }

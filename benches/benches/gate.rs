@@ -14,7 +14,7 @@ use lameduck_benches::args::Args;
 use lameduck_benches::page::{self, Page, nanoseconds};
 use lameduck_benches::plot;
 use lameduck_benches::stats::{Turns, median};
-use lameduck_benches::stop::{self, Subject};
+use lameduck_benches::operations::{self, Subject};
 
 /// What lameduck wants to reach.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ fn guards() -> Vec<Row> {
     let row = |name, title, threads| Row {
         name,
         title,
-        subjects: stop::guards(threads),
+        subjects: operations::guards(threads),
         per_run: 1.0,
         goal: Goal::Floors(1.3),
     };
@@ -63,7 +63,7 @@ fn parked() -> Vec<Row> {
     let row = |name, title, threads| Row {
         name,
         title,
-        subjects: stop::parked(threads),
+        subjects: operations::parked(threads),
         per_run: 1.0,
         goal: Goal::Above(2.0),
     };
@@ -77,7 +77,7 @@ fn reads() -> Vec<Row> {
     vec![Row {
         name: "read",
         title: "created, pending once, ready",
-        subjects: stop::reads(),
+        subjects: operations::reads(),
         per_run: 1.0,
         goal: Goal::Above(10.0),
     }]
@@ -87,7 +87,7 @@ fn wakes() -> Vec<Row> {
     let row = |name, title, waiters: usize| Row {
         name,
         title,
-        subjects: stop::wakes(waiters),
+        subjects: operations::wakes(waiters),
         per_run: waiters as f64,
         goal: Goal::Above(10.0),
     };

@@ -1,4 +1,4 @@
-//! The machine's inputs a second; what the crate adds to a program and to the
+//! The lifecycle's inputs a second; what the crate adds to a program and to the
 //! time that it takes to build.
 
 use std::error::Error;
@@ -10,21 +10,14 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use clap::Parser;
-use lameduck::machine::{Config, Input, Machine};
+use lameduck::machine::lifecycle::{Config, Input, Lifecycle};
 use lameduck_benches::args::Args;
 use lameduck_benches::page::{Page, nanoseconds};
 use lameduck_benches::stats::median;
 use lameduck_benches::turns;
 
 /// A whole stop.
-const INPUTS: [Input; 4] = [
-    Input::Stop {
-        cause: lameduck::Cause::Request("measured"),
-    },
-    Input::ListenerQuiet(0),
-    Input::ListenerClosed(0, Ok(())),
-    Input::Emptied,
-];
+const INPUTS: [Input; 3] = [Input::Stop, Input::ListenerClosed(0, Ok(())), Input::Emptied];
 
 fn inputs(args: &Args) -> Page {
     let (rounds, stops) = if args.quick {
@@ -32,7 +25,7 @@ fn inputs(args: &Args) -> Page {
     } else {
         (50, 100_000)
     };
-    let running = Machine::new(Config::default(), 1, 0);
+    let running = Lifecycle::new(Config::default(), 1, 0);
     let mut each = Vec::new();
     for _ in 0..rounds {
         let begun = Instant::now();
@@ -49,7 +42,7 @@ fn inputs(args: &Args) -> Page {
         each.push(begun.elapsed().as_nanos() as f64 / inputs);
     }
     let each = median(&each);
-    let mut page = Page::new("inputs", "The machine", &["", "each", "a second"]);
+    let mut page = Page::new("inputs", "The lifecycle", &["", "each", "a second"]);
     page.rows.push(vec![
         "an input, with all of its outputs".into(),
         nanoseconds(each),

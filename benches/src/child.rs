@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use procfs::process::Process;
 
 use crate::servers::Kind;
-use crate::stop::pin_to;
+use crate::operations::pin_to;
 
 /// Servers are on this core,
 const SERVER_CORE: usize = 0;

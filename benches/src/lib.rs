@@ -8,5 +8,5 @@ pub mod page;
 pub mod plot;
 pub mod servers;
 pub mod stats;
-pub mod stop;
+pub mod operations;
 pub mod turns;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use futures::stream::StreamExt;
-use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 use lameduck::{Address, Connection, Report, Runtime, Server, Session};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use swansong::Swansong;
@@ -55,7 +55,7 @@ const fn kind(
 }
 
 /// All of them; the floors first.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     kind("bare smol", "bare-smol", "bare smol", bare_smol),
     kind(
         "bare async-std",
@@ -75,6 +75,12 @@ pub const KINDS: [Kind; 8] = [
         "lameduck-async-std",
         "bare async-std",
         lameduck_async_std,
+    ),
+    kind(
+        "lameduck, tokio",
+        "lameduck-tokio",
+        "bare tokio",
+        lameduck_tokio,
     ),
     kind(
         "swansong, smol",
@@ -205,7 +211,8 @@ async fn lameduck<R: Runtime>(runtime: R) -> Result<Report, Box<dyn Error>> {
 async fn echo_until_drained(mut session: Session<impl Connection>) -> io::Result<()> {
     let mut buffer = [0; BUFFER];
     while let Some(n) = session.read_or_drain(&mut buffer).await? {
-        session.write_all(&buffer[..n]).await?;
+        // A session has tokio's traits as well.
+        AsyncWriteExt::write_all(&mut session, &buffer[..n]).await?;
     }
     Ok(())
 }
@@ -224,6 +231,15 @@ pub fn lameduck_smol() -> Ended {
 /// When it cannot listen.
 pub fn lameduck_async_std() -> Ended {
     async_std::task::block_on(lameduck(AsyncStd)).map(drop)
+}
+
+/// lameduck on tokio.
+///
+/// # Errors
+/// When it cannot listen.
+#[tokio::main]
+pub async fn lameduck_tokio() -> Ended {
+    lameduck(Tokio::current()?).await.map(drop)
 }
 
 /// swansong on smol.

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::client::Target;
+use crate::during::options::During;
 use crate::fixture::{Dialect, Fault};
 use crate::limits;
 use crate::options::{Asking, Run};
+use crate::results::schema::Document;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
 
 /// Starts a server, loads it, stops it, and says what its clients lost
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "lameduck", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,6 +33,30 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 all were compared, 2 one or more could not run.
     Compare(Compare),
+    /// Keep a load on an address while a command runs: a deploy, a restart, a failover
+    ///
+    /// Exit status: 0 nothing was lost, 1 something was lost, 2 it could not run, or
+    /// the command failed.
+    During(Box<During>),
+    /// Print the JSON Schema of a result
+    #[command(hide = true)]
+    Schema {
+        /// Which result
+        #[arg(value_enum)]
+        document: Document,
+    },
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man {
+        /// Write lameduck.1, lameduck-check.1 and so on there
+        #[arg(long, value_name = "FOLDER")]
+        directory: Option<PathBuf>,
+    },
     /// Check the checker: a good server must pass, and each bad one be convicted
     SelfTest(SelfTest),
     /// A tiny server for the self-test
@@ -58,6 +85,8 @@ pub(crate) struct Compare {
     /// Write everything as JSON, too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
     /// No progress
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -133,8 +162,11 @@ pub(crate) struct Check {
     pub(crate) run: Run,
     #[command(flatten)]
     pub(crate) asking: Asking,
+    /// A path with a response of several megabytes, for slow readers
+    #[arg(long, value_name = "PATH")]
+    pub(crate) large_path: Option<String>,
     /// What is done to it; repeatable [default: all that fit]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "scenarios", value_name = "NAME")]
     pub(crate) scenario: Vec<Scenario>,
     #[command(flatten)]
     pub(crate) load: Load,
@@ -150,6 +182,8 @@ pub(crate) struct Check {
     /// Write the result to a file as JSON; - is the standard output
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
     /// Print the table as Markdown
     #[arg(long)]
     pub(crate) markdown: bool,
@@ -159,10 +193,32 @@ pub(crate) struct Check {
     /// Say what each scenario finds, why it happens, and what cures it
     #[arg(long)]
     pub(crate) list: bool,
+    /// Take what is not said here from this file [default: without a COMMAND the
+    /// nearest lameduck.toml, in this folder or above it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder in which the command runs [default: this one; for a command of
+    /// a file the file's folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) directory: Option<PathBuf>,
     /// The command that starts the server, with {addr}, {host} and {port};
     /// they are in the environment, too, as LAMEDUCK_ADDR, ADDR and so on
-    #[arg(last = true, required_unless_present_any = ["list", "start", "attach"], value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+/// Where else results go.
+#[derive(Debug, Group)]
+pub(crate) struct Results {
+    /// Write the result to a file as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the result to a file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Tell in the JSON what each client saw, and when
+    #[arg(long, requires = "json")]
+    pub(crate) events: bool,
 }
 
 /// How much is done.
@@ -211,6 +267,14 @@ impl Load {
 impl Check {
     pub(crate) fn setup(&self) -> Result<Setup, Failure> {
         self.load.check()?;
+        let is_elsewhere = self.run.start.is_some() || self.run.attach.is_some();
+        if self.command.is_empty() && !is_elsewhere {
+            return Err(Failure::Other(
+                "what is to be checked? Say `lameduck check -- <COMMAND>`, or keep a \
+                 lameduck.toml with a table [check]"
+                    .to_owned(),
+            ));
+        }
         if !self.host.is_loopback() && !self.allow_remote {
             let host = self.host;
             return Err(Failure::Other(format!(
@@ -219,12 +283,17 @@ impl Check {
         }
         let ready = self.run.ready()?;
         Ok(Setup {
-            launch: self.run.launch(&self.command, &ready)?,
+            launch: self
+                .run
+                .launch(&self.command, self.directory.as_deref(), &ready)?,
             ready_path: ready.path,
             fixed: ready.address,
             host: self.host,
             signal: self.run.signal,
-            model: self.asking.target(self.host, self.protocol)?,
+            model: Target {
+                large_path: self.large_path.clone(),
+                ..self.asking.target(self.host, self.protocol)?
+            },
             restart: self.run.restart(),
             connections: self.load.connections,
             limit: self.load.limit,

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use crate::args::{Check, Load};
 use crate::client::owed::Rule;
+use crate::results::check::CheckDocument;
+use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Launch, Setup};
 use crate::table;
@@ -37,7 +38,7 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
         }
     }
     progress.finish_and_clear();
-    report(&options, seed, &rows)?;
+    report(&options, &setup, seed, &rows)?;
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
 }
 
@@ -121,17 +122,9 @@ pub(crate) fn bar(length: u64, is_quiet: bool) -> ProgressBar {
     bar
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    command: &'a [String],
-    protocol: String,
-    signal: String,
-    seed: u64,
-    passed: bool,
-    scenarios: &'a [Row],
-}
-
-fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+    let document = CheckDocument::new(setup, seed, rows);
+    let line = summary::check(&document);
     let to_stdout = Some(Path::new("-"));
     if !options.quiet && options.json.as_deref() != to_stdout {
         let text = match options.markdown {
@@ -140,7 +133,6 @@ fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
         };
         print(&text)?;
         print(&table::details(rows))?;
-        print(&format!("seed {seed}\n"))?;
         for row in rows {
             if let Some(round) = row.first_failure {
                 print(&format!(
@@ -149,21 +141,22 @@ fn report(options: &Check, seed: u64, rows: &[Row]) -> Result<(), Failure> {
                 ))?;
             }
         }
+        print(&format!("{line}\n"))?;
+    }
+    if let Some(path) = &options.results.junit {
+        write(path, &junit::check(&document)?)?;
+    }
+    if let Some(path) = &options.results.html {
+        write(path, &page::check(&document, &line))?;
     }
     let Some(path) = &options.json else {
         return Ok(());
     };
-    let document = Document {
-        command: &options.command,
-        protocol: options.protocol.to_string(),
-        signal: options.run.signal.to_string(),
-        seed,
-        passed: rows.iter().all(|row| row.verdict != Verdict::Failed),
-        scenarios: rows,
+    let document = match options.results.events {
+        true => document,
+        false => document.without_events(),
     };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-    write(path, &format!("{text}\n"))
+    write(path, &json(&document)?)
 }
 
 /// Into a file, or to the standard output.

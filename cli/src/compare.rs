@@ -11,6 +11,9 @@ use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{bar, dice, print, write};
 use crate::client::Target;
+use crate::results::check::ScenarioDocument;
+use crate::results::compare::{CompareDocument, ServerDocument};
+use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Launch, Protocol, Setup};
 use crate::table;
@@ -242,16 +245,38 @@ fn report(options: &Compare, seed: u64, contestants: &[Contestant]) -> Result<bo
     if let Some(path) = &options.svg {
         write(path, &chart::draw(contestants))?;
     }
+    let document = CompareDocument::new(seed, contestants.iter().map(server).collect());
+    let line = summary::compare(&document);
+    if options.markdown.is_some() && !options.quiet {
+        print(&format!("{line}\n"))?;
+    }
+    if let Some(path) = &options.results.junit {
+        write(path, &junit::compare(&document)?)?;
+    }
+    if let Some(path) = &options.results.html {
+        write(path, &page::compare(&document, &line))?;
+    }
     if let Some(path) = &options.json {
-        let servers = contestants.iter().map(|c| (&c.name, &c.rows));
-        let servers: std::collections::BTreeMap<_, _> = servers.collect();
-        let text = serde_json::to_string_pretty(&servers)
-            .map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-        write(path, &format!("{text}\n"))?;
+        let document = match options.results.events {
+            true => document,
+            false => document.without_events(),
+        };
+        write(path, &json(&document)?)?;
     }
     match contestants.iter().any(|contestant| contestant.has_failed) {
         false => Ok(true),
         true => Err(Failure::Other("not everything could be run".to_owned())),
+    }
+}
+
+fn server(contestant: &Contestant) -> ServerDocument {
+    let setup = &contestant.setup;
+    ServerDocument {
+        name: contestant.name.clone(),
+        command: setup.launch.words(),
+        protocol: setup.protocol.to_string(),
+        signal: setup.signal.to_string(),
+        scenarios: contestant.rows.iter().map(ScenarioDocument::new).collect(),
     }
 }
 

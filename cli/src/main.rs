@@ -5,16 +5,20 @@ mod args;
 mod blocked;
 mod chart;
 mod check;
+mod check_file;
 mod client;
 mod compare;
+mod during;
 mod fixture;
 mod h2;
 mod latch;
 mod limits;
+mod manual;
 mod options;
 mod output;
 mod procfs;
 mod ready;
+mod results;
 mod round;
 mod scenario;
 mod self_test;
@@ -22,16 +26,16 @@ mod server;
 mod setup;
 mod signal;
 mod table;
+mod trace;
 mod verdict;
 
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
-use clap::Parser;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use crate::args::{Args, Command};
+use crate::args::Command;
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -42,7 +46,10 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let args = Args::parse();
+    let args = match check_file::parse() {
+        Ok(args) => args,
+        Err(failure) => return fail(&failure),
+    };
     if let Command::Fixture(options) = args.command {
         // A server like any other: its signals are its own.
         fixture::unblock(options.fault);
@@ -58,7 +65,11 @@ fn main() -> ExitCode {
         };
     }
     limits::raise();
-    match smol::block_on(interruptible(run(args.command))) {
+    let farewell = match args.command {
+        Command::During(_) => "interrupted; the command was told to stop",
+        _ => "interrupted; the server was stopped, and nothing of it is left",
+    };
+    match smol::block_on(interruptible(run(args.command), farewell)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(LOST),
         Err(failure) => fail(&failure),
@@ -75,6 +86,12 @@ async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
+        Command::During(options) => during::run(*options).await,
+        Command::Completions { shell } => manual::completions(shell).map(|()| true),
+        Command::Man { directory } => manual::man(directory.as_deref()).map(|()| true),
+        Command::Schema { document } => {
+            check::print(&results::schema::schema(document)?).map(|()| true)
+        }
         Command::SelfTest(options) => self_test::run(options).await,
         Command::Fixture(_) | Command::Blocked(_) => {
             Err(Failure::Other("it runs alone".to_owned()))
@@ -85,15 +102,14 @@ async fn run(command: Command) -> Result<bool, Failure> {
 /// On a signal the work is dropped, and every server with it.
 async fn interruptible(
     work: impl Future<Output = Result<bool, Failure>>,
+    farewell: &str,
 ) -> Result<bool, Failure> {
     let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
     let mut signals =
         signals.map_err(|error| Failure::Other(format!("cannot catch signals: {error}")))?;
     let interrupted = async {
         match signals.next().await {
-            Some(Ok(_)) => Err(Failure::Other(
-                "interrupted; the server was stopped, and nothing of it is left".to_owned(),
-            )),
+            Some(Ok(_)) => Err(Failure::Other(farewell.to_owned())),
             _ => std::future::pending().await,
         }
     };

@@ -1,7 +1,7 @@
 //! Options that say how the server runs and what is asked of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as Group, ValueEnum};
@@ -74,7 +74,12 @@ pub(crate) struct Run {
 
 impl Run {
     /// Returns how the server comes to run.
-    pub(crate) fn launch(&self, command: &[String], ready: &Ready) -> Result<Launch, Failure> {
+    pub(crate) fn launch(
+        &self,
+        command: &[String],
+        directory: Option<&Path>,
+        ready: &Ready,
+    ) -> Result<Launch, Failure> {
         Ok(match (&self.start, &self.stop, self.attach, self.address) {
             (Some(start), Some(stop), ..) => Launch::Commands(StartStop {
                 start: start.clone(),
@@ -86,7 +91,7 @@ impl Run {
             (_, _, Some(pid), Some(address)) => Launch::Attached { pid, address },
             _ => Launch::Child {
                 command: command.to_vec(),
-                directory: None,
+                directory: directory.map(Path::to_owned),
                 stdin_open: self.stdin == Stdin::Open,
             },
         })
@@ -156,9 +161,6 @@ pub(crate) struct Asking {
     /// The path of HTTP requests
     #[arg(long, default_value = "/")]
     pub(crate) path: String,
-    /// A path with a response of several megabytes, for slow readers
-    #[arg(long, value_name = "PATH")]
-    pub(crate) large_path: Option<String>,
     /// What to send instead: "POST /orders" with HTTP; the text of lines, redis, ws
     #[arg(long, value_name = "TEXT")]
     pub(crate) request: Option<String>,
@@ -181,14 +183,9 @@ pub(crate) struct Asking {
     /// Trust the certificates of this PEM file [default: those of the system]
     #[arg(long, requires = "tls", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// The name in the certificate
-    #[arg(
-        long,
-        requires = "tls",
-        value_name = "NAME",
-        default_value = "localhost"
-    )]
-    pub(crate) server_name: String,
+    /// The name in the certificate [default: localhost, or the host of --address]
+    #[arg(long, requires = "tls", value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
 }
 
 impl Asking {
@@ -197,7 +194,6 @@ impl Asking {
         let failed = |text: String| Failure::Other(text);
         let mut target = Target {
             path: self.path.clone(),
-            large_path: self.large_path.clone(),
             own: self.own(protocol)?,
             tls: self.tls(protocol)?,
             ..Target::new(SocketAddr::new(host, 0), protocol)
@@ -273,7 +269,8 @@ impl Asking {
             (None, _) => Trust::System,
         };
         let protocols = protocol.alpn();
-        let tls = Tls::new(&trust, &self.server_name, protocols.as_slice());
+        let name = self.server_name.as_deref().unwrap_or("localhost");
+        let tls = Tls::new(&trust, name, protocols.as_slice());
         tls.map(Some).map_err(Failure::Other)
     }
 }

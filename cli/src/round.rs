@@ -398,6 +398,7 @@ impl Round {
             }
         }
         self.judge_clients(&mut result, from);
+        result.trace.close(result.stop);
         self.note_wrapper(ended.is_some());
         if ended.is_none() {
             self.server.kill();

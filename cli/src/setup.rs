@@ -84,6 +84,29 @@ pub(crate) enum Launch {
     Attached { pid: i32, address: SocketAddr },
 }
 
+impl Launch {
+    /// Returns what starts the server, for people to read.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match self {
+            Launch::Child { command, .. } => command.clone(),
+            Launch::Commands(commands) => commands
+                .start
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
+            Launch::Attached { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns what stops the server, unless it is a signal.
+    pub(crate) fn stop_command(&self) -> Option<&str> {
+        match self {
+            Launch::Commands(commands) => Some(&commands.stop),
+            _ => None,
+        }
+    }
+}
+
 /// The commands that start and stop a server.
 #[derive(Clone, Debug)]
 pub(crate) struct StartStop {

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::journal::Message;
 use crate::client::owed::{self, Debt};
 use crate::client::{ClientJournal, ConnectionJournal, End};
+use crate::trace::{Judgement, Trace};
 
 /// Losses that are told in full, of each scenario.
 const TOLD: usize = 3;
@@ -33,6 +35,8 @@ pub(crate) struct RoundResult {
     pub(crate) skipped: Option<String>,
     /// The story of every connection, where that was asked for.
     pub(crate) stories: Vec<String>,
+    /// What each client went through.
+    pub(crate) trace: Trace,
 }
 
 impl RoundResult {
@@ -67,6 +71,10 @@ impl RoundResult {
         for connection in client.past.iter().chain([&client.current]) {
             self.judge_connection(id, kind, connection, signal);
         }
+        for plain in &client.recent {
+            let nothing = Judgement::default();
+            self.trace.add(id, kind, plain, &nothing, signal);
+        }
     }
 
     fn judge_connection(
@@ -99,6 +107,12 @@ impl RoundResult {
         };
         let after = ended.and_then(|at| at.checked_duration_since(signal));
         self.last_end = self.last_end.max(after);
+        let judgement = Judgement {
+            lost: messages,
+            is_lost,
+            is_hung,
+        };
+        self.trace.add(id, kind, connection, &judgement, signal);
     }
 
     /// Returns the messages that the server had to answer; notes the right by which it
@@ -156,7 +170,12 @@ pub(crate) fn tell(
         text += &format!(": connected {}", relative(at, signal));
     }
     if connection.answered > 0 {
-        text += &format!(", {} answers", connection.answered);
+        let word = if connection.answered == 1 {
+            "answer"
+        } else {
+            "answers"
+        };
+        text += &format!(", {} {word}", connection.answered);
     }
     for message in connection.unanswered.iter().take(3) {
         let sent = match message.written {
@@ -198,16 +217,19 @@ fn relative(at: Instant, signal: Instant) -> String {
 }
 
 /// What is said of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
+    /// Nothing can be said against it.
     Passed,
+    /// Something was lost, or another thing convicts it.
     Failed,
+    /// Nothing could be seen; a note says why.
     Skipped,
 }
 
 /// All rounds of a scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) verdict: Verdict,
@@ -219,17 +241,17 @@ pub(crate) struct Row {
     pub(crate) hung: usize,
     /// Stops that had to be ended by force.
     pub(crate) overdue: usize,
-    #[serde(rename = "longest_stop_seconds", serialize_with = "seconds")]
     pub(crate) longest_stop: Option<Duration>,
-    #[serde(rename = "last_end_seconds", serialize_with = "seconds")]
     pub(crate) last_end: Option<Duration>,
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
     pub(crate) notes: Vec<String>,
     /// The first round that failed, counted from 1.
     pub(crate) first_failure: Option<usize>,
-    #[serde(skip)]
     pub(crate) stories: Vec<String>,
+    /// Of the first round that failed, or else of the first one.
+    pub(crate) trace: Option<Trace>,
+    is_trace_of_failure: bool,
 }
 
 impl Row {
@@ -251,6 +273,8 @@ impl Row {
             notes: Vec::new(),
             first_failure: None,
             stories: Vec::new(),
+            trace: None,
+            is_trace_of_failure: false,
         }
     }
 
@@ -267,6 +291,17 @@ impl Row {
             _ => Verdict::Passed,
         };
         self.rounds += 1;
+        let has_failed = !round.is_lossless();
+        if has_failed {
+            // Whoever counts rounds otherwise has said already which one it is.
+            self.first_failure.get_or_insert(self.rounds);
+        }
+        if self.trace.is_none() || has_failed && !self.is_trace_of_failure {
+            let failed = self.first_failure.filter(|_| has_failed);
+            round.trace.round = failed.unwrap_or(self.rounds);
+            self.trace = Some(round.trace);
+            self.is_trace_of_failure = has_failed;
+        }
         self.exchanges += round.exchanges;
         self.messages_lost += round.messages_lost;
         self.connections_lost += round.connections_lost;
@@ -293,13 +328,6 @@ fn push_new(list: &mut Vec<String>, text: &str) {
     if list.len() < 10 && !list.iter().any(|known| known == text) {
         list.push(text.to_owned());
     }
-}
-
-fn seconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(|d| d.as_secs_f64()).serialize(serializer)
 }
 
 #[cfg(test)]

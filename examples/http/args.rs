@@ -36,4 +36,5 @@ pub(crate) struct Args {
 pub(crate) enum Choice {
     Smol,
     AsyncStd,
+    Tokio,
 }

@@ -18,10 +18,11 @@ mod websocket;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use lameduck::http::{HealthPaths, Http};
-use lameduck::runtimes::{async_std::AsyncStd, smol::Smol};
+use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 use lameduck::tls::{Tls, TlsConfig};
 use lameduck::{Report, Runtime, Server};
 use log::info;
@@ -29,10 +30,18 @@ use log::info;
 use args::{Args, Choice};
 use routes::Routes;
 
+/// More than a balancer takes from its connect to its request.
+const SETTLE: Duration = Duration::from_millis(100);
+
 async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Error>> {
     let mut builder = Server::builder(runtime.clone())
         .grace_period(args.grace)
-        .lame_duck(args.lame_duck);
+        .lame_duck(args.lame_duck)
+        // With a balancer in front: a connection that it has just opened is read
+        // on for its first request.
+        .settle(args.lame_duck.min(SETTLE))
+        // Sockets that a supervisor holds outlive a restart.
+        .socket_activation();
     for address in args.listen {
         builder = builder.listen(address);
     }
@@ -55,6 +64,11 @@ fn run(args: Args) -> Result<Report, Box<dyn Error>> {
     match args.runtime {
         Choice::Smol => smol::block_on(run_on(Smol, args)),
         Choice::AsyncStd => async_std::task::block_on(run_on(AsyncStd, args)),
+        Choice::Tokio => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            let tokio = Tokio::new(runtime.handle().clone());
+            runtime.block_on(run_on(tokio, args))
+        }
     }
 }
 

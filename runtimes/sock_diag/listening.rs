@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::message::{self, Inet, Question};
 use super::{ANSWERS, NO, ask_by_interface, note_error, open};
+use crate::runtimes::proc_net;
 use crate::sync::plain::Ordering;
 
 /// A listening TCP socket, as the kernel's table knows it.
@@ -21,12 +22,18 @@ pub(in crate::runtimes) struct Listening {
     local: SocketAddr,
     /// By it it is told from a socket of another network namespace.
     cookie: u64,
+    inode: Option<u64>,
 }
 
 impl Listening {
     pub(in crate::runtimes) fn new(socket: &impl AsFd, local: SocketAddr) -> Option<Listening> {
         let cookie = SockRef::from(socket).cookie().ok()?;
-        Some(Listening { local, cookie })
+        let inode = proc_net::inode(socket);
+        Some(Listening {
+            local,
+            cookie,
+            inode,
+        })
     }
 }
 
@@ -88,7 +95,8 @@ fn unix_backlog(socket: &impl AsFd) -> Option<u32> {
 /// `None`: not known, or not all are in the table.
 ///
 /// The table is walked once for each family, whatever the number of listeners
-/// ([F68](crate::docs::faults#f68)).
+/// ([F68](crate::docs::faults#f68)), and only where a quick look does not show
+/// that there are none ([F78](crate::docs::faults#f78)).
 pub(in crate::runtimes) fn handshakes(listeners: &[Option<Listening>]) -> Vec<Option<usize>> {
     let mut counts = vec![None; listeners.len()];
     let cookies = SynCookies::of_system();
@@ -103,7 +111,19 @@ pub(in crate::runtimes) fn handshakes(listeners: &[Option<Listening>]) -> Vec<Op
                 let listener = (*listener)?;
                 (listener.local.is_ipv6() == is_v6).then_some((index, listener))
             });
-        let of_family: Vec<_> = of_family.collect();
+        let mut of_family: Vec<_> = of_family.collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        let at_a_glance = proc_net::handshakes(is_v6);
+        of_family.retain(|(index, listener)| {
+            let inode = listener.inode.as_ref();
+            let is_quiet = inode.and_then(|inode| at_a_glance.get(inode)) == Some(&0);
+            if is_quiet {
+                counts[*index] = Some(0);
+            }
+            !is_quiet
+        });
         let Some((_, first)) = of_family.first() else {
             continue;
         };
@@ -309,6 +329,7 @@ mod tests {
         let foreign = Listening {
             local,
             cookie: u64::MAX / 2,
+            inode: None,
         };
         assert_eq!(handshakes(&[Some(foreign), None]), [None, None]);
     }

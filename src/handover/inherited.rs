@@ -127,6 +127,9 @@ impl Inherited {
                 ..Inherited::default()
             });
         }
+        if let Err(text) = environment.check_descriptors() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         // Those that are no sockets, too; without LISTEN_PID there are none.
         let closed_on_exec = sd_notify::listen_fds()?;
         drop(closed_on_exec);
@@ -363,9 +366,5 @@ fn take_other(passed: &mut ListenFd, id: usize) -> io::Result<Option<Descriptor>
     let Some(number) = passed.take_raw_fd(id)? else {
         return Ok(None);
     };
-    if !environment::is_open(number) {
-        let text = format!("LISTEN_FDS counts descriptor {number}, which is not open");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
     Ok(Some(Descriptor::Other(number)))
 }

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,13 +147,29 @@ fn supervise_child(
         Err(why) => {
             // It has accepted nobody, so nobody is lost with it. One that has
             // ended by itself says why in its status.
-            let _ = child.kill();
-            let status = child.wait().map_or(String::new(), |s| format!(" ({s})"));
+            let status = end(&mut child, &tell).map_or(String::new(), |s| format!(" ({s})"));
             let _ = tell.send(Err(format!("{why}{status}")));
         }
     }
     // If it ends before us, it is not to stay as a zombie.
     let _ = child.wait();
+}
+
+/// The time that a process which has closed its channel has to end by itself:
+/// it may be about to say why (F65).
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn end(child: &mut Child, tell: &oneshot::Sender<Answer>) -> io::Result<ExitStatus> {
+    let begun = Instant::now();
+    // Nobody waits for a successor that was cancelled.
+    while begun.elapsed() < LAST_WORDS && !tell.is_canceled() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    child.wait()
 }
 
 fn await_ready(channel: UnixStream, sockets: usize, within: Duration) -> Answer {

@@ -7,6 +7,7 @@ use super::options::Options;
 use super::state::State;
 use crate::connection::ConnectionFacts;
 use crate::gate::{Guard, PhaseReached};
+use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Runtime;
 use crate::server::timer::{Clock, Timer};
@@ -79,10 +80,9 @@ impl<R: Runtime> Driver<R> {
         self.handle.guard_mut()
     }
 
-    /// Returns whether the stop, or its own age, ends the connection where it
-    /// is idle.
-    pub(super) fn ends_idle(&mut self) -> bool {
-        self.is_retired || self.is_settled()
+    /// Returns whether the connection has come to its own age.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired
     }
 
     /// Returns whether the stop ends the connection where it is idle.
@@ -92,14 +92,19 @@ impl<R: Runtime> Driver<R> {
 
     /// Returns whether responses are to announce the close.
     pub(super) fn announces(&self) -> bool {
-        self.is_retired || self.handle.shutdown().phase() >= self.options.announce.phase()
+        self.is_retired || self.handle.shutdown().phase() >= self.announce_from()
     }
 
-    /// Returns ready once the task has to look at the stop again; registers it
-    /// otherwise.
-    pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Returns the phase from which on responses announce the close.
+    pub(super) fn announce_from(&self) -> Phase {
+        self.options.announce.phase()
+    }
+
+    /// Returns ready where the stop came since the last look, which has not seen
+    /// it; otherwise the task is woken by it. `seen`: the look has seen it.
+    pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>, seen: bool) -> Poll<()> {
         let guard = self.guard_mut();
-        if guard.is_settled() || guard.is_registered_for(cx) {
+        if seen || guard.is_registered_for(cx) {
             return Poll::Pending;
         }
         guard.register(cx)
@@ -154,7 +159,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn next_due(&mut self) -> Option<(Duration, Due)> {
-        let ends_idle = self.ends_idle();
+        let ends_idle = self.is_retired || self.is_settled();
         let retires = self.retire_at.map(|at| (at, Due::Retired));
         let waits = match self.waiting {
             Waiting::Response => None,

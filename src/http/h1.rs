@@ -58,7 +58,7 @@ where
     B::Error: Into<BoxError>,
 {
     loop {
-        let state = Arc::new(State::http1(info.clone()));
+        let state = Arc::new(State::http1(info.clone(), driver.announce_from()));
         let wire = Wire::new(session, prefix, state.clone());
         let service = CountedService {
             service: shared.service.clone(),
@@ -120,11 +120,12 @@ where
     loop {
         // The stop is looked at before hyper reads: what had arrived before it
         // was seen is then found by hyper.
-        let ends_idle = driver.ends_idle();
+        let is_settled = driver.is_settled();
+        let ends_idle = is_settled || driver.is_retired();
         state.set_announces(driver.announces());
         driver.facts().set_found_nothing(false);
         let mut polled = Pin::new(&mut *hyper).poll(cx);
-        if polled.is_pending() && state.hides_end() && state.in_flight() == 0 {
+        if polled.is_pending() && state.hides_end() && !state.is_answering() {
             // Nothing is in flight any more that the peer's end would give up.
             polled = Pin::new(&mut *hyper).poll(cx);
         }
@@ -145,7 +146,7 @@ where
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }
-        if driver.poll_stop(cx).is_pending() {
+        if driver.poll_stop(cx, is_settled).is_pending() {
             return Poll::Pending;
         }
     }
@@ -186,6 +187,7 @@ async fn upgraded<C: Connection, R: Runtime>(
     let Ok(upgraded) = upgrade.await else {
         return Ok(());
     };
+    handle.set_label("upgraded");
     match Upgraded::of::<C>(upgraded) {
         Some(upgraded) => run(upgraded, handle).await.map_err(Error::upgraded),
         None => Ok(()),

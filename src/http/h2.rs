@@ -55,7 +55,7 @@ where
     if let Some(configure) = &shared.http2 {
         configure(&mut builder);
     }
-    let state = Arc::new(State::http2(info.clone()));
+    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
     let service = CountedService {
         service: shared.service.clone(),
         health: shared.health.clone(),
@@ -100,7 +100,8 @@ where
     B::Error: Into<BoxError>,
 {
     loop {
-        let ends_idle = driver.ends_idle();
+        let is_settled = driver.is_settled();
+        let ends_idle = is_settled || driver.is_retired();
         // A connection that is new to a lame duck is told with its first
         // request: a client that is told at once would only come again.
         let announces = driver.announces() && state.calls() > 0;
@@ -114,6 +115,9 @@ where
         if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
+        if *was_told {
+            state.watch_in_flight(cx);
+        }
         driver.observe(state);
         if !*was_told && calls == 0 && state.calls() > 0 && driver.announces() {
             continue;
@@ -123,12 +127,11 @@ where
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }
-        if !*was_told && Pin::new(&mut driver.announcing).poll(cx).is_ready() {
-            if state.calls() > 0 {
-                continue;
-            }
+        let is_announcing = Pin::new(&mut driver.announcing).poll(cx).is_ready();
+        if is_announcing && !*was_told && state.calls() > 0 {
+            continue;
         }
-        if driver.poll_stop(cx).is_pending() {
+        if driver.poll_stop(cx, is_settled).is_pending() {
             return Poll::Pending;
         }
     }

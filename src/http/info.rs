@@ -10,12 +10,15 @@ use pin_project_lite::pin_project;
 
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
-use crate::gate::{PhaseReached, Shutdown};
+use crate::gate::{GuardError, PhaseReached, Shutdown};
+use crate::session::SessionHandle;
 use crate::sync::plain::Arc;
 #[cfg(feature = "tls")]
 use crate::tls::TlsInfo;
 
 /// The connection that a request came on: an extension of each request.
+///
+/// It holds a guard of the server, as the request does that it belongs to.
 ///
 /// ```
 /// use lameduck::http::ConnectionInfo;
@@ -31,10 +34,8 @@ use crate::tls::TlsInfo;
 pub struct ConnectionInfo(Arc<Inner>);
 
 struct Inner {
-    id: u64,
-    peer: Address,
+    handle: SessionHandle,
     local: Address,
-    shutdown: Shutdown,
     #[cfg(feature = "tls")]
     tls: Option<TlsInfo>,
     upgrade: UpgradeSlot,
@@ -42,17 +43,13 @@ struct Inner {
 
 impl ConnectionInfo {
     pub(super) fn new(
-        id: u64,
-        peer: Address,
+        handle: SessionHandle,
         local: Address,
-        shutdown: Shutdown,
         #[cfg(feature = "tls")] tls: Option<TlsInfo>,
     ) -> ConnectionInfo {
         ConnectionInfo(Arc::new(Inner {
-            id,
-            peer,
+            handle,
             local,
-            shutdown,
             #[cfg(feature = "tls")]
             tls,
             upgrade: UpgradeSlot::default(),
@@ -62,12 +59,12 @@ impl ConnectionInfo {
     /// Returns the number of the connection: see
     /// [`Session::id`](crate::Session::id).
     pub fn id(&self) -> u64 {
-        self.0.id
+        self.0.handle.id()
     }
 
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> &Address {
-        &self.0.peer
+        self.0.handle.peer_addr()
     }
 
     /// Returns the address of the listener that accepted the connection.
@@ -84,7 +81,16 @@ impl ConnectionInfo {
 
     /// Returns the server's gate: to ask for the stop, or to observe it.
     pub fn shutdown(&self) -> &Shutdown {
-        &self.0.shutdown
+        self.0.handle.shutdown()
+    }
+
+    /// Returns a handle on the session: the idle point of what takes the
+    /// connection over, such as a WebSocket of a framework.
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    pub fn handle(&self) -> Result<SessionHandle, GuardError> {
+        self.0.handle.try_clone()
     }
 
     /// Returns `stream` with an end: it ends, between two items, when the server
@@ -103,7 +109,7 @@ impl ConnectionInfo {
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
             stream,
-            draining: self.0.shutdown.draining(),
+            draining: self.0.handle.draining(),
         }
     }
 
@@ -115,8 +121,8 @@ impl ConnectionInfo {
 impl fmt::Debug for ConnectionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut info = f.debug_struct("ConnectionInfo");
-        info.field("id", &self.0.id);
-        info.field("peer", &self.0.peer);
+        info.field("id", &self.id());
+        info.field("peer", self.peer_addr());
         info.field("local", &self.0.local);
         info.finish_non_exhaustive()
     }

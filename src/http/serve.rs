@@ -49,10 +49,8 @@ where
         return Ok(());
     };
     let info = ConnectionInfo::new(
-        session.id(),
-        session.peer_addr().clone(),
+        session.handle().map_err(Error::guard)?,
         local,
-        session.shutdown().clone(),
         #[cfg(feature = "tls")]
         session.connection().tls().cloned(),
     );

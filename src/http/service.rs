@@ -28,7 +28,7 @@ where
 {
     type Response = Response<CountedBody<B>>;
     type Error = S::Error;
-    type Future = CountedResponse<S::Future>;
+    type Future = CountedResponse<S::Future, B>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = self.state.begin(&mut request);
@@ -41,55 +41,71 @@ where
             // What is not a tunnel is all the same here.
             _ => Method::GET,
         };
-        match health {
-            Some(status) => CountedResponse::Health {
-                status,
-                in_flight: Some(in_flight),
+        CountedResponse {
+            awaited: match health {
+                Some(status) => Awaited::Health { status },
+                None => Awaited::Service {
+                    response: self.service.call(request),
+                },
             },
-            None => CountedResponse::Service {
-                response: self.service.call(request),
-                method,
-                in_flight: Some(in_flight),
-            },
+            ready: None,
+            method,
+            in_flight: Some(in_flight),
         }
     }
 }
 
 pin_project! {
     /// A response that is awaited.
-    #[project = Projected]
-    pub(crate) enum CountedResponse<F> {
-        Health { status: StatusCode, in_flight: Option<InFlight> },
-        Service { #[pin] response: F, method: Method, in_flight: Option<InFlight> },
+    pub(crate) struct CountedResponse<F, B> {
+        #[pin]
+        awaited: Awaited<F>,
+        // The response, while the driver has to look at the stop.
+        ready: Option<Response<CountedBody<B>>>,
+        method: Method,
+        in_flight: Option<InFlight>,
     }
 }
 
-impl<F, B, E> Future for CountedResponse<F>
+pin_project! {
+    #[project = Projected]
+    enum Awaited<F> {
+        Health { status: StatusCode },
+        Service { #[pin] response: F },
+    }
+}
+
+impl<F, B, E> Future for CountedResponse<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
     type Output = Result<Response<CountedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (mut response, in_flight, method) = match self.project() {
-            Projected::Health { status, in_flight } => {
-                let mut response = Response::new(CountedBody::empty());
-                *response.status_mut() = *status;
-                (response, in_flight, &Method::GET)
-            }
-            Projected::Service {
-                response,
-                method,
-                in_flight,
-            } => {
-                let response = ready!(response.poll(cx))?;
-                (response.map(CountedBody::new), in_flight, &*method)
-            }
+        let this = self.project();
+        let mut response = match this.ready.take() {
+            Some(response) => response,
+            None => match this.awaited.project() {
+                Projected::Health { status } => {
+                    let mut response = Response::new(CountedBody::empty());
+                    *response.status_mut() = *status;
+                    response
+                }
+                Projected::Service { response } => {
+                    ready!(response.poll(cx))?.map(CountedBody::new)
+                }
+            },
         };
-        if let Some(in_flight) = in_flight.take() {
-            in_flight.state().announce(method, &mut response);
-            response.body_mut().in_flight = Some(in_flight);
+        let Some(in_flight) = this.in_flight.take() else {
+            return Poll::Ready(Ok(response));
+        };
+        if in_flight.state().is_look_stale() {
+            (*this.ready, *this.in_flight) = (Some(response), Some(in_flight));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        in_flight.state().announce(this.method, &mut response);
+        response.body_mut().in_flight = Some(in_flight);
         Poll::Ready(Ok(response))
     }
 }

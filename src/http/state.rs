@@ -1,12 +1,15 @@
 //! What the wire, the service and the driver of one HTTP connection share.
 
 use http_body::Body;
+use std::task::{Context, Waker};
+
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
+use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 /// The state of one connection of hyper.
@@ -28,20 +31,30 @@ pub(crate) struct State {
     /// The peer's end of input is not told to hyper yet, which would give up
     /// the request in flight.
     hides_end: AtomicBool,
+    /// The system has no room for output, or does not know that it has.
+    is_write_blocked: AtomicBool,
+    /// The phase from which on responses announce the close.
+    announce_from: Phase,
+    /// The driver of HTTP/2 connections, whose streams end in other tasks.
+    driver: Mutex<Option<Waker>>,
     /// `None` for HTTP/2, whose frames say all of it.
     framing: Option<Mutex<Framing>>,
 }
 
 impl State {
-    pub(crate) fn http1(info: ConnectionInfo) -> State {
-        State::new(info, Some(Mutex::new(Framing::new())))
+    pub(crate) fn http1(info: ConnectionInfo, announce_from: Phase) -> State {
+        State::new(info, announce_from, Some(Mutex::new(Framing::new())))
     }
 
-    pub(crate) fn http2(info: ConnectionInfo) -> State {
-        State::new(info, None)
+    pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
+        State::new(info, announce_from, None)
     }
 
-    fn new(info: ConnectionInfo, framing: Option<Mutex<Framing>>) -> State {
+    fn new(
+        info: ConnectionInfo,
+        announce_from: Phase,
+        framing: Option<Mutex<Framing>>,
+    ) -> State {
         State {
             info,
             in_flight: AtomicU64::new(0),
@@ -50,8 +63,17 @@ impl State {
             announces: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
+            is_write_blocked: AtomicBool::new(false),
+            announce_from,
+            driver: Mutex::new(None),
             framing,
         }
+    }
+
+    /// Wakes the driver when the last request in flight has ended.
+    pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
+        let before = lock(&self.driver).replace(cx.waker().clone());
+        drop(before);
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
@@ -101,11 +123,32 @@ impl State {
         }
     }
 
-    /// Returns whether the peer's end of input can wait: a request is in
-    /// flight, all of which has come. hyper would give up its response.
+    /// Returns whether a response is awaited, or on its way to the system.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.in_flight() > 0 || self.is_write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the system has room for output.
+    pub(crate) fn set_write_blocked(&self, is_blocked: bool) {
+        if self.is_write_blocked.load(Ordering::Relaxed) != is_blocked {
+            self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the stop came since the driver has looked at it: then a
+    /// response has to wait for the next look, which also shows whether more
+    /// requests had arrived.
+    pub(crate) fn is_look_stale(&self) -> bool {
+        self.framing.is_some()
+            && !self.announces.load(Ordering::Relaxed)
+            && self.info.shutdown().phase() >= self.announce_from
+    }
+
+    /// Returns whether the peer's end of input can wait: a request is being
+    /// answered, all of which has come. hyper would give up its response.
     pub(crate) fn hide_end(&self) -> bool {
         let is_complete = |framing: &Mutex<Framing>| lock(framing).all_complete();
-        let hides = self.in_flight() > 0 && self.framing.as_ref().is_some_and(is_complete);
+        let hides = self.is_answering() && self.framing.as_ref().is_some_and(is_complete);
         self.hides_end.store(hides, Ordering::Relaxed);
         hides
     }
@@ -175,6 +218,14 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let before = self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if before == 1 && self.0.framing.is_none() {
+            // The lock orders this with `watch_in_flight`: either the driver has
+            // seen the end, or its waker is here.
+            let driver = lock(&self.0.driver).take();
+            if let Some(driver) = driver {
+                driver.wake();
+            }
+        }
     }
 }

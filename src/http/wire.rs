@@ -114,7 +114,9 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.session).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.session).poll_write(cx, bytes);
+        self.state.set_write_blocked(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -126,11 +128,15 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.session).poll_write_vectored(cx, buffers)
+        let written = Pin::new(&mut self.session).poll_write_vectored(cx, buffers);
+        self.state.set_write_blocked(written.is_pending());
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.session).poll_flush(cx)
+        let flushed = Pin::new(&mut self.session).poll_flush(cx);
+        self.state.set_write_blocked(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

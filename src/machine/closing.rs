@@ -170,6 +170,7 @@ enum State {
     /// The peer has ended, and has not acknowledged everything.
     AwaitingAcks {
         since: Duration,
+        /// Zero until the first look, which is at once.
         pause: Duration,
     },
     Closed,
@@ -321,7 +322,7 @@ impl LingeringClose {
         } else {
             self.state = State::AwaitingAcks {
                 since: self.now,
-                pause: self.config.ack_poll_min.max(SHORTEST_PAUSE),
+                pause: Duration::ZERO,
             };
             self.ask();
         }
@@ -337,8 +338,8 @@ impl LingeringClose {
     fn progress(&mut self, left: Option<u64>, round_trip: Duration) {
         let now = self.now;
         self.is_asked = false;
-        let pause = self.config.ack_poll_min.max(SHORTEST_PAUSE);
-        let idle = self.config.idle.max(pause);
+        let first_pause = self.config.ack_poll_min.max(SHORTEST_PAUSE);
+        let idle = self.config.idle.max(first_pause);
         let idle = idle.max(round_trip.saturating_mul(2));
         self.config.idle = idle;
         let is_over = now >= self.give_up_at;
@@ -364,7 +365,7 @@ impl LingeringClose {
             State::Reading { since, .. } => *since = now,
             State::AwaitingAcks { since, pause } => {
                 *since = now;
-                *pause = pause.saturating_mul(2).min(idle);
+                *pause = pause.saturating_mul(2).clamp(first_pause, idle);
             }
             State::HalfClosing | State::Closed => {}
         }

@@ -61,8 +61,9 @@ pub struct Config {
     pub back_off_min: Duration,
     /// The longest such pause. Default: 1 s.
     pub back_off_max: Duration,
-    /// The time until handshakes under way are looked at first. It doubles from
-    /// look to look. Default: 1 ms.
+    /// The time between the first two looks at the handshakes under way, of
+    /// which the first comes once the queue is empty. It doubles from look to
+    /// look. Default: 1 ms.
     pub handshake_poll_min: Duration,
     /// The longest time between two looks. Default: 16 ms.
     pub handshake_poll_max: Duration,
@@ -205,13 +206,16 @@ impl std::error::Error for UnexpectedInput {}
 /// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Handshakes {
-    /// `since`: the beginning of the sweep, or its last connection.
+    /// Nobody was asked: that is done once the queue is empty. `since`: the
+    /// beginning of the sweep, or its last connection.
+    Unknown { since: Duration },
+    /// `pause`: the one after the next look.
     Waiting {
         since: Duration,
         look_at: Duration,
         pause: Duration,
     },
-    /// The system was asked, and has not answered yet.
+    /// The system was asked, and has not answered yet. `pause`: the next one.
     Asked { since: Duration, pause: Duration },
     /// None is waited for: an empty queue is the last look.
     Done,
@@ -278,14 +282,7 @@ impl Sweep {
             (Input::Tick, _) => true,
             (Input::Accepted, _) => self.accept(),
             (Input::QueueEmpty, state) => {
-                self.in_batch = 0;
-                if let State::Sweeping {
-                    guarantee,
-                    handshakes: Handshakes::Done,
-                } = state
-                {
-                    self.close(guarantee);
-                }
+                self.queue_empty(state);
                 true
             }
             (Input::AcceptFailed(error), _) => self.accept_failed(error),
@@ -390,12 +387,36 @@ impl Sweep {
         } = self.state
         {
             if self.now >= look_at {
-                let handshakes = Handshakes::Asked { since, pause };
-                self.state = State::Sweeping {
-                    guarantee,
-                    handshakes,
-                };
-                self.outputs.push_back(Output::AskHandshakes);
+                self.ask(guarantee, since, pause);
+            }
+        }
+    }
+
+    fn ask(&mut self, guarantee: CloseGuarantee, since: Duration, pause: Duration) {
+        let handshakes = Handshakes::Asked { since, pause };
+        self.state = State::Sweeping {
+            guarantee,
+            handshakes,
+        };
+        self.outputs.push_back(Output::AskHandshakes);
+    }
+
+    fn queue_empty(&mut self, state: State) {
+        self.in_batch = 0;
+        if let State::Sweeping {
+            guarantee,
+            handshakes,
+        } = state
+        {
+            match handshakes {
+                // At once: as long as no handshake can begin, whoever connects
+                // waits for a second (F78).
+                Handshakes::Unknown { since } => {
+                    let pause = self.config.handshake_poll_min.max(SHORTEST_PAUSE);
+                    self.ask(guarantee, since, pause);
+                }
+                Handshakes::Done => self.close(guarantee),
+                Handshakes::Waiting { .. } | Handshakes::Asked { .. } => {}
             }
         }
     }
@@ -410,10 +431,11 @@ impl Sweep {
         } = &mut self.state
         {
             self.swept += 1;
-            if let Handshakes::Waiting { since, .. } | Handshakes::Asked { since, .. } =
-                handshakes
-            {
-                *since = now;
+            match handshakes {
+                Handshakes::Unknown { since }
+                | Handshakes::Waiting { since, .. }
+                | Handshakes::Asked { since, .. } => *since = now,
+                Handshakes::Done => {}
             }
             let Config { queue, limit, .. } = self.config;
             let (guarantee, limit) = (*guarantee, limit.unwrap_or(queue));
@@ -469,7 +491,6 @@ impl Sweep {
     /// Begins the sweep, at once also while backing off.
     fn stop(&mut self, guarantee: CloseGuarantee) -> bool {
         self.back_off = BackOff::default();
-        let pause = self.config.handshake_poll_min.max(SHORTEST_PAUSE);
         let handshakes = match guarantee {
             // The queue is the successor's.
             CloseGuarantee::HandedOver => {
@@ -480,12 +501,7 @@ impl Sweep {
                 self.close(CloseGuarantee::Unswept);
                 return true;
             }
-            CloseGuarantee::SynFiltered => Handshakes::Waiting {
-                since: self.now,
-                // One that began just as the filter came is seen by then.
-                look_at: self.now.saturating_add(pause),
-                pause,
-            },
+            CloseGuarantee::SynFiltered => Handshakes::Unknown { since: self.now },
             _ => Handshakes::Done,
         };
         self.state = State::Sweeping {
@@ -506,10 +522,6 @@ impl Sweep {
             ..
         } = self.config;
         let waited = self.now.saturating_sub(since);
-        let pause = pause
-            .saturating_mul(2)
-            .min(handshake_poll_max)
-            .max(SHORTEST_PAUSE);
         let look_at = match count {
             Some(0) => None,
             Some(_) => (waited < handshake_timeout).then(|| self.now.saturating_add(pause)),
@@ -524,7 +536,10 @@ impl Sweep {
                 Some(look_at) => Handshakes::Waiting {
                     since,
                     look_at,
-                    pause,
+                    pause: pause
+                        .saturating_mul(2)
+                        .min(handshake_poll_max)
+                        .max(SHORTEST_PAUSE),
                 },
                 None => Handshakes::Done,
             };

@@ -248,6 +248,22 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Sets whether new handshakes are filtered while the accept queue is swept.
+    /// Default: yes, where the system allows it (Linux, with CAP_NET_ADMIN).
+    ///
+    /// With the filter, the close of a listener resets nobody. In exchange,
+    /// clients who connect while it is on are refused after a second and not at
+    /// once, since their first segment is dropped. It is on for less than a
+    /// millisecond, or for as long as handshakes are under way;
+    /// [`ListenerReport::filtered`](crate::report::ListenerReport::filtered) says
+    /// how long it was. Without the filter, a client whose handshake ends between
+    /// the last look at the queue and the close is reset
+    /// ([F2](crate::docs::faults#f2), [F78](crate::docs::faults#f78)).
+    pub fn syn_filter(mut self, filter: bool) -> Self {
+        self.listeners.syn_filter = filter;
+        self
+    }
+
     /// Sets the time for which idle connections are still read once draining
     /// began, for requests that were sent before the stop and are on their way
     /// ([F17](crate::docs::faults#f17)).

@@ -278,7 +278,7 @@ impl<R: Runtime, H> Serve<R, H> {
             Output::StopAccepting(id) => {
                 let origin = self.listeners.get(id).origin();
                 let sharing = self.handover.sharing(id, origin);
-                self.listeners.stop_accepting(id, sharing);
+                self.listeners.stop_accepting(id, self.clock.now(), sharing);
             }
             Output::CloseListener(id) => {
                 if let Some(closed) = self.listeners.close_now(id, &self.clock) {

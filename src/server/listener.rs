@@ -50,6 +50,18 @@ pub(super) struct ListenerTask<R: Runtime> {
     /// The guarantee of a listener that was told to stop, until its sweep knows.
     stopping: Option<CloseGuarantee>,
     last_error: Option<io::Error>,
+    filter: Filter,
+    may_filter: bool,
+}
+
+/// The filter for new handshakes.
+enum Filter {
+    /// It was never on.
+    Never,
+    /// It is on since a time of the listener's clock.
+    Since(Duration),
+    /// It was on for so long.
+    For(Duration),
 }
 
 /// The limit of open connections, and the table that counts them.
@@ -83,7 +95,15 @@ impl<R: Runtime> ListenerTask<R> {
             sweep: Sweep::new(config),
             stopping: None,
             last_error: None,
+            filter: Filter::Never,
+            may_filter: true,
         }
+    }
+
+    /// Sets whether new handshakes may be filtered.
+    pub(super) fn with_filter(mut self, may_filter: bool) -> ListenerTask<R> {
+        self.may_filter = may_filter;
+        self
     }
 
     pub(super) fn local_addr(&self) -> &Address {
@@ -141,7 +161,7 @@ impl<R: Runtime> ListenerTask<R> {
                     Output::Yield => return Accepted::Yield,
                     Output::BackOff { pause, is_first } => self.log_pause(pause, is_first),
                     Output::AskHandshakes => return Accepted::AskHandshakes,
-                    Output::Close => return Accepted::Closed(self.close()),
+                    Output::Close => return Accepted::Closed(self.close(clock.now())),
                 }
             }
             let Some(listener) = &mut self.listener else {
@@ -191,9 +211,20 @@ impl<R: Runtime> ListenerTask<R> {
     }
 
     /// Stops accepting; [`begin_sweep`](ListenerTask::begin_sweep) comes next.
-    pub(super) fn stop_accepting(&mut self, sharing: SocketSharing) {
+    pub(super) fn stop_accepting(&mut self, now: Duration, sharing: SocketSharing) {
+        let sharing = match (sharing, &self.local_addr) {
+            // Of a TCP socket that may be shared, nothing is changed.
+            (SocketSharing::Exclusive, Address::Tcp(_)) if !self.may_filter => {
+                SocketSharing::Shared
+            }
+            _ => sharing,
+        };
         if let Some(listener) = &mut self.listener {
-            self.stopping = Some(listener.stop_accepting(sharing));
+            let guarantee = listener.stop_accepting(sharing);
+            if guarantee == CloseGuarantee::SynFiltered {
+                self.filter = Filter::Since(now);
+            }
+            self.stopping = Some(guarantee);
         }
     }
 
@@ -211,11 +242,11 @@ impl<R: Runtime> ListenerTask<R> {
             self.handle(now, Input::Close);
         }
         while self.sweep.poll_output().is_some() {}
-        Some(self.close_socket())
+        Some(self.close_socket(now))
     }
 
-    fn close(&mut self) -> Result<(), ServerError> {
-        let closed = self.close_socket();
+    fn close(&mut self, now: Duration) -> Result<(), ServerError> {
+        let closed = self.close_socket(now);
         // Without an abort, which says it all: clients that were in the queue
         // may have been reset (F46).
         if closed.is_ok() && self.sweep.guarantee() == Some(CloseGuarantee::Unswept) {
@@ -225,10 +256,13 @@ impl<R: Runtime> ListenerTask<R> {
         closed
     }
 
-    fn close_socket(&mut self) -> Result<(), ServerError> {
+    fn close_socket(&mut self, now: Duration) -> Result<(), ServerError> {
         // At once: a handshake that completes between the last look at the
         // queue and here is reset (F2). Everything else comes after.
         let closed = self.listener.take().map_or(Ok(()), Listener::close);
+        if let Filter::Since(since) = self.filter {
+            self.filter = Filter::For(now.saturating_sub(since));
+        }
         info!("stopped listening on {}", self.local_addr);
         let listener = self.local_addr.clone();
         if self.has_failed() {
@@ -253,6 +287,10 @@ impl<R: Runtime> ListenerTask<R> {
             accepted: self.sweep.accepted(),
             swept: self.sweep.swept(),
             guarantee: self.sweep.guarantee().unwrap_or(CloseGuarantee::Unswept),
+            filtered: match self.filter {
+                Filter::For(time) => Some(time),
+                _ => None,
+            },
         }
     }
 }

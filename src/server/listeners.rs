@@ -276,8 +276,8 @@ impl<R: Runtime> Listeners<R> {
     }
 
     /// Tells a listener to stop accepting; its sweep begins at the next poll.
-    pub(super) fn stop_accepting(&mut self, id: usize, sharing: SocketSharing) {
-        self.tasks[id].stop_accepting(sharing);
+    pub(super) fn stop_accepting(&mut self, id: usize, now: Duration, sharing: SocketSharing) {
+        self.tasks[id].stop_accepting(now, sharing);
         self.stopping.push(id);
         lock(&self.woken.inner).push(id);
     }

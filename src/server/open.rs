@@ -34,6 +34,7 @@ pub(super) struct Sources<R> {
     pub(super) backlog: Option<i32>,
     pub(super) nodelay: Option<bool>,
     pub(super) sweep_limit: Option<u64>,
+    pub(super) syn_filter: bool,
     #[cfg(feature = "handover")]
     pub(super) socket_activation: bool,
     #[cfg(feature = "handover")]
@@ -52,6 +53,7 @@ struct Opening<R: Runtime> {
     runtime: R,
     defaults: ListenOptions,
     sweep_limit: Option<u64>,
+    syn_filter: bool,
     opened: Vec<ListenerTask<R>>,
     #[cfg(feature = "handover")]
     inherited: Inherited,
@@ -64,6 +66,7 @@ impl<R: Runtime> Sources<R> {
             backlog: None,
             nodelay: None,
             sweep_limit: None,
+            syn_filter: true,
             #[cfg(feature = "handover")]
             socket_activation: false,
             #[cfg(feature = "handover")]
@@ -137,6 +140,7 @@ impl<R: Runtime> Sources<R> {
             runtime: runtime.clone(),
             defaults,
             sweep_limit: self.sweep_limit,
+            syn_filter: self.syn_filter,
             opened: Vec::new(),
             #[cfg(feature = "handover")]
             inherited,
@@ -283,7 +287,7 @@ impl<R: Runtime> Opening<R> {
             ..sweep::Config::default()
         };
         self.opened
-            .push(ListenerTask::new(listener, origin, config));
+            .push(ListenerTask::new(listener, origin, config).with_filter(self.syn_filter));
     }
 }
 

@@ -138,13 +138,7 @@ fn attempt(mut sim: Sim, scenario: &impl Fn(&mut Sim)) -> Result<(), Failure> {
 fn finish(sim: &mut Sim) -> Result<(), String> {
     let one_signal = !sim.is_stop_requested;
     if one_signal {
-        // As often in the first steps as in the last: the scale is chosen first.
-        let scale = sim.choose(11);
-        for _ in 0..sim.choose(1 << scale) {
-            if !sim.step() {
-                break;
-            }
-        }
+        run_until_stop(sim);
         if sim.choose(2) == 0 {
             sim.signal(Signal::Terminate);
         } else {
@@ -162,6 +156,26 @@ fn finish(sim: &mut Sim) -> Result<(), String> {
     assertions
         .into_iter()
         .try_for_each(|assertion| assertion(&history, &report))
+}
+
+/// Runs until the moment of the stop: after a number of steps, or at a time,
+/// which finds the gaps in which nothing happens. It is as often early as late:
+/// the scale is chosen first.
+fn run_until_stop(sim: &mut Sim) {
+    let is_by_time = sim.choose(2) == 1;
+    let scale = sim.choose(11);
+    let number = sim.choose(1 << scale);
+    if is_by_time {
+        // Up to two milliseconds, in which a service has answered a lot.
+        let time = Duration::from_micros(u64::from(number) * 2);
+        sim.advance(time, MAX_STEPS);
+    } else {
+        for _ in 0..number {
+            if !sim.step() {
+                break;
+            }
+        }
+    }
 }
 
 /// Only a stop without an abort has to sweep every queue.

@@ -24,8 +24,8 @@ use crate::sync::plain::{Arc, Mutex, lock};
 /// The number of looks of a poll among which one is chosen for an interruption.
 const LOOKS: u32 = 8;
 
-/// One poll in so many is interrupted for each of the looks.
-const ONE_IN: u32 = 12;
+/// A poll is interrupted at each of its looks once in so many times.
+const ONE_IN: u32 = 48;
 
 /// The longest interruption.
 const LONGEST: Duration = Duration::from_millis(1);
@@ -172,8 +172,8 @@ impl Executor {
     pub(super) fn freeze(&mut self, by: Duration) {
         let mut world = lock(&self.world);
         world.log(Entry::Frozen(by));
-        world.note_freeze(by);
-        let until = world.now + by;
+        let began_at = world.now;
+        let until = began_at + by;
         drop(world);
         loop {
             let client = {
@@ -193,6 +193,7 @@ impl Executor {
                 }
             } else {
                 world.now = world.now.max(until);
+                world.note_freeze(began_at);
                 client.iter().for_each(|client| world.wake_task(*client));
                 return;
             }

@@ -127,8 +127,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The error of an accept when the process has no descriptors left.
 const EMFILE: i32 = 24;
 
+/// How many times the latency the rest of a cut send takes more, at most.
+const GAPS: [u32; 3] = [1, 4, 16];
+
+/// How many times the latency a segment takes at most.
+pub(super) const LONGEST_TRANSIT: u32 = 1 + GAPS[2];
+
 /// One send in so many is cut into two segments.
-const CUT_ONE_IN: u32 = 4;
+const CUT_ONE_IN: u32 = 3;
 
 impl World {
     // Listeners
@@ -302,12 +308,15 @@ impl World {
         if n > 0 {
             self.log(Entry::Sends(id, from, n));
             let cut = self.cut(from, n);
-            for part in [cut, n - cut] {
-                if part > 0 {
-                    let at = self.in_order(id, from);
-                    self.schedule(at, Scheduled::Bytes(id, from, part));
-                }
+            if cut > 0 {
+                let at = self.in_order(id, from);
+                self.schedule(at, Scheduled::Bytes(id, from, cut));
+                // The rest is under way for longer, sometimes much longer.
+                let gap = self.transit_time() * GAPS[self.choices.choose(3) as usize];
+                self.conns[id].pipe(from).last_at += gap;
             }
+            let at = self.in_order(id, from);
+            self.schedule(at, Scheduled::Bytes(id, from, n - cut));
         }
         n
     }

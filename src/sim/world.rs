@@ -293,9 +293,11 @@ impl World {
         }
     }
 
-    pub(super) fn note_freeze(&mut self, by: Duration) {
-        if self.stopped_at.is_some() {
-            self.frozen += by;
+    /// Notes that the server was frozen since `began_at`: what of it came after
+    /// the stop is counted.
+    pub(super) fn note_freeze(&mut self, began_at: Duration) {
+        if let Some(stopped_at) = self.stopped_at {
+            self.frozen += self.now.saturating_sub(stopped_at.max(began_at));
         }
     }
 

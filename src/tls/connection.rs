@@ -13,7 +13,7 @@ use futures_rustls::{FallibleAccept, TlsAcceptor};
 
 use super::config::TlsConfig;
 use super::info::TlsInfo;
-use super::records::{Flags, HEAD, Records};
+use super::records::{Flags, HEAD, Records, poll_write_all};
 use crate::rt::{Connection, Runtime};
 use crate::sync::plain::Arc;
 
@@ -46,8 +46,9 @@ enum State<C> {
     New(C),
     Handshaking(Box<FallibleAccept<Records<C>>>),
     Open(Box<TlsStream<Records<C>>>),
-    /// The handshake has failed; what remains is to end the connection.
-    Failed(C),
+    /// The handshake has failed; what remains is to send the alert, and to end
+    /// the connection.
+    Failed(C, Vec<u8>),
     /// Our side has ended: the peer's input is discarded as it is.
     Ended(C),
     Gone,
@@ -81,7 +82,7 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
     /// is under way.
     pub fn inner(&self) -> Option<&C> {
         match &self.state {
-            State::Plain(c) | State::New(c) | State::Failed(c) | State::Ended(c) => Some(c),
+            State::Plain(c) | State::New(c) | State::Failed(c, _) | State::Ended(c) => Some(c),
             State::Open(stream) => Some(stream.get_ref().0.connection()),
             State::Handshaking(_) | State::Gone => None,
         }
@@ -96,7 +97,7 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
         loop {
             match state {
                 State::Plain(_) | State::Open(_) => return Poll::Ready(Ok(())),
-                State::Failed(_) | State::Ended(_) | State::Gone => {
+                State::Failed(..) | State::Ended(_) | State::Gone => {
                     return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
                 }
                 State::New(connection) => {
@@ -131,7 +132,8 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
                         }
                         Err((error, records)) => {
                             tls.timer = None;
-                            *state = State::Failed(records.into_inner());
+                            let (connection, alert) = records.into_parts();
+                            *state = State::Failed(connection, alert);
                             return Poll::Ready(Err(error));
                         }
                     }
@@ -256,14 +258,16 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
     }
 
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let State::Open(stream) = &mut self.state {
-            if self.tls.as_ref().is_some_and(|tls| !tls.has_failed) {
+        match &mut self.state {
+            State::Open(stream) if self.tls.as_ref().is_some_and(|tls| !tls.has_failed) => {
                 ready!(Pin::new(&mut **stream).poll_close(cx))?;
             }
+            State::Failed(connection, alert) => ready!(poll_write_all(connection, alert, cx))?,
+            _ => {}
         }
         self.state = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Open(stream) => State::Ended(stream.into_inner().0.into_inner()),
-            State::New(connection) | State::Failed(connection) => State::Ended(connection),
+            State::Open(stream) => State::Ended(stream.into_inner().0.into_parts().0),
+            State::New(connection) | State::Failed(connection, _) => State::Ended(connection),
             state => state,
         };
         match &mut self.state {
@@ -349,7 +353,7 @@ impl<R: Runtime, C: Connection> AsyncWrite for TlsConnection<R, C> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.state {
             // Nothing was written.
-            State::New(_) | State::Handshaking(_) | State::Failed(_) | State::Gone => {
+            State::New(_) | State::Handshaking(_) | State::Failed(..) | State::Gone => {
                 Poll::Ready(Ok(()))
             }
             State::Open(stream) => Pin::new(&mut **stream).poll_flush(cx),
@@ -371,7 +375,7 @@ impl<R: Runtime, C> fmt::Debug for TlsConnection<R, C> {
             State::New(_) => "new",
             State::Handshaking(_) => "handshaking",
             State::Open(_) => "open",
-            State::Failed(_) => "failed",
+            State::Failed(..) => "failed",
             State::Ended(_) => "ended",
             State::Gone => "gone",
         };

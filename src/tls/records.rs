@@ -94,7 +94,12 @@ pub(super) struct Records<C> {
     /// What was read before rustls was.
     first: [u8; HEAD],
     first_len: usize,
+    /// An alert that the system had no room for just then.
+    unsent: Vec<u8>,
 }
+
+/// The longest that an alert is in its record, encrypted.
+const ALERT_MAX: usize = 64;
 
 impl<C> Records<C> {
     pub(super) fn new(connection: C, first: &[u8], flags: Arc<Flags>) -> Records<C> {
@@ -104,6 +109,7 @@ impl<C> Records<C> {
             flags,
             first: [0; HEAD],
             first_len: first.len().min(HEAD),
+            unsent: Vec::new(),
         };
         records.first[..records.first_len].copy_from_slice(&first[..records.first_len]);
         records
@@ -113,8 +119,9 @@ impl<C> Records<C> {
         &self.connection
     }
 
-    pub(super) fn into_inner(self) -> C {
-        self.connection
+    /// Returns the connection, and what is to be sent on it first.
+    pub(super) fn into_parts(self) -> (C, Vec<u8>) {
+        (self.connection, self.unsent)
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -156,13 +163,47 @@ impl<C: Connection> AsyncRead for Records<C> {
     }
 }
 
+/// Writes all of `bytes`.
+pub(super) fn poll_write_all<C: Connection>(
+    connection: &mut C,
+    bytes: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        let n = ready!(Pin::new(&mut *connection).poll_write(cx, bytes))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        bytes.drain(..n);
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl<C: Connection> Records<C> {
+    /// Keeps an alert that the system has no room for, or does not know that it
+    /// has: rustls tries to send it once, and then gives up the connection.
+    fn keep(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        const ALERT: u8 = 21;
+        if bytes.first() != Some(&ALERT) || bytes.len() > ALERT_MAX {
+            return Poll::Pending;
+        }
+        self.unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+}
+
 impl<C: Connection> AsyncWrite for Records<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(cx, bytes)
+        let this = &mut *self;
+        ready!(poll_write_all(&mut this.connection, &mut this.unsent, cx))?;
+        match Pin::new(&mut this.connection).poll_write(cx, bytes) {
+            Poll::Pending => this.keep(bytes),
+            written => written,
+        }
     }
 
     fn poll_write_vectored(
@@ -170,11 +211,21 @@ impl<C: Connection> AsyncWrite for Records<C> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(cx, buffers)
+        let this = &mut *self;
+        ready!(poll_write_all(&mut this.connection, &mut this.unsent, cx))?;
+        match Pin::new(&mut this.connection).poll_write_vectored(cx, buffers) {
+            Poll::Pending => match buffers {
+                [bytes] => this.keep(bytes),
+                _ => Poll::Pending,
+            },
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(cx)
+        let this = &mut *self;
+        ready!(poll_write_all(&mut this.connection, &mut this.unsent, cx))?;
+        Pin::new(&mut this.connection).poll_flush(cx)
     }
 
     /// The half-close is the server's: here only close_notify is sent.

@@ -9,15 +9,15 @@ use crate::naive::Naive;
 use crate::own_runtime::OwnThreads;
 use crate::support::{tokio_current_thread, tokio_multi_thread};
 
-pub(crate) fn the_adapter_keeps_every_contract(runtime: impl Runtime) {
+pub(crate) fn f72_the_adapter_keeps_every_contract(runtime: impl Runtime) {
     if let Err(failures) = conformance::check(runtime) {
         panic!("{failures}");
     }
 }
 
 #[test]
-fn an_adapter_of_ones_own_keeps_every_contract() {
-    the_adapter_keeps_every_contract(OwnThreads);
+fn f72_an_adapter_of_ones_own_keeps_every_contract() {
+    f72_the_adapter_keeps_every_contract(OwnThreads);
 }
 
 /// What a naive adapter breaks, each time.
@@ -27,7 +27,7 @@ const BROKEN: [&str; 3] = [
     "poll_read_now has what is there, also after many reads",
 ];
 
-fn a_naive_adapter_is_caught_each_time(start: impl Fn() -> Tokio) {
+fn f72_a_naive_adapter_is_caught_each_time(start: impl Fn() -> Tokio) {
     for run in 1..=20 {
         let failures = conformance::check(Naive(start())).expect_err("it was not caught");
         let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
@@ -41,11 +41,11 @@ fn a_naive_adapter_is_caught_each_time(start: impl Fn() -> Tokio) {
 }
 
 #[test]
-fn a_naive_adapter_is_caught_each_time_on_many_threads() {
-    a_naive_adapter_is_caught_each_time(tokio_multi_thread);
+fn f72_a_naive_adapter_is_caught_each_time_on_many_threads() {
+    f72_a_naive_adapter_is_caught_each_time(tokio_multi_thread);
 }
 
 #[test]
-fn a_naive_adapter_is_caught_each_time_on_one_thread() {
-    a_naive_adapter_is_caught_each_time(tokio_current_thread);
+fn f72_a_naive_adapter_is_caught_each_time_on_one_thread() {
+    f72_a_naive_adapter_is_caught_each_time(tokio_current_thread);
 }

@@ -10,7 +10,9 @@ use lameduck::report::{Outcome, ServerError};
 use lameduck::rt::CloseGuarantee;
 use lameduck::{Cause, Readiness, Runtime, Session};
 
-use crate::support::{Client, Running, builder, echo, eventually, first_address, start};
+use crate::support::{
+    Client, Running, builder, echo, eventually, first_address, number, start,
+};
 
 fn echo_server<R: Runtime>(runtime: R) -> Running {
     start(builder(runtime).bind().unwrap(), echo)
@@ -283,4 +285,54 @@ pub(crate) fn s11_a_busy_connection_is_not_interrupted(runtime: impl Runtime) {
     assert_eq!(client.rest(), b"halves");
     drop(client);
     assert_eq!(server.report().closed.drained, 1);
+}
+
+/// Half of the clients are served when a handler computes, and half are new; all
+/// send meanwhile, and then that handler stops the server. Another task holds
+/// another thread. `LAMEDUCK_CONNECTIONS` says how many clients.
+pub(crate) fn f17_what_arrived_while_a_handler_computes_is_answered(runtime: impl Runtime) {
+    let clients = number("LAMEDUCK_CONNECTIONS", 200);
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, told) = mpsc::channel::<()>();
+    let computing = Arc::new(Mutex::new(Some((begun, told))));
+    let handler = move |mut session: Session<_>| {
+        let computing = computing.clone();
+        async move {
+            let mut buffer = [0; 64];
+            while let Some(n) = session.read_or_drain(&mut buffer).await? {
+                if &buffer[..n] == b"compute" {
+                    let (begun, told) = computing.lock().unwrap().take().unwrap();
+                    begun.send(()).unwrap();
+                    let _ = told.recv();
+                    session.shutdown().stop("a handler asks");
+                    return Ok(());
+                }
+                session.write_all(&buffer[..n]).await?;
+            }
+            io::Result::Ok(())
+        }
+    };
+    let server = start(builder(runtime.clone()).bind().unwrap(), handler);
+    let mut computes = server.connect();
+    let mut served: Vec<_> = (0..clients / 2).map(|_| server.connect()).collect();
+    for client in &mut served {
+        client.exchange(b"here");
+    }
+    computes.send(b"compute");
+    has_begun.recv().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    runtime.spawn(async move { _ = released.recv() });
+    let mut all = served;
+    all.extend((0..clients / 2).map(|_| server.connect()));
+    for client in &mut all {
+        client.send(b"before the stop");
+    }
+    go_on.send(()).unwrap();
+    eventually("draining", || server.shutdown.is_draining());
+    drop(release);
+    for client in &mut all {
+        assert_eq!(client.rest(), b"before the stop");
+    }
+    drop((all, computes));
+    assert_eq!(server.report().outcome, Outcome::Clean);
 }

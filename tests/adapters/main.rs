@@ -63,7 +63,7 @@ mod with_a_successor {
 }
 
 suite! {
-    conformance: the_adapter_keeps_every_contract;
+    conformance: f72_the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,
@@ -77,10 +77,13 @@ suite! {
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
+        f17_what_arrived_while_a_handler_computes_is_answered,
         f41_hooks_run_after_connections_in_order,
         s11_a_busy_connection_is_not_interrupted;
     storm:
-        f2_a_storm_loses_nothing;
+        f2_a_storm_loses_nothing,
+        f78_few_clients_wait_for_their_refusal,
+        f78_nobody_waits_where_the_filter_is_off;
     closing:
         f16_unread_input_does_not_reset,
         f16_unread_input_does_not_reset_a_draining_server,
@@ -142,6 +145,7 @@ suite! {
         f76_small_writes_are_sent_at_once,
         f77_the_index_of_a_listener_is_that_of_its_address;
     many:
+        f68_only_those_that_woke_are_asked,
         f68_a_visit_costs_the_same_with_many_listeners,
         f68_a_stop_is_linear_in_the_number_of_listeners,
         f68_those_at_the_connection_limit_take_turns;

@@ -1,1 +1,10 @@
+//! The lingering close of one connection.
 
+mod alphabet;
+mod clauses;
+mod compare;
+mod faults;
+mod reference;
+mod run;
+mod search;
+mod seeds;

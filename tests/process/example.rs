@@ -13,17 +13,22 @@ pub(crate) fn blocking() -> PathBuf {
     built("blocking", "tokio-current-thread")
 }
 
+/// Returns the built example that is started by a supervisor.
+pub(crate) fn activated() -> PathBuf {
+    let example = path("activated");
+    assert!(
+        example.exists(),
+        "build the example first: cargo build --example activated"
+    );
+    example
+}
+
 /// Returns an example that knows `runtime`.
 ///
 /// `cargo test` builds it; `cargo test --test` does not, and leaves whatever
 /// was built before.
 fn built(name: &str, runtime: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("own path");
-    let target = test.parent().and_then(|deps| deps.parent());
-    let example = target
-        .expect("target/debug/deps")
-        .join("examples")
-        .join(name);
+    let example = path(name);
     let help = Command::new(&example).arg("--help").output();
     let is_current = help.is_ok_and(|help| {
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
@@ -35,4 +40,13 @@ fn built(name: &str, runtime: &str) -> PathBuf {
         "build the example first: cargo build --example {name}"
     );
     example
+}
+
+fn path(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("own path");
+    let target = test.parent().and_then(|deps| deps.parent());
+    target
+        .expect("target/debug/deps")
+        .join("examples")
+        .join(name)
 }

@@ -8,6 +8,8 @@
 mod doubled;
 mod example;
 mod held;
+mod namespaces;
+mod passed;
 mod refused;
 mod restart;
 mod scale;
@@ -39,7 +41,27 @@ mod handover {
             f53_a_restart_leaves_its_supervisors_variables_behind,
             f58_a_restart_signal_during_a_restart_is_carried_out,
             f10_a_path_is_left_to_the_successor,
-            f4_a_supervisors_socket_outlives_the_server;
+            f4_a_supervisors_socket_outlives_the_server,
+            f65_a_restart_that_overlaps_is_explained;
+        passed:
+            f63_a_socket_that_covers_the_address_is_taken,
+            f63_one_socket_serves_both_families,
+            f63_the_error_names_what_was_passed,
+            f63_sockets_for_another_process_are_explained,
+            f63_systemds_own_tool_can_start_it,
+            f64_other_kinds_of_descriptors_refuse_nothing,
+            f64_variables_that_lie_are_explained,
+            f66_an_abstract_name_that_was_passed_is_taken;
+    }
+
+    #[test]
+    fn f64_sockets_are_asked_for_by_name() {
+        crate::passed::f64_sockets_are_asked_for_by_name();
+    }
+
+    #[test]
+    fn f64_a_name_that_was_not_passed_is_refused() {
+        crate::passed::f64_a_name_that_was_not_passed_is_refused();
     }
 }
 
@@ -66,6 +88,11 @@ suite! {
         l1_the_second_signal_ends_a_process_whose_threads_are_held,
         l1_the_budget_ends_a_process_whose_threads_are_held,
         l1_the_exit_does_not_wait_for_blocking_work;
+    namespaces:
+        f46_a_queue_waits_for_descriptors_as_long_as_the_budget,
+        f46_a_queue_that_was_not_swept_is_reported,
+        f56_syn_cookies_leave_no_stronger_guarantee_than_swept,
+        f57_a_socket_of_another_network_is_swept_and_not_trusted;
     refused:
         a_busy_port,
         an_address_that_does_not_parse,

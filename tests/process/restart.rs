@@ -271,6 +271,32 @@ pub(crate) fn f42_a_successor_that_fails_leaves_the_old_one_serving(runtime: &st
     fs::remove_dir_all(folder).expect("clean up");
 }
 
+/// A successor that is to listen on more, or on less.
+pub(crate) fn f65_a_restart_that_overlaps_is_explained(runtime: &str) {
+    let (folder, program) = replaceable(runtime, "overlaps");
+    let mut chain = start_replaceable(runtime, &program);
+    let port = chain.socket_address().port();
+    let mut client = connect(chain.socket_address());
+    exchange(&mut client, b"before");
+    let example = echo(runtime);
+    let listens = |address: &str| {
+        let example = example.display();
+        format!(
+            "#!/bin/sh\nexec {example} --runtime {runtime} --restart --listen {address}:{port}\n"
+        )
+    };
+    replace(&program, &listens("0.0.0.0"));
+    chain.signal(Signal::HUP);
+    chain.hear_successor();
+    let why = chain.hear(&format!("the predecessor listens on 127.0.0.1:{port}, "));
+    assert!(why.contains("only a stop and a start"), "{why}");
+    chain.hear("the restart failed, serving on: ");
+    exchange(&mut client, b"after one that is wider");
+    drop(client);
+    chain.stop();
+    fs::remove_dir_all(folder).expect("clean up");
+}
+
 pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {
     let (folder, program) = replaceable(runtime, "hangs");
     let mut chain = start_replaceable(runtime, &program);

@@ -387,6 +387,14 @@ impl Connection {
         read.map_err(|error| self.broken(&error))
     }
 
+    /// Takes what has come while no answer is owed: what the protocol itself has to
+    /// say, or the end.
+    pub(crate) async fn absorb(&mut self) -> Result<(), Disconnected> {
+        let absorbed = self.read_events(CHUNK).await;
+        self.answers.clear();
+        absorbed
+    }
+
     /// Reads whatever comes until the end, which it notes.
     pub(crate) async fn until_end(&mut self) -> Disconnected {
         while self.read_events(CHUNK).await.is_ok() {

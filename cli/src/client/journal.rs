@@ -188,8 +188,13 @@ impl ConnectionJournal {
     /// A write has returned that held all messages which were begun.
     pub(crate) fn sent_all(&mut self) {
         let now = Instant::now();
-        for message in &mut self.unanswered {
-            message.written.get_or_insert(now);
+        let mut labels = Vec::new();
+        for message in self.unanswered.iter_mut().filter(|m| m.written.is_none()) {
+            message.written = Some(now);
+            labels.push(message.label.clone());
+        }
+        for label in labels {
+            self.note(now, EventKind::Sent(label));
         }
     }
 

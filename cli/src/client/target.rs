@@ -1,5 +1,6 @@
 //! What clients send, and to whom.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::codec;
@@ -59,8 +60,24 @@ impl Statuses {
         is_status.then_some(Statuses(first, last))
     }
 
+    /// Returns the range of one status; none for what is no status.
+    pub(crate) fn only(status: u16) -> Option<Statuses> {
+        (100..600)
+            .contains(&status)
+            .then_some(Statuses(status, status))
+    }
+
     pub(crate) fn contains(self, status: u16) -> bool {
         (self.0..=self.1).contains(&status)
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Statuses(first, last) if first == last => write!(f, "{first}"),
+            Statuses(first, last) => write!(f, "{first}-{last}"),
+        }
     }
 }
 

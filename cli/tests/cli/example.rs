@@ -1,8 +1,8 @@
-//! The library's echo example, which the tool checks.
+//! The library's examples, which the tool checks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::LAMEDUCK;
 
@@ -12,20 +12,30 @@ const FEATURES: &str = "smol,async-std";
 /// Returns the path of the example, and builds it when it is missing or was
 /// built without `runtime`.
 pub(crate) fn echo(runtime: &str) -> PathBuf {
-    // Two tests must not build at the same time: one could run the other's half.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _building = BUILDING.lock().unwrap();
-    let profile = Path::new(LAMEDUCK).parent().expect("target/PROFILE");
-    let echo = profile.join("examples/echo");
-    if !holds(&echo, runtime) {
-        build(profile);
-    }
-    assert!(holds(&echo, runtime), "{} lacks {runtime}", echo.display());
-    echo
+    example("echo", runtime)
 }
 
-fn holds(echo: &Path, runtime: &str) -> bool {
-    let Ok(help) = Command::new(echo).arg("--help").output() else {
+/// The same of the example that speaks HTTP.
+pub(crate) fn http(runtime: &str) -> PathBuf {
+    example("http", runtime)
+}
+
+fn example(name: &str, runtime: &str) -> PathBuf {
+    // Two tests must not build at the same time: one could run the other's half.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let profile = Path::new(LAMEDUCK).parent().expect("target/PROFILE");
+    let example = profile.join("examples").join(name);
+    if !holds(&example, runtime) {
+        build(profile, name);
+    }
+    let path = example.display();
+    assert!(holds(&example, runtime), "{path} lacks {runtime}");
+    example
+}
+
+fn holds(example: &Path, runtime: &str) -> bool {
+    let Ok(help) = Command::new(example).arg("--help").output() else {
         return false;
     };
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
@@ -33,12 +43,12 @@ fn holds(echo: &Path, runtime: &str) -> bool {
     runtimes.is_some_and(|(_, list)| list.contains(runtime))
 }
 
-fn build(profile: &Path) {
+fn build(profile: &Path, example: &str) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(workspace);
     cargo.args(["build", "--quiet", "--package", "lameduck"]);
-    cargo.args(["--example", "echo", "--features", FEATURES]);
+    cargo.args(["--example", example, "--features", FEATURES]);
     cargo
         .arg("--target-dir")
         .arg(profile.parent().expect("target"));

@@ -6,11 +6,19 @@
 )]
 
 mod asked;
+mod browser;
 mod compared;
 mod docs;
+mod during;
 mod example;
+mod file;
+mod haproxy;
 mod interrupted;
 mod launched;
+mod manual;
+mod pages;
 mod refused;
+mod results;
 mod served;
 mod support;
+mod web;

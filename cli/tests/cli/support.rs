@@ -1,7 +1,9 @@
 //! The tool, its fixtures, and what it says.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub(crate) const LAMEDUCK: &str = env!("CARGO_BIN_EXE_lameduck");
 
@@ -29,6 +31,69 @@ pub(crate) fn lameduck(args: &[&str]) -> Answer {
 pub(crate) fn check_shell(options: &[&str], script: &str) -> Answer {
     let server = ["--", "sh", "-c", script, LAMEDUCK];
     lameduck(&[&["check"], options, &server].concat())
+}
+
+/// How long anything here may take.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// Waits until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// An address that nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Waits until somebody listens.
+pub(crate) fn wait_for_listener(address: SocketAddr) {
+    wait_until("somebody listens", || TcpStream::connect(address).is_ok());
+}
+
+/// A process that is gone when the test ends.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn start(program: &str, args: &[&str]) -> Process {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Process(command.spawn().unwrap())
+    }
+
+    /// A fixture that listens, with its address.
+    pub(crate) fn fixture(fault: &str, protocol: &str) -> (Process, SocketAddr) {
+        let address = free_address();
+        let listen = address.to_string();
+        let args = [
+            "fixture",
+            fault,
+            "--listen",
+            &listen,
+            "--protocol",
+            protocol,
+        ];
+        let process = Process::start(LAMEDUCK, &args);
+        wait_for_listener(address);
+        (process, address)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A folder of its own for a test, gone when it ends.

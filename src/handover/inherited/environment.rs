@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::RawFd;
+use std::io;
 use std::path::Path;
 
 /// More than any process can have open, by default of the kernel
@@ -11,10 +11,14 @@ use std::path::Path;
 const MAX_DESCRIPTORS: u32 = 1 << 20;
 /// Where descriptors begin, behind the standard streams.
 const FIRST: u32 = 3;
+/// `O_CLOEXEC` in the flags that proc_pid_fdinfo(5) shows.
+const CLOSED_ON_EXEC: u32 = 0o2000000;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Environment {
     pub(super) recipient: Recipient,
+    first: u32,
+    count: u32,
     names: Vec<String>,
 }
 
@@ -58,8 +62,22 @@ impl Environment {
         let names = names.to_string_lossy();
         Ok(Some(Environment {
             recipient,
+            first,
+            count,
             names: names.split(':').map(str::to_owned).collect(),
         }))
+    }
+
+    /// Checks that the descriptors were passed on, where the system tells.
+    pub(super) fn check_descriptors(&self) -> Result<(), String> {
+        let info = Path::new("/proc/self/fdinfo");
+        if !info.exists() {
+            return Ok(());
+        }
+        let mut numbers = self.first..self.first + self.count;
+        numbers.try_for_each(|number| {
+            check_passed(number, &fs::read_to_string(info.join(number.to_string())))
+        })
     }
 
     /// Returns the name of a descriptor; "unknown", as with systemd, where it
@@ -70,10 +88,26 @@ impl Environment {
     }
 }
 
-/// Returns whether a descriptor is open; true where the system does not say.
-pub(super) fn is_open(number: RawFd) -> bool {
-    let all = Path::new("/proc/self/fd");
-    !all.exists() || fs::symlink_metadata(all.join(number.to_string())).is_ok()
+/// Checks that a descriptor was passed on, by what the system says of it: one
+/// that would be closed on exec was opened by this process, and to take it would
+/// take it from its owner.
+fn check_passed(number: u32, info: &io::Result<String>) -> Result<(), String> {
+    let Ok(info) = info else {
+        return Err(format!(
+            "LISTEN_FDS counts descriptor {number}, which is not open"
+        ));
+    };
+    let mut flags = info.lines().filter_map(|line| line.strip_prefix("flags:"));
+    let flags = flags
+        .next()
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    match flags {
+        Some(flags) if flags & CLOSED_ON_EXEC != 0 => Err(format!(
+            "LISTEN_FDS counts descriptor {number}, which was not passed on: this process has \
+             opened it"
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +144,24 @@ mod tests {
         assert_eq!(of(b""), Recipient::Us);
         assert_eq!(of(b"41"), Recipient::Other(41));
         assert_eq!(read(&[("LISTEN_PID", b"42")]), Ok(None));
+    }
+
+    #[test]
+    fn f64_descriptors_of_the_process_itself_are_not_taken() {
+        let shown = |text: &str| check_passed(7, &Ok(text.to_owned()));
+        assert_eq!(shown("pos:\t0\nflags:\t02\nmnt_id:\t15\n"), Ok(()));
+        let own = shown("pos:\t0\nflags:\t02000002\n").unwrap_err();
+        assert!(
+            own.contains("descriptor 7, which was not passed on"),
+            "{own}"
+        );
+        let missing = check_passed(7, &Err(io::ErrorKind::NotFound.into()));
+        assert!(
+            missing
+                .unwrap_err()
+                .contains("descriptor 7, which is not open")
+        );
+        assert_eq!(shown("something new"), Ok(()));
     }
 
     #[test]

@@ -181,9 +181,11 @@ mod tests {
     #[test]
     fn every_row_is_taken() {
         const FAILED: Result<(), Failed> = Err(Failed);
-        let mut config = Config::default();
-        config.lame_duck = Duration::from_millis(10);
-        config.settle = Duration::from_millis(10);
+        let config = Config {
+            lame_duck: Duration::from_millis(10),
+            settle: Duration::from_millis(10),
+            ..Config::default()
+        };
         let ms = |at: Duration| at.as_millis() as u64;
         let aborts = ms(config.grace_period - config.hook_reserve - config.abort_timeout);
         let abandons = ms(config.grace_period - config.hook_reserve);

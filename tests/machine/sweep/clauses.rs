@@ -54,7 +54,7 @@ fn kinds() -> [Sweep; 4] {
         10,
         Input::StopAccepting(CloseGuarantee::SynFiltered),
     );
-    must(&mut asked, 11, Input::Tick);
+    must(&mut asked, 11, Input::QueueEmpty);
     let mut closed = accepting.clone();
     must(&mut closed, 10, Input::Close);
     [accepting, sweeping, asked, closed]

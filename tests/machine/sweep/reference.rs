@@ -10,6 +10,8 @@ use lameduck::rt::CloseGuarantee;
 enum Look {
     /// No handshake is waited for.
     None,
+    /// It comes with the first look at an empty queue.
+    WhenEmpty,
     At(Duration),
     Asked,
 }
@@ -108,8 +110,13 @@ impl Reference {
             Input::Accepted => self.accepted(),
             Input::QueueEmpty => {
                 self.in_batch = 0;
-                if let (Look::None, Some(promise)) = (self.look, self.promise) {
-                    self.close(promise);
+                match (self.look, self.promise) {
+                    (Look::None, Some(promise)) => self.close(promise),
+                    (Look::WhenEmpty, _) => {
+                        self.look = Look::Asked;
+                        self.said.push(Output::AskHandshakes);
+                    }
+                    _ => {}
                 }
             }
             Input::AcceptFailed(AcceptError::Connection) => self.count(),
@@ -174,7 +181,7 @@ impl Reference {
         } else if self.config.limit == Some(0) {
             self.close(CloseGuarantee::Unswept);
         } else if promise == CloseGuarantee::SynFiltered {
-            self.look_again();
+            self.look = Look::WhenEmpty;
         }
     }
 

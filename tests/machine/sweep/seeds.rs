@@ -103,7 +103,7 @@ const SEEDS: &[Seed] = &[
         change: nothing,
         steps: &[
             stop(SynFiltered),
-            TICK,
+            EMPTY,
             handshakes(Some(3)),
             ACCEPT,
             TICK,
@@ -119,7 +119,14 @@ const SEEDS: &[Seed] = &[
     Seed {
         name: "handshakes-that-never-end",
         change: |config| config.handshake_timeout = DURATIONS[2],
-        steps: &[stop(SynFiltered), TICK, handshakes(Some(3)), EMPTY],
+        steps: &[
+            stop(SynFiltered),
+            EMPTY,
+            handshakes(Some(3)),
+            TICK,
+            handshakes(Some(3)),
+            EMPTY,
+        ],
         ends: Some(Swept),
     },
     Seed {
@@ -127,7 +134,7 @@ const SEEDS: &[Seed] = &[
         change: nothing,
         steps: &[
             stop(SynFiltered),
-            TICK,
+            EMPTY,
             handshakes(None),
             EMPTY,
             TICK,
@@ -171,6 +178,7 @@ const SEEDS: &[Seed] = &[
         change: nothing,
         steps: &[
             stop(SynFiltered),
+            EMPTY,
             Step(ToDeadline, Input::Close),
             handshakes(Some(0)),
         ],

@@ -1,0 +1,5 @@
+use lameduck_benches::servers::{Ended, lameduck_tokio};
+
+fn main() -> Ended {
+    lameduck_tokio()
+}

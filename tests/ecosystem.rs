@@ -1,0 +1,213 @@
+//! What is written for tokio's I/O traits takes a session as it is.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use lameduck::machine::lifecycle::Outcome;
+use lameduck::runtimes::tokio::{Connection, Tokio};
+use lameduck::{Address, Report, Server, Session, Shutdown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls;
+
+/// Serves while `client` runs, which is given the address and the gate.
+async fn served<H, F, C>(
+    handler: H,
+    client: impl FnOnce(SocketAddr, Shutdown) -> C,
+) -> (Report, C::Output)
+where
+    H: Fn(Session<Connection>) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+    C: Future,
+{
+    let builder = Server::builder(Tokio::current().unwrap()).signals([]);
+    let server = builder.listen("127.0.0.1:0").bind().unwrap();
+    let address = match server.local_addrs().next() {
+        Some(Address::Tcp(address)) => *address,
+        other => panic!("{other:?}"),
+    };
+    let client = client(address, server.shutdown());
+    let both = async { tokio::join!(server.serve(handler), client) };
+    let both = tokio::time::timeout(Duration::from_secs(20), both);
+    both.await.expect("it hangs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_codec_of_tokio_util_reads_a_line_whose_half_had_arrived() {
+    use tokio_util::codec::{Framed, LinesCodec};
+
+    async fn lines(session: Session<Connection>) -> io::Result<()> {
+        let mut handle = session.handle()?;
+        let mut framed = Framed::new(session, LinesCodec::new());
+        let is_empty = AtomicBool::new(true);
+        loop {
+            let line = poll_fn(|cx| {
+                let line = framed.poll_next_unpin(cx);
+                is_empty.store(framed.read_buffer().is_empty(), Relaxed);
+                line
+            });
+            match handle.next_or_drain(line, || is_empty.load(Relaxed)).await {
+                Some(Some(line)) => {
+                    let line = line.map_err(io::Error::other)?;
+                    framed.send(line).await.map_err(io::Error::other)?;
+                }
+                Some(None) | None => return Ok(()),
+            }
+        }
+    }
+    let (report, ()) = served(lines, async |address, shutdown| {
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        let mut answer = [0; 6];
+        for client in [&mut idle, &mut busy] {
+            client.write_all(b"hello\n").await.unwrap();
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"hello\n");
+        }
+        busy.write_all(b"hal").await.unwrap();
+        shutdown.stop("now");
+        assert_eq!(idle.read(&mut answer).await.unwrap(), 0);
+        busy.write_all(b"ves\n").await.unwrap();
+        let mut rest = String::new();
+        busy.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "halves\n");
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_socket_of_tokio_tungstenite_is_closed_in_order() {
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::{accept_async, client_async};
+
+    async fn echo(session: Session<Connection>) -> io::Result<()> {
+        let mut handle = session.handle()?;
+        let mut socket = accept_async(session).await.map_err(io::Error::other)?;
+        while let Some(message) = handle.next_or_drain(socket.next(), || true).await {
+            match message.transpose().map_err(io::Error::other)? {
+                Some(message) if message.is_text() => {
+                    socket.send(message).await.map_err(io::Error::other)?;
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+        socket.close(None).await.map_err(io::Error::other)
+    }
+    let (report, ()) = served(echo, async |address, shutdown| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut socket, _) = client_async("ws://localhost/", stream).await.unwrap();
+        socket.send(Message::text("hello")).await.unwrap();
+        let answer = socket.next().await.unwrap().unwrap();
+        assert_eq!(answer, Message::text("hello"));
+        socket.send(Message::text("before the stop")).await.unwrap();
+        shutdown.stop("now");
+        let answer = socket.next().await.unwrap().unwrap();
+        assert_eq!(answer, Message::text("before the stop"));
+        let close = socket.next().await.unwrap().unwrap();
+        assert!(close.is_close(), "{close:?}");
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+/// A server's configuration with a certificate of its own, and a client's that
+/// trusts it.
+fn tls() -> (rustls::ServerConfig, rustls::ClientConfig) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key =
+        rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_of_tokio_rustls_ends_with_close_notify() {
+    let (server, client) = tls();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let echo = move |session: Session<Connection>| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut handle = session.handle()?;
+            let mut stream = acceptor.accept(session).await?;
+            let mut buffer = [0; 1024];
+            while let Some(n) = handle
+                .next_or_drain(stream.read(&mut buffer), || true)
+                .await
+            {
+                match n? {
+                    0 => break,
+                    n => stream.write_all(&buffer[..n]).await?,
+                }
+            }
+            stream.shutdown().await
+        }
+    };
+    let (report, ()) = served(echo, async |address, shutdown| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let mut answer = [0; 5];
+        stream.write_all(b"hello").await.unwrap();
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"hello");
+        shutdown.stop("now");
+        // Without close_notify this would be an error.
+        assert_eq!(stream.read(&mut answer).await.unwrap(), 0);
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hyper_serves_a_session_in_hyper_utils_tokio_io() {
+    use hyper_util::rt::TokioIo;
+
+    async fn hello(session: Session<Connection>) -> io::Result<()> {
+        let service = hyper::service::service_fn(async |_| {
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(b"hello"));
+            Ok::<_, io::Error>(hyper::Response::new(body))
+        });
+        let builder = hyper::server::conn::http1::Builder::new();
+        let served = builder.serve_connection(TokioIo::new(session), service);
+        served.await.map_err(io::Error::other)
+    }
+    let (report, ()) = served(hello, async |address, shutdown| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        shutdown.stop("now");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}

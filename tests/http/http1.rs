@@ -1,0 +1,380 @@
+//! HTTP/1: the table of the states in which a stop can find a connection.
+
+use std::io::Write;
+use std::net;
+
+use lameduck::Runtime;
+
+use crate::support::{Client, GET, LARGE, builder, http, run, serving};
+
+/// A state of a connection at the stop.
+struct State {
+    name: &'static str,
+    /// What the client has sent before the stop.
+    before: &'static [u8],
+    /// How many responses it has read before the stop.
+    answered: usize,
+    /// The client has ended its side before the stop.
+    half_closed: bool,
+    /// What the client sends after the stop.
+    after: &'static [u8],
+    /// The bodies that are owed after the stop.
+    owed: &'static [&'static [u8]],
+}
+
+const STATE: State = State {
+    name: "",
+    before: b"",
+    answered: 0,
+    half_closed: false,
+    after: b"",
+    owed: &[],
+};
+
+const STATES: &[State] = &[
+    State {
+        name: "half of the first head",
+        before: b"GET / HT",
+        after: b"TP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"hello"],
+        ..STATE
+    },
+    State {
+        name: "a part of what may become the preface of HTTP/2",
+        before: b"P",
+        after: b"OST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi",
+        owed: &[b"hi"],
+        ..STATE
+    },
+    State {
+        name: "nothing after a response",
+        before: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        answered: 1,
+        ..STATE
+    },
+    State {
+        name: "half of the second head, in the segment of the first",
+        before: b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT",
+        answered: 1,
+        after: b"TP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"hello"],
+        ..STATE
+    },
+    State {
+        name: "five pipelined requests and half of a sixth, all answered but it",
+        before: b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n\
+            GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n\
+            GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT",
+        answered: 5,
+        after: b"TP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"hello"],
+        ..STATE
+    },
+    State {
+        name: "requests and half of one behind one in flight (F75)",
+        before: b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n\
+            POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhiGET / HT",
+        after: b"TP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"drained", b"hello", b"hi", b"hello"],
+        ..STATE
+    },
+    State {
+        name: "one in flight and nothing behind it",
+        before: b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"drained"],
+        ..STATE
+    },
+    State {
+        name: "half of a body of known length",
+        before: b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nha",
+        after: b"lf",
+        owed: &[b"half"],
+        ..STATE
+    },
+    State {
+        name: "half of a body in chunks",
+        before: b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nha\r\n2",
+        after: b"\r\nlf\r\n0\r\n\r\n",
+        owed: &[b"half"],
+        ..STATE
+    },
+    State {
+        name: "a body that waits for 100 (Continue)",
+        before:
+            b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n",
+        after: b"hi",
+        owed: &[b"hi"],
+        ..STATE
+    },
+    State {
+        name: "a client that has ended its side behind its request",
+        before: b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\n",
+        half_closed: true,
+        owed: &[b"drained"],
+        ..STATE
+    },
+    State {
+        name: "a client that has ended its side behind two requests",
+        before: b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        half_closed: true,
+        owed: &[b"drained", b"hello"],
+        ..STATE
+    },
+    State {
+        name: "HTTP/1.0 in flight",
+        before: b"GET /drain HTTP/1.0\r\n\r\n",
+        owed: &[b"drained"],
+        ..STATE
+    },
+    State {
+        name: "HTTP/1.0 that is kept alive, idle",
+        before: b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+        answered: 1,
+        ..STATE
+    },
+    State {
+        name: "an empty line behind a request",
+        before: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n\r\n",
+        answered: 1,
+        ..STATE
+    },
+    State {
+        name: "a client that asks for the close itself",
+        before: b"GET /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        owed: &[b"drained"],
+        ..STATE
+    },
+];
+
+fn half_close(client: &Client<net::TcpStream>) {
+    client
+        .stream
+        .shutdown(net::Shutdown::Write)
+        .expect("it is open");
+}
+
+/// Reads what is owed, and then the end.
+fn expect_owed(client: &mut Client<net::TcpStream>, state: &State) {
+    for (i, body) in state.owed.iter().enumerate() {
+        let answer = client.answer();
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (200, *body),
+            "{}",
+            state.name
+        );
+        // Only the last response announces the close (F75).
+        let is_last = i + 1 == state.owed.len();
+        assert_eq!(answer.closes, is_last, "{}: response {i}", state.name);
+    }
+    client.expect_end();
+}
+
+pub(crate) fn every_state_at_the_stop_is_answered<R: Runtime>(runtime: R) {
+    for state in STATES {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            client.send(state.before);
+            if state.half_closed {
+                half_close(&client);
+            }
+            for _ in 0..state.answered {
+                assert!(!client.answer().closes, "{}", state.name);
+            }
+            // A connection that has no response yet is in its state once the
+            // next one is served, which came after it.
+            let mut next = server.connect();
+            assert_eq!(next.exchange(GET).body, b"hello");
+            server.shutdown.stop("now");
+            client.send_after(state.after);
+            expect_owed(&mut client, state);
+            next.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{}: {report}", state.name);
+        assert_eq!(report.closed.failed, 0, "{}: {report}", state.name);
+    }
+}
+
+pub(crate) fn every_state_in_the_accept_queue_is_answered<R: Runtime>(runtime: R) {
+    for state in STATES {
+        let clients = std::sync::Mutex::new(Vec::new());
+        let report = run(
+            builder(runtime.clone()),
+            http(),
+            |server| {
+                for _ in 0..3 {
+                    let mut client = server.connect();
+                    client.send(state.before);
+                    if state.half_closed {
+                        half_close(&client);
+                    }
+                    clients.lock().expect("one thread").push(client);
+                }
+                server.shutdown.stop("before anybody was accepted");
+            },
+            |_| {
+                for mut client in clients.lock().expect("one thread").drain(..) {
+                    client.send_after(state.after);
+                    for _ in 0..state.answered + state.owed.len() {
+                        match client.try_answer() {
+                            Ok(answer) => assert_eq!(answer.status, 200, "{}", state.name),
+                            Err(error) => panic!("{}: {error}", state.name),
+                        }
+                    }
+                    client.expect_end();
+                }
+            },
+        );
+        assert_eq!(report.accepted, 3, "{}: {report}", state.name);
+        assert_eq!(report.exit_status(), 0, "{}: {report}", state.name);
+    }
+}
+
+pub(crate) fn every_state_without_a_stop_is_answered_as_ever<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        for _ in 0..3 {
+            let answer = client.exchange(GET);
+            assert!(!answer.closes && answer.body == b"hello");
+        }
+        client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nh");
+        client.send(b"i");
+        assert_eq!(client.answer().body, b"hi");
+        let peer = client.stream.local_addr().expect("it is connected");
+        let asked = client.exchange(b"GET /peer HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(asked.body, peer.to_string().as_bytes());
+        let asked = client.exchange(b"GET /local HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(asked.body, server.address.to_string().as_bytes());
+        for (bad, status) in [
+            (&b"complete garbage\r\n\r\n"[..], 400),
+            (
+                &[&b"GET / HTTP/1.1\r\nx: "[..], &[b'x'; 1_000_000]].concat(),
+                431,
+            ),
+        ] {
+            let mut client = server.connect();
+            // The server may end it before all of it was sent.
+            let _ = client.stream.write_all(bad);
+            assert_eq!(client.answer().status, status);
+        }
+    });
+    assert_eq!(
+        (report.closed.failed, report.exit_status()),
+        (0, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f20_connections_that_say_nothing_end_at_once<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut silent: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        let mut last = server.connect();
+        assert_eq!(last.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        silent.iter_mut().for_each(Client::expect_end);
+        last.expect_end();
+    });
+    assert_eq!(report.closed.drained, 21, "{report}");
+    assert!(report.duration.as_secs() < 10, "{report}");
+}
+
+pub(crate) fn f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body<R: Runtime>(
+    runtime: R,
+) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nabc");
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        // The server may have ended its side: it still reads.
+        let _ = client.stream.write_all(&[b'x'; 50_000]);
+        let answer = client.answer();
+        assert_eq!(answer.body, b"early");
+        half_close(&client);
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+pub(crate) fn f23_a_large_answer_reaches_a_slow_reader<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        client.send(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        next.expect_end();
+        assert_eq!(client.answer().body.len(), LARGE);
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+pub(crate) fn f21_an_upgraded_connection_is_waited_for<R: Runtime>(runtime: R) {
+    for (path, upgraded_before) in [("/upgrade", true), ("/upgrade?drain", false)] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+        );
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            client.send(request.as_bytes());
+            if upgraded_before {
+                assert_eq!(client.answer().status, 101);
+                client.send(b"one");
+                assert_eq!(client.bytes(3).expect("an echo"), b"one");
+                client.send(b"two");
+            }
+            let mut next = server.connect();
+            assert_eq!(next.exchange(GET).status, 200);
+            server.shutdown.stop("now");
+            if upgraded_before {
+                assert_eq!(client.bytes(3).expect("an echo"), b"two");
+            } else {
+                let answer = client.answer();
+                assert_eq!((answer.status, answer.closes), (101, false));
+            }
+            assert_eq!(client.bytes(3).expect("a good bye"), b"bye");
+            client.expect_end();
+            next.expect_end();
+        });
+        assert_eq!((report.accepted, report.closed.drained), (2, 2), "{report}");
+    }
+}
+
+pub(crate) fn a_panic_ends_its_connection_only<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut other = server.connect();
+        assert_eq!(other.exchange(GET).status, 200);
+        let mut client = server.connect();
+        client.send(b"GET /panic HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert!(client.try_answer().is_err());
+        assert_eq!(other.exchange(GET).status, 200);
+    });
+    assert_eq!(report.closed.panicked, 1, "{report}");
+}
+
+pub(crate) fn an_abort_cuts_off_what_is_in_flight<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        client.send(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.abort("now");
+        assert!(client.try_answer().is_err());
+    });
+    assert_eq!(report.exit_status(), 3, "{report}");
+    assert!(
+        !report.aborted.is_empty() && report.abandoned.is_empty(),
+        "{report}"
+    );
+}
+
+impl Client<net::TcpStream> {
+    /// Sends what the client still has to say: not for one that has ended.
+    fn send_after(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.send(bytes);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! HTTP/2: with a client library, and with frames made by hand.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Request;
+use lameduck::Runtime;
+
+use crate::support::{Client, GET, LONG, Running, builder, http, run, serving};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const ACK: u8 = 1;
+const END_STREAM_AND_HEADERS: u8 = 5;
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len())
+        .expect("it is short")
+        .to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The head of `GET path`, all of it from HPACK's static table, or as literals.
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    // :method GET, :scheme http, :path and :authority as literals.
+    let mut head = vec![0x82, 0x86, 0x04];
+    head.push(u8::try_from(path.len()).expect("it is short"));
+    head.extend(path.as_bytes());
+    head.extend([0x01, 1, b'a']);
+    frame(HEADERS, END_STREAM_AND_HEADERS, stream, &head)
+}
+
+/// A client that speaks HTTP/2 by hand.
+struct Frames(Client<TcpStream>);
+
+impl Frames {
+    /// Sends the preface, and empty settings.
+    fn connect(server: &Running) -> Frames {
+        let mut client = Frames(server.connect());
+        client
+            .0
+            .send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+        client
+    }
+
+    /// Reads the next frame; `None` at the end.
+    fn next(&mut self) -> Option<Frame> {
+        let head = self.0.bytes(9).ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let length = usize::try_from(length).expect("it fits");
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload: self.0.bytes(length).expect("the rest of a frame"),
+        })
+    }
+
+    /// Reads to the end, answers settings and, if so, pings.
+    fn rest(&mut self, answers_pings: bool) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(next) = self.next() {
+            self.answer(&next, answers_pings);
+            frames.push(next);
+        }
+        frames
+    }
+
+    fn answer(&mut self, next: &Frame, answers_pings: bool) {
+        let answers = next.kind == SETTINGS || (next.kind == PING && answers_pings);
+        if answers && next.flags & ACK == 0 {
+            let payload = match next.kind {
+                PING => &next.payload[..],
+                _ => &[],
+            };
+            self.0.send(&frame(next.kind, ACK, 0, payload));
+        }
+    }
+
+    /// Reads until a response has begun.
+    fn until_headers(&mut self) {
+        loop {
+            let next = self.next().expect("a response");
+            self.answer(&next, true);
+            if next.kind == HEADERS {
+                return;
+            }
+        }
+    }
+}
+
+/// Returns the last streams and the errors of the GOAWAYs.
+fn goaways(frames: &[Frame]) -> Vec<(u32, u32)> {
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    let goaways = frames.iter().filter(|frame| frame.kind == GOAWAY);
+    goaways
+        .map(|frame| (number(&frame.payload[..4]), number(&frame.payload[4..8])))
+        .collect()
+}
+
+const NO_ERROR: u32 = 0;
+
+pub(crate) fn streams_in_flight_are_answered_and_goaway_comes_twice<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client
+            .0
+            .send(&[get(1, "/drain"), get(3, "/drain"), get(5, "/")].concat());
+        client.until_headers();
+        server.shutdown.stop("now");
+        let frames = client.rest(true);
+        let responses = frames.iter().filter(|frame| frame.kind == HEADERS).count();
+        assert_eq!(responses, 2, "stream 5 was answered before");
+        assert_eq!(goaways(&frames), [(0x7fff_ffff, NO_ERROR), (5, NO_ERROR)]);
+        assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn every_stream_that_had_arrived_is_answered<R: Runtime>(runtime: R) {
+    // In the accept queue, with four streams each, and on served connections.
+    let mut queued = Vec::new();
+    let clients = std::sync::Mutex::new(&mut queued);
+    let streams: Vec<_> = (0..4).map(|n| get(2 * n + 1, "/")).collect();
+    let streams = streams.concat();
+    let report = run(
+        builder(runtime),
+        http(),
+        |server| {
+            for _ in 0..30 {
+                let mut client = Frames::connect(server);
+                client.0.send(&streams);
+                clients.lock().expect("one thread").push(client);
+            }
+            server.shutdown.stop("before anybody was accepted");
+        },
+        |_| {
+            for client in clients.lock().expect("one thread").iter_mut() {
+                let frames = client.rest(true);
+                let responses = frames.iter().filter(|frame| frame.kind == HEADERS).count();
+                assert_eq!(responses, 4);
+                assert!(goaways(&frames).iter().all(|(_, error)| *error == NO_ERROR));
+                assert_eq!(goaways(&frames).last(), Some(&(7, NO_ERROR)));
+                assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+            }
+        },
+    );
+    assert_eq!((report.accepted, report.exit_status()), (30, 0), "{report}");
+}
+
+pub(crate) fn a_silent_http2_connection_ends_at_once<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&get(1, "/"));
+        client.until_headers();
+        server.shutdown.stop("now");
+        let frames = client.rest(true);
+        assert_eq!(goaways(&frames).last(), Some(&(1, NO_ERROR)));
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f24_half_a_preface_is_awaited<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames(server.connect());
+        client.0.send(&PREFACE[..10]);
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        next.expect_end();
+        let rest = [&PREFACE[10..], &frame(SETTINGS, 0, 0, &[]), &get(1, "/")].concat();
+        client.0.send(&rest);
+        let frames = client.rest(true);
+        assert!(
+            frames
+                .iter()
+                .any(|frame| frame.kind == HEADERS && frame.stream == 1)
+        );
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
+    let http = http().goaway_timeout(Duration::from_millis(50));
+    let report = serving(builder(runtime), http, |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&get(1, "/"));
+        client.until_headers();
+        server.shutdown.stop("now");
+        let frames = client.rest(false);
+        assert_eq!(goaways(&frames), [(0x7fff_ffff, NO_ERROR)]);
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn a_panic_resets_its_stream_only<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&get(1, "/panic"));
+        loop {
+            let next = client.next().expect("the reset of the stream");
+            client.answer(&next, true);
+            if next.kind == RST_STREAM {
+                assert_eq!(next.stream, 1);
+                break;
+            }
+        }
+        client.0.send(&get(3, "/"));
+        client.until_headers();
+        server.shutdown.stop("now");
+        client.rest(true);
+    });
+    assert_eq!(
+        (report.closed.panicked, report.exit_status()),
+        (0, 0),
+        "{report}"
+    );
+}
+
+/// A client library sees an orderly end, with requests that follow each other
+/// until it is told.
+#[test]
+fn a_client_library_loses_no_request_over_a_stop() {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let server_runtime = lameduck::runtimes::smol::Smol;
+    let report = serving(builder(server_runtime), http(), |server| {
+        tokio.block_on(async {
+            let stream = tokio::net::TcpStream::connect(server.address)
+                .await
+                .unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let mut answered = 0;
+            loop {
+                let ready = client.clone().ready().await;
+                let Ok(ready) = ready else { break };
+                client = ready;
+                let request = Request::get("http://a/").body(()).unwrap();
+                // Refused by the library once it was told.
+                let Ok((response, _)) = client.send_request(request, true) else {
+                    break;
+                };
+                match response.await {
+                    Ok(response) => {
+                        let mut body = response.into_body();
+                        let mut all = Vec::new();
+                        while let Some(bytes) = body.data().await {
+                            let bytes: Bytes = bytes.unwrap();
+                            let _ = body.flow_control().release_capacity(bytes.len());
+                            all.extend(bytes);
+                        }
+                        assert_eq!(all, b"hello");
+                        answered += 1;
+                    }
+                    // Beyond the last stream of the second GOAWAY: refused, and
+                    // safe to be sent again.
+                    Err(error) => {
+                        assert!(error.is_go_away() && error.is_remote(), "{error}");
+                        assert_eq!(error.reason(), Some(h2::Reason::NO_ERROR));
+                        break;
+                    }
+                }
+                if answered == 20 {
+                    server.shutdown.stop("now");
+                }
+            }
+            assert!(answered >= 20);
+            drop(client);
+            connection.await.unwrap().unwrap();
+        });
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+}
+
+/// What a client does wrong ends its own connection.
+#[test]
+fn a_flood_of_resets_ends_its_connection_only() {
+    let server_runtime = lameduck::runtimes::smol::Smol;
+    let report = serving(builder(server_runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        let cancel = 8_u32.to_be_bytes();
+        let flood = |n: u32| {
+            [
+                get(2 * n + 1, "/forever"),
+                frame(RST_STREAM, 0, 2 * n + 1, &cancel),
+            ]
+        };
+        let flood: Vec<_> = (0..2000).flat_map(flood).collect();
+        let _ = client.0.stream.write_all(&flood.concat());
+        let mut rest = Vec::new();
+        let _ = client.0.stream.read_to_end(&mut rest);
+        assert_eq!(server.connect().exchange(GET).status, 200);
+    });
+    assert_eq!(report.accepted, 2, "{report}");
+}

@@ -1,0 +1,72 @@
+//! HTTP over real sockets on every adapter, in the simulation, and with the
+//! clients that people use.
+
+mod clients;
+mod differential;
+mod http1;
+mod http2;
+mod options;
+mod simulated;
+mod support;
+mod tls;
+
+/// The service of the example `http`, which the clients are given.
+#[path = "../../examples/http/routes.rs"]
+mod routes;
+#[path = "../../examples/http/websocket.rs"]
+mod websocket;
+
+/// Makes each test once for every runtime.
+macro_rules! suite {
+    ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
+        mod smol {
+            use lameduck::runtimes::smol::Smol;
+            $($(#[test] fn $test() { crate::$theme::$test(Smol); })+)+
+        }
+        mod async_std {
+            use lameduck::runtimes::async_std::AsyncStd;
+            $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
+        }
+        mod tokio {
+            use crate::support::tokio;
+            $($(#[test] fn $test() { crate::$theme::$test(tokio()); })+)+
+        }
+    };
+}
+
+suite! {
+    http1:
+        every_state_at_the_stop_is_answered,
+        every_state_in_the_accept_queue_is_answered,
+        every_state_without_a_stop_is_answered_as_ever,
+        f20_connections_that_say_nothing_end_at_once,
+        f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body,
+        f23_a_large_answer_reaches_a_slow_reader,
+        f21_an_upgraded_connection_is_waited_for,
+        a_panic_ends_its_connection_only,
+        an_abort_cuts_off_what_is_in_flight;
+    http2:
+        streams_in_flight_are_answered_and_goaway_comes_twice,
+        a_silent_http2_connection_ends_at_once,
+        f24_half_a_preface_is_awaited,
+        a_peer_that_answers_no_ping_is_let_go,
+        a_panic_resets_its_stream_only,
+        every_stream_that_had_arrived_is_answered;
+    options:
+        health_follows_the_phase,
+        f13_a_lame_duck_announces_the_close_and_serves,
+        an_old_connection_is_drained,
+        a_connection_that_waits_too_long_is_closed,
+        a_head_that_takes_too_long_is_closed,
+        events_end_with_the_drain;
+    tls:
+        requests_over_tls_are_answered_and_the_close_is_clean,
+        f20_a_client_that_says_nothing_is_idle,
+        f27_half_a_record_is_awaited,
+        f27_half_a_handshake_is_finished_and_its_request_answered,
+        a_handshake_without_a_request_ends_soon,
+        an_end_without_close_notify_is_an_end,
+        an_abort_sends_no_close_notify,
+        garbage_fails_its_own_connection,
+        certificates_can_be_replaced_while_it_serves;
+}

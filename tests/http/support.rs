@@ -1,0 +1,316 @@
+//! A server in a thread, and a client that reads responses.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::stream::{self, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::service::Service;
+use hyper::{Method, Request, Response, StatusCode};
+use lameduck::http::{ConnectionInfo, HealthPaths, Http, on_upgrade};
+use lameduck::runtimes::tokio::Tokio;
+use lameduck::{Address, Builder, Report, Runtime, Server, Shutdown};
+
+/// Longer than anything here takes; what is over it hangs.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LARGE: usize = 8 * 1024 * 1024;
+
+/// Starts a runtime of tokio. It stays: a test may leave a task behind.
+pub(crate) fn tokio() -> Tokio {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_io().enable_time().build();
+    let runtime = runtime.expect("a runtime");
+    let tokio = Tokio::new(runtime.handle().clone());
+    std::mem::forget(runtime);
+    tokio
+}
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The service of all tests.
+#[derive(Clone)]
+pub(crate) struct Routes;
+
+impl Service<Request<Incoming>> for Routes {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(async { Ok(answer(request).await) })
+    }
+}
+
+async fn answer(mut request: Request<Incoming>) -> Response<Body> {
+    let info = request.extensions().get::<ConnectionInfo>().cloned();
+    let info = info.expect("it is in each request");
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/") => match request.into_body().collect().await {
+            Ok(body) => Response::new(full(body.to_bytes())),
+            Err(_) => status(StatusCode::BAD_REQUEST),
+        },
+        // Without a look at the body.
+        (&Method::POST, "/early") => Response::new(full("early")),
+        (_, "/") => Response::new(full("hello")),
+        (_, "/peer") => Response::new(full(info.peer_addr().to_string())),
+        (_, "/local") => Response::new(full(info.local_addr().to_string())),
+        // At work until the server drains.
+        (_, "/drain") => {
+            info.shutdown().draining().await;
+            Response::new(full("drained"))
+        }
+        (_, "/events") => {
+            let endless = stream::once(async { "one" }).chain(stream::pending());
+            let events = info.until_draining(endless);
+            let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        (_, "/large") => Response::new(full(vec![b'x'; LARGE])),
+        (_, "/panic") => panic!("it was asked to"),
+        (_, "/forever") => std::future::pending().await,
+        (_, "/upgrade") => {
+            if request.uri().query() == Some("drain") {
+                info.shutdown().draining().await;
+            }
+            upgrade(&mut request)
+        }
+        _ => status(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Echoes lines after the upgrade, each of which is a message.
+fn upgrade(request: &mut Request<Incoming>) -> Response<Body> {
+    let work = |mut io: lameduck::http::Upgraded, mut handle: lameduck::SessionHandle| async move {
+        let mut buffer = [0; 64];
+        while let Some(n) = handle.next_or_drain(io.read(&mut buffer), || true).await {
+            match n? {
+                0 => return Ok(()),
+                n => io.write_all(&buffer[..n]).await?,
+            }
+        }
+        io.write_all(b"bye").await
+    };
+    on_upgrade(request, work).expect("it is HTTP/1.1");
+    let mut response = status(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("echo"));
+    response
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+pub(crate) fn http() -> Http<Routes> {
+    Http::new(Routes)
+        .health(HealthPaths::default())
+        .http1(|http1| _ = http1.auto_date_header(false))
+}
+
+/// A builder for a loopback port, which only code stops.
+pub(crate) fn builder<R: Runtime>(runtime: R) -> Builder<R> {
+    let builder = Server::builder(runtime).listen("127.0.0.1:0").signals([]);
+    builder.grace_period(LONG)
+}
+
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Serves while `clients` run, then stops, and returns the report.
+pub(crate) fn serving<R: Runtime, S>(
+    builder: Builder<R>,
+    http: Http<S>,
+    clients: impl FnOnce(&Running),
+) -> Report
+where
+    S: Service<Request<Incoming>, Response = Response<Body>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    run(builder, http, |_| {}, clients)
+}
+
+/// The same, with something to do before the server accepts.
+pub(crate) fn run<R: Runtime, S>(
+    builder: Builder<R>,
+    http: Http<S>,
+    before: impl FnOnce(&Running),
+    clients: impl FnOnce(&Running),
+) -> Report
+where
+    S: Service<Request<Incoming>, Response = Response<Body>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let server = builder.bind().expect("a loopback port is free");
+    let Some(Address::Tcp(address)) = server.local_addrs().next().cloned() else {
+        panic!("it listens on TCP");
+    };
+    let running = Running {
+        address,
+        shutdown: server.shutdown(),
+    };
+    before(&running);
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(move || smol::block_on(server.serve_http(http)));
+        // Also when a client panics: then the test ends, and says so.
+        let stop = StopOnDrop(running.shutdown.clone());
+        clients(&running);
+        drop(stop);
+        serving.join().expect("the server does not panic")
+    })
+}
+
+struct StopOnDrop(Shutdown);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop("the test is over");
+    }
+}
+
+impl Running {
+    pub(crate) fn connect(&self) -> Client<TcpStream> {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(LONG)).expect("a time-out");
+        Client::new(stream)
+    }
+}
+
+/// A response, as far as tests look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) closes: bool,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A client that reads responses one by one.
+pub(crate) struct Client<S> {
+    pub(crate) stream: S,
+    read: Vec<u8>,
+}
+
+impl<S: Read + Write> Client<S> {
+    pub(crate) fn new(stream: S) -> Client<S> {
+        Client {
+            stream,
+            read: Vec::new(),
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Reads some more; false at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 64 * 1024];
+        let n = self.stream.read(&mut buffer)?;
+        self.read.extend_from_slice(&buffer[..n]);
+        Ok(n > 0)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\r\n") {
+                let line = self.read.drain(..end + 2).take(end).collect();
+                return Ok(String::from_utf8(line).expect("a head is text"));
+            }
+            if !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.read.len() < length {
+            if !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.read.drain(..length).collect())
+    }
+
+    /// Reads one response; interim ones are passed over.
+    #[track_caller]
+    pub(crate) fn answer(&mut self) -> Answer {
+        match self.try_answer() {
+            Ok(answer) => answer,
+            Err(error) => panic!("no response: {error}; read: {:?}", self.read),
+        }
+    }
+
+    pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
+        let mut head = vec![self.line()?];
+        while let Some(line) = Some(self.line()?).filter(|line| !line.is_empty()) {
+            head.push(line.to_ascii_lowercase());
+        }
+        let status = head[0][9..12].parse().expect("a status");
+        if status == 100 {
+            return self.try_answer();
+        }
+        let value = |name: &str| {
+            let mut lines = head.iter();
+            lines.find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+        };
+        let body = match (value("content-length:"), value("transfer-encoding:")) {
+            (Some(length), _) => self.bytes(length.parse().expect("a length"))?,
+            (None, Some(_)) => self.chunks()?,
+            _ => Vec::new(),
+        };
+        Ok(Answer {
+            status,
+            closes: value("connection:").is_some_and(|value| value.contains("close")),
+            body,
+        })
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let size = self.line()?;
+            let size = usize::from_str_radix(&size, 16).expect("the size of a chunk");
+            body.extend(self.bytes(size)?);
+            self.line()?;
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        match self.fill() {
+            Ok(false) => assert_eq!(self.read, b"", "the end is all that comes"),
+            Ok(true) => panic!("no end: {:?}", String::from_utf8_lossy(&self.read)),
+            Err(error) => panic!("no orderly end: {error}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Answer {
+        self.send(request);
+        self.answer()
+    }
+}
+
+pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";

@@ -1,0 +1,347 @@
+//! HTTP over TLS, with records that are cut by hand.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lameduck::Runtime;
+use lameduck::tls::{Tls, TlsConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+
+use crate::support::{Client, GET, LONG, Running, builder, http, serving};
+
+/// A certificate for `localhost`, signed by itself.
+pub(crate) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+pub(crate) fn identity() -> Identity {
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    Identity {
+        certificate: made.cert.der().clone(),
+        key: key.expect("a key"),
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+impl Identity {
+    pub(crate) fn server(&self) -> ServerConfig {
+        let builder = ServerConfig::builder_with_provider(provider());
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let chain = vec![self.certificate.clone()];
+        let builder = builder.with_no_client_auth();
+        let config = builder.with_single_cert(chain, self.key.clone_key());
+        config.expect("a pair")
+    }
+
+    fn client(&self) -> ClientConnection {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a certificate");
+        let builder = ClientConfig::builder_with_provider(provider());
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a client")
+    }
+}
+
+/// A client over TLS that is strict: an end without close_notify is an error.
+struct Strict {
+    tls: ClientConnection,
+    stream: TcpStream,
+}
+
+impl Strict {
+    fn connect(server: &Running, identity: &Identity) -> Strict {
+        Strict {
+            tls: identity.client(),
+            stream: server.connect().stream,
+        }
+    }
+
+    /// Returns the records that are to be sent now.
+    fn records(&mut self) -> Vec<u8> {
+        let mut records = Vec::new();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut records).expect("a vector has room");
+        }
+        records
+    }
+
+    fn handshake(&mut self) {
+        while self.tls.is_handshaking() || self.tls.wants_write() {
+            self.tls.complete_io(&mut self.stream).expect("a handshake");
+        }
+    }
+}
+
+impl Read for Strict {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        rustls::Stream::new(&mut self.tls, &mut self.stream).read(buffer)
+    }
+}
+
+impl Write for Strict {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        rustls::Stream::new(&mut self.tls, &mut self.stream).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        rustls::Stream::new(&mut self.tls, &mut self.stream).flush()
+    }
+}
+
+fn tls<R: Runtime>(runtime: R, identity: &Identity) -> Tls<R> {
+    Tls::new(
+        runtime,
+        TlsConfig::new(identity.server()).with_http_protocols(),
+    )
+}
+
+pub(crate) fn requests_over_tls_are_answered_and_the_close_is_clean<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut idle = Client::new(Strict::connect(server, &identity));
+        let mut busy = Client::new(Strict::connect(server, &identity));
+        assert_eq!(idle.exchange(GET).body, b"hello");
+        busy.send(&[GET, b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\n", GET].concat());
+        assert_eq!(busy.answer().body, b"hello");
+        server.shutdown.stop("now");
+        // An end without close_notify would be an error for this client.
+        idle.expect_end();
+        assert_eq!(busy.answer().body, b"drained");
+        assert!(busy.answer().closes);
+        busy.expect_end();
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+}
+
+pub(crate) fn f20_a_client_that_says_nothing_is_idle<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut silent: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        let mut last = Client::new(Strict::connect(server, &identity));
+        assert_eq!(last.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        silent.iter_mut().for_each(Client::expect_end);
+        last.expect_end();
+    });
+    assert_eq!(report.closed.drained, 21, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn f27_half_a_record_is_awaited<R: Runtime>(runtime: R) {
+    let identity = identity();
+    for cut in [1, 4, 5, 20] {
+        let report = serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+            let mut client = Client::new(Strict::connect(server, &identity));
+            assert_eq!(client.exchange(GET).status, 200);
+            client
+                .stream
+                .tls
+                .writer()
+                .write_all(GET)
+                .expect("it is buffered");
+            let record = client.stream.records();
+            client
+                .stream
+                .stream
+                .write_all(&record[..cut])
+                .expect("it is open");
+            let mut next = Client::new(Strict::connect(server, &identity));
+            assert_eq!(next.exchange(GET).status, 200);
+            server.shutdown.stop("now");
+            next.expect_end();
+            client
+                .stream
+                .stream
+                .write_all(&record[cut..])
+                .expect("it is open");
+            assert!(client.answer().closes);
+            client.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "cut at {cut}: {report}");
+    }
+}
+
+pub(crate) fn f27_half_a_handshake_is_finished_and_its_request_answered<R: Runtime>(
+    runtime: R,
+) {
+    let identity = identity();
+    for cut in [1, 5, 60] {
+        let report = serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+            let mut client = Client::new(Strict::connect(server, &identity));
+            let hello = client.stream.records();
+            client
+                .stream
+                .stream
+                .write_all(&hello[..cut])
+                .expect("it is open");
+            let mut next = Client::new(Strict::connect(server, &identity));
+            assert_eq!(next.exchange(GET).status, 200);
+            server.shutdown.stop("now");
+            next.expect_end();
+            client
+                .stream
+                .stream
+                .write_all(&hello[cut..])
+                .expect("it is open");
+            // The request goes with the last record of the handshake.
+            client.send(GET);
+            assert_eq!(client.answer().body, b"hello", "cut at {cut}");
+            client.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
+pub(crate) fn a_handshake_without_a_request_ends_soon<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut client = Strict::connect(server, &identity);
+        client.handshake();
+        // The server has seen it once its next connection is served.
+        let mut next = Client::new(Strict::connect(server, &identity));
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        Client::new(client).expect_end();
+        next.expect_end();
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (2, 0),
+        "{report}"
+    );
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn an_end_without_close_notify_is_an_end<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut client = Client::new(Strict::connect(server, &identity));
+        assert_eq!(client.exchange(GET).status, 200);
+        let stream = &client.stream.stream;
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("it is open");
+        client.expect_end();
+    });
+    assert_eq!(report.closed.peer_closed, 1, "{report}");
+}
+
+pub(crate) fn an_abort_sends_no_close_notify<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut client = Client::new(Strict::connect(server, &identity));
+        assert_eq!(client.exchange(GET).status, 200);
+        client.send(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut next = Client::new(Strict::connect(server, &identity));
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.abort("now");
+        let error = client.try_answer().expect_err("it was cut off");
+        let cut = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        assert!(cut.contains(&error.kind()), "{error}");
+        // A strict client can tell: no close_notify has come.
+        assert!(client.stream.read(&mut [0]).is_err());
+    });
+    assert_eq!(report.exit_status(), 3, "{report}");
+}
+
+pub(crate) fn garbage_fails_its_own_connection<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let report = serving(builder(tls(runtime, &identity)), http(), |server| {
+        let mut other = Client::new(Strict::connect(server, &identity));
+        assert_eq!(other.exchange(GET).status, 200);
+        let mut plain = server.connect();
+        plain.send(GET);
+        let mut alert = Vec::new();
+        plain
+            .stream
+            .read_to_end(&mut alert)
+            .expect("an orderly end");
+        assert_eq!(alert.first(), Some(&21), "it is told by an alert");
+        assert_eq!(other.exchange(GET).status, 200);
+    });
+    assert_eq!(report.closed.failed, 1, "{report}");
+}
+
+pub(crate) fn certificates_can_be_replaced_while_it_serves<R: Runtime>(runtime: R) {
+    let (first, second) = (identity(), identity());
+    let config = TlsConfig::new(first.server());
+    let runtime = Tls::new(runtime, config.clone());
+    let report = serving(builder(runtime), http(), |server| {
+        let mut before = Client::new(Strict::connect(server, &first));
+        assert_eq!(before.exchange(GET).status, 200);
+        config.replace(second.server());
+        let mut after = Client::new(Strict::connect(server, &second));
+        assert_eq!(after.exchange(GET).status, 200);
+        // The connection of before goes on.
+        assert_eq!(before.exchange(GET).status, 200);
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+/// What is wrong with files is said before anything is bound.
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = std::env::temp_dir().join(format!("lameduck-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (made, other) = (make(), make());
+    let certificate = write("a.crt", &made.cert.pem());
+    let key = write("a.key", &made.signing_key.serialize_pem());
+    let wrong_key = write("b.key", &other.signing_key.serialize_pem());
+    let garbage = write("c.crt", "no certificate");
+    let error = |certificate, key| {
+        let read = TlsConfig::from_pem_files(certificate, key);
+        read.expect_err("it cannot be used").to_string()
+    };
+    assert!(TlsConfig::from_pem_files(&certificate, &key).is_ok());
+    assert!(error(&garbage, &key).contains("c.crt is no usable PEM file"));
+    assert!(error(&certificate, &wrong_key).contains("cannot use"));
+    let missing = folder.join("d.key");
+    assert!(error(&certificate, &missing).contains("d.key"));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(error(&certificate, &key).starts_with("anyone may read the key"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A handshake that does not go on is given up.
+#[test]
+fn a_handshake_that_takes_too_long_is_given_up() {
+    let identity = identity();
+    let config = TlsConfig::new(identity.server());
+    let config = config.with_handshake_timeout(Duration::from_millis(50));
+    let runtime = Tls::new(lameduck::runtimes::smol::Smol, config);
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Strict::connect(server, &identity);
+        let hello = client.records();
+        client.stream.write_all(&hello[..10]).unwrap();
+        let _ = client.stream.read(&mut [0]);
+    });
+    assert_eq!(report.closed.failed, 1, "{report}");
+}

@@ -1,0 +1,180 @@
+//! A second lingering close, written to be obvious: it keeps the times at which
+//! things happened, and finds what is due from them.
+
+use std::time::Duration;
+
+use lameduck::machine::closing::{Config, Facts, Input, Output};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    pub(crate) config: Config,
+    pub(crate) facts: Facts,
+    pub(crate) now: Duration,
+    /// When our side ended.
+    half_closed_at: Option<Duration>,
+    heard_at: Duration,
+    /// When the next look counts from: the last input, or the last look.
+    counts_from: Duration,
+    had_no_input: bool,
+    /// How often it was asked since the peer's end.
+    looks_since_end: Option<u32>,
+    idle: Duration,
+    give_up_at: Duration,
+    least: Option<u64>,
+    asked: bool,
+    pub(crate) closed: bool,
+    /// Before the first input.
+    said: Vec<Output>,
+}
+
+impl Reference {
+    pub(crate) fn new(config: Config, facts: Facts) -> Reference {
+        Reference {
+            config,
+            facts,
+            now: Duration::ZERO,
+            half_closed_at: None,
+            heard_at: Duration::ZERO,
+            counts_from: Duration::ZERO,
+            had_no_input: false,
+            looks_since_end: None,
+            idle: config.idle,
+            give_up_at: Duration::MAX,
+            least: None,
+            asked: false,
+            closed: false,
+            said: vec![Output::HalfClose],
+        }
+    }
+
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Takes an input; returns whether it fits.
+    pub(crate) fn step(&mut self, now: Duration, input: Input) -> bool {
+        self.now = self.now.max(now);
+        if self.closed {
+            return false;
+        }
+        let fits = self.note(input);
+        if self.deadline().is_some_and(|at| self.now >= at) {
+            self.ask();
+        }
+        fits
+    }
+
+    pub(crate) fn is_reading(&self) -> bool {
+        self.half_closed_at.is_some() && self.looks_since_end.is_none() && !self.closed
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if self.half_closed_at.is_none() || self.asked || self.closed {
+            return None;
+        }
+        let wait = match self.looks_since_end {
+            None => self.idle,
+            // The first look was at once; then 1, 2, 4 times the pause.
+            Some(looks) => {
+                let first = self.config.ack_poll_min.max(MS);
+                let pause = first.saturating_mul(2u32.saturating_pow(looks - 1));
+                if looks == 1 {
+                    pause
+                } else {
+                    pause.min(self.idle)
+                }
+            }
+        };
+        Some(self.counts_from.saturating_add(wait).min(self.give_up_at))
+    }
+
+    fn note(&mut self, input: Input) -> bool {
+        match input {
+            Input::Tick => {}
+            Input::HalfClosed if self.half_closed_at.is_none() => {
+                self.half_closed_at = Some(self.now);
+                (self.heard_at, self.counts_from) = (self.now, self.now);
+                self.give_up_at = self.now.saturating_add(self.config.total);
+                self.said.clear();
+                if self.facts.is_draining {
+                    self.said.push(Output::Yield);
+                }
+            }
+            Input::Received if self.is_reading() => {
+                (self.heard_at, self.counts_from) = (self.now, self.now);
+            }
+            Input::NoInput if self.is_reading() => self.had_no_input = true,
+            Input::End if self.is_reading() => self.end(),
+            Input::Progress {
+                unacknowledged,
+                round_trip,
+            } if self.asked => self.progress(unacknowledged, round_trip),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The end of the peer's input says that it has a small output, unless
+    /// it may have come before our own end, and the process is about to go.
+    fn end(&mut self) {
+        let Facts {
+            written,
+            was_idle,
+            is_draining,
+            ..
+        } = self.facts;
+        let is_answer = was_idle || !is_draining || self.had_no_input;
+        if written < 14_600 && is_answer {
+            return self.close();
+        }
+        self.looks_since_end = Some(0);
+        self.counts_from = self.now;
+        self.ask();
+    }
+
+    fn ask(&mut self) {
+        if !self.asked {
+            self.asked = true;
+            self.said.push(Output::AskProgress);
+        }
+    }
+
+    fn progress(&mut self, left: Option<u64>, round_trip: Option<Duration>) {
+        self.asked = false;
+        let two = round_trip.unwrap_or_default().saturating_mul(2);
+        self.idle = self.idle.max(self.config.ack_poll_min).max(MS).max(two);
+        let is_over = self.now >= self.give_up_at;
+        let left = left.unwrap_or_default();
+        if left == 0 {
+            let until = self.heard_at.saturating_add(self.idle).min(self.give_up_at);
+            if self.is_reading() && self.now < until {
+                self.counts_from = self.heard_at;
+                return;
+            }
+            return self.close();
+        }
+        match self.least {
+            Some(least) if left < least => {
+                self.give_up_at = self.now.saturating_add(self.config.total);
+            }
+            Some(_) if is_over => return self.close(),
+            None if is_over => {
+                let more = self.idle.min(self.config.total);
+                self.give_up_at = self.now.saturating_add(more);
+            }
+            _ => {}
+        }
+        self.least = Some(self.least.unwrap_or(left).min(left));
+        self.counts_from = self.now;
+        if let Some(looks) = &mut self.looks_since_end {
+            *looks += 1;
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.said = vec![Output::Close];
+    }
+}
