@@ -18,8 +18,8 @@ pub(crate) struct Reference {
     /// When the next look counts from: the last input, or the last look.
     counts_from: Duration,
     had_no_input: bool,
-    /// How often it was asked since the peer's end.
-    looks_since_end: Option<u32>,
+    /// The pause before the next look, once the peer has ended its side.
+    pause_since_end: Option<Duration>,
     idle: Duration,
     give_up_at: Duration,
     least: Option<u64>,
@@ -39,7 +39,7 @@ impl Reference {
             heard_at: Duration::ZERO,
             counts_from: Duration::ZERO,
             had_no_input: false,
-            looks_since_end: None,
+            pause_since_end: None,
             idle: config.idle,
             give_up_at: Duration::MAX,
             least: None,
@@ -67,25 +67,16 @@ impl Reference {
     }
 
     pub(crate) fn is_reading(&self) -> bool {
-        self.half_closed_at.is_some() && self.looks_since_end.is_none() && !self.closed
+        self.half_closed_at.is_some() && self.pause_since_end.is_none() && !self.closed
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.half_closed_at.is_none() || self.asked || self.closed {
             return None;
         }
-        let wait = match self.looks_since_end {
+        let wait = match self.pause_since_end {
             None => self.idle,
-            // The first look was at once; then 1, 2, 4 times the pause.
-            Some(looks) => {
-                let first = self.config.ack_poll_min.max(MS);
-                let pause = first.saturating_mul(2u32.saturating_pow(looks - 1));
-                if looks == 1 {
-                    pause
-                } else {
-                    pause.min(self.idle)
-                }
-            }
+            Some(pause) => pause,
         };
         Some(self.counts_from.saturating_add(wait).min(self.give_up_at))
     }
@@ -129,7 +120,7 @@ impl Reference {
         if written < 14_600 && is_answer {
             return self.close();
         }
-        self.looks_since_end = Some(0);
+        self.pause_since_end = Some(Duration::ZERO);
         self.counts_from = self.now;
         self.ask();
     }
@@ -168,8 +159,13 @@ impl Reference {
         }
         self.least = Some(self.least.unwrap_or(left).min(left));
         self.counts_from = self.now;
-        if let Some(looks) = &mut self.looks_since_end {
-            *looks += 1;
+        // The first look was at once; then 1, 2, 4 times the first pause.
+        let first = self.config.ack_poll_min.max(MS);
+        if let Some(pause) = &mut self.pause_since_end {
+            *pause = match *pause {
+                Duration::ZERO => first,
+                pause => pause.saturating_mul(2).min(self.idle),
+            };
         }
     }
 
