@@ -63,20 +63,21 @@ fn matrix(servers: &[ServerDocument]) -> Markup {
 }
 
 fn cell(server: &ServerDocument, scenario: &ScenarioDocument) -> Markup {
+    // That a stop has no end stands among what failed.
     let stop = match scenario.overdue {
-        0 => time(scenario.longest_stop_seconds),
-        _ => "no end".to_owned(),
+        0 => format!(", {}", time(scenario.longest_stop_seconds)),
+        _ => String::new(),
     };
     html! {
         td class=(crate::table::verdict(scenario.verdict)) {
             @match scenario.verdict {
                 Verdict::Skipped => "–",
-                Verdict::Passed => { (icon(Verdict::Passed)) " 0, " (stop) }
+                Verdict::Passed => { (icon(Verdict::Passed)) " 0" (stop) }
                 Verdict::Failed => {
                     a href={ "#" (anchor(server, scenario)) } {
                         (icon(Verdict::Failed)) " " (what_failed(scenario))
                     }
-                    ", " (stop)
+                    (stop)
                 }
             }
         }
