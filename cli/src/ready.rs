@@ -30,12 +30,15 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
     let attempt = Attempt::new(setup, &target);
+    let mut seen = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let problem = match attempt.run(server, left).await {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
-            Outcome::Failed(problem) => problem,
+            Outcome::Failed(problem) => seen.insert(problem).clone(),
+            // The last attempt may have had no time: what was seen before says more.
+            Outcome::Late(problem) => seen.clone().unwrap_or(problem),
             // Whatever this is, waiting does not make it an answer.
             Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
         };
@@ -58,6 +61,8 @@ enum Outcome {
     Answered,
     Ended,
     Failed(String),
+    /// There was no time left.
+    Late(String),
     Garbled(String),
 }
 
@@ -91,7 +96,7 @@ impl Attempt {
         };
         let late = async {
             Timer::after(limit).await;
-            Outcome::Failed(match journal.lock().current.connected {
+            Outcome::Late(match journal.lock().current.connected {
                 Some(_) => "it accepts connections and does not answer".to_owned(),
                 None => format!("nobody listens on {}", self.target.address),
             })
