@@ -1,6 +1,11 @@
 //! The idle point of everything that owns a session: buffers, halves, codecs,
 //! WebSockets.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
