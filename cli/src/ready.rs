@@ -30,15 +30,15 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
     let attempt = Attempt::new(setup, &target);
-    let mut seen = None;
+    let mut last = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let problem = match attempt.run(server, left).await {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
-            Outcome::Failed(problem) => seen.insert(problem).clone(),
-            // The last attempt may have had no time: what was seen before says more.
-            Outcome::Late(problem) => seen.clone().unwrap_or(problem),
+            Outcome::Failed(problem) => problem,
+            // What an earlier attempt found says more than that time ran out.
+            Outcome::Late(problem) => last.take().unwrap_or(problem),
             // Whatever this is, waiting does not make it an answer.
             Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
         };
@@ -46,6 +46,7 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
             let after = humantime::format_duration(setup.ready_timeout);
             return Err(not_ready(server, format!("{problem} (for {after})")));
         }
+        last = Some(problem);
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -61,7 +62,6 @@ enum Outcome {
     Answered,
     Ended,
     Failed(String),
-    /// There was no time left.
     Late(String),
     Garbled(String),
 }
