@@ -290,7 +290,7 @@ fn chromium_sees_an_orderly_end() {
     }
     // A browser on a machine that is busy may not come to its end.
     let mut chromium = Command::new("timeout");
-    chromium.args(["--kill-after=5", "60", "chromium"]);
+    chromium.args(["--kill-after=5", "30", "chromium"]);
     let folder = std::env::temp_dir().join(format!("lameduck-chromium-{}", std::process::id()));
     let mut has_ended = false;
     let report = serving(builder(Smol), site(), |server| {
