@@ -108,14 +108,14 @@ impl UsesTheGate {
 impl Wake for UsesTheGate {
     fn wake(self: Arc<Self>) {
         self.use_gate();
-        self.used.send("woken").unwrap();
+        self.used.send("woken").expect("the test listens");
     }
 }
 
 impl Drop for UsesTheGate {
     fn drop(&mut self) {
         self.use_gate();
-        self.used.send("dropped").unwrap();
+        self.used.send("dropped").expect("the test listens");
     }
 }
 
