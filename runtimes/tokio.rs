@@ -7,7 +7,7 @@
 //! - Once the server drains, a read that tokio has nothing for asks the system
 //!   as well: what tokio remembers may be older than what has arrived.
 //! - Timers and signals have a thread of their own, that of
-//!   [`parts::Sleep`](super::parts::Sleep). tokio's come late while handlers
+//!   [`parts::Sleep`]. tokio's come late while handlers
 //!   hold its threads, and a stop has to be in time all the same.
 //!
 //! # Exit

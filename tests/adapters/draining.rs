@@ -93,9 +93,9 @@ pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime)
 
 pub(crate) fn f13_a_lame_duck_accepts_and_serves(runtime: impl Runtime) {
     let (told, ready) = mpsc::channel();
-    let notice = Duration::from_millis(400);
+    let lame_duck = Duration::from_millis(400);
     let server = builder(runtime)
-        .lame_duck(notice)
+        .lame_duck(lame_duck)
         .on_readiness_change(move |ready| _ = told.send(ready));
     let server = start(server.bind().unwrap(), echo);
     assert_eq!(ready.recv(), Ok(Readiness::Ready));
@@ -113,7 +113,7 @@ pub(crate) fn f13_a_lame_duck_accepts_and_serves(runtime: impl Runtime) {
     drop((late, served));
     let report = server.report();
     assert_eq!(report.accepted, 2);
-    assert!(report.duration >= notice);
+    assert!(report.duration >= lame_duck);
 }
 
 pub(crate) fn f17_idle_connections_are_read_while_they_settle(runtime: impl Runtime) {

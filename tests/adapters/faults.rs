@@ -82,8 +82,8 @@ pub(crate) fn f6_a_child_keeps_neither_port_nor_connection(runtime: impl Runtime
 }
 
 pub(crate) fn f14_not_ready_is_not_dead(runtime: impl Runtime) {
-    let notice = Duration::from_millis(300);
-    let server = start(builder(runtime).lame_duck(notice).bind().unwrap(), echo);
+    let lame_duck = Duration::from_millis(300);
+    let server = start(builder(runtime).lame_duck(lame_duck).bind().unwrap(), echo);
     let mut client = server.connect();
     client.exchange(b"ready");
     server.shutdown.stop("now");
