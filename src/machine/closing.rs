@@ -292,7 +292,7 @@ impl LingeringClose {
 
     /// Returns whether there is something to do.
     pub fn has_output(&self) -> bool {
-        self.output.is_some()
+        self.must_yield || self.output.is_some()
     }
 
     /// Returns the time at which a tick is due, if nothing happens before.

@@ -40,8 +40,11 @@ impl Run {
         let Run { closing, reference } = self;
         let result = closing.handle(now, input);
         let fits = reference.step(now, input);
+        let has_output = closing.has_output();
         let outputs: Vec<_> = std::iter::from_fn(|| closing.poll_output()).collect();
         assert_eq!(result.is_ok(), fits, "is {input:?} expected, at {now:?}");
+        assert_eq!(has_output, !outputs.is_empty());
+        assert!(!closing.has_output());
         assert_eq!(outputs, reference.outputs(), "after {input:?} at {now:?}");
         assert_eq!(closing.deadline(), reference.deadline(), "after {input:?}");
         assert_eq!(closing.is_reading(), reference.is_reading());

@@ -37,6 +37,7 @@ impl Run {
     ) -> (Result<(), UnexpectedInput>, Vec<Output>) {
         let Run { sweep, reference } = self;
         let result = sweep.handle(now, input);
+        let has_output = sweep.has_output();
         let outputs: Vec<_> = std::iter::from_fn(|| sweep.poll_output()).collect();
         let expected = reference.step(now, input);
         assert_eq!(
@@ -44,6 +45,8 @@ impl Run {
             expected.0,
             "is {input:?} expected, at {now:?}"
         );
+        assert_eq!(has_output, !outputs.is_empty());
+        assert!(!sweep.has_output());
         assert_eq!(outputs, expected.1, "after {input:?} at {now:?}");
         assert_eq!(sweep.deadline(), reference.deadline(), "after {input:?}");
         assert_eq!(sweep.guarantee(), reference.guarantee, "after {input:?}");
