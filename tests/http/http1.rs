@@ -40,6 +40,13 @@ const STATES: &[State] = &[
         ..STATE
     },
     State {
+        name: "half of the first head, whose rest comes with another request",
+        before: b"GET / HT",
+        after: b"TP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"hello", b"hello"],
+        ..STATE
+    },
+    State {
         name: "a part of what may become the preface of HTTP/2",
         before: b"P",
         after: b"OST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi",
