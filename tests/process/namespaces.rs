@@ -47,7 +47,7 @@ pub(crate) fn f56_syn_cookies_leave_no_stronger_guarantee_than_swept(runtime: &s
     let Some(with_cookies) = guarantee(runtime, 2) else {
         return;
     };
-    assert_eq!(with_cookies, "swept");
+    assert!(with_cookies.starts_with("swept"), "{with_cookies}");
     // Without them the same system allows the stronger one.
     println!(
         "without cookies: {}",
