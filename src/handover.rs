@@ -1,4 +1,4 @@
-//! ListeningSocket sockets that pass from one process to the next.
+//! Listening sockets that pass from one process to the next.
 //!
 //! A supervisor such as systemd binds the sockets and passes them on
 //! (`LISTEN_FDS`, sd_listen_fds(3)): see [`Builder::socket_activation`]. A server that is

@@ -237,7 +237,7 @@ impl<S> Http<Tower<S>> {
     ///
     /// It is cloned for each request, as tower expects, and may answer with any
     /// body: `Router` takes requests with a body of its own, see
-    /// `examples/axum.rs`.
+    /// `examples/axum/`.
     pub fn tower(service: S) -> Http<Tower<S>> {
         Http::new(Tower(service))
     }

@@ -140,7 +140,9 @@ fn read(mut guard: Guard) -> Guard {
 
 #[library_benchmark]
 #[bench::thousand_waiters(waited_for(TIMES))]
-fn stop((shutdown, guard, waiting): (Shutdown, Guard, Vec<PhaseReached>)) -> (Guard, Vec<PhaseReached>) {
+fn stop(
+    (shutdown, guard, waiting): (Shutdown, Guard, Vec<PhaseReached>),
+) -> (Guard, Vec<PhaseReached>) {
     shutdown.stop("measured");
     (guard, waiting)
 }
@@ -148,7 +150,11 @@ fn stop((shutdown, guard, waiting): (Shutdown, Guard, Vec<PhaseReached>)) -> (Gu
 #[library_benchmark]
 #[bench::whole_stop(Lifecycle::new(Config::default(), 1, 0))]
 fn machine(running: Lifecycle) -> Lifecycle {
-    let inputs = [Input::Stop, Input::ListenerClosed(0, Ok(())), Input::Emptied];
+    let inputs = [
+        Input::Stop,
+        Input::ListenerClosed(0, Ok(())),
+        Input::Emptied,
+    ];
     for _ in 0..TIMES {
         let mut lifecycle = running.clone();
         for input in black_box(inputs) {

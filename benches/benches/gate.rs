@@ -11,10 +11,10 @@ use std::time::Duration;
 use clap::Parser;
 use criterion::{Criterion, SamplingMode};
 use lameduck_benches::args::Args;
+use lameduck_benches::operations::{self, Subject};
 use lameduck_benches::page::{self, Page, nanoseconds};
 use lameduck_benches::plot;
 use lameduck_benches::stats::{Turns, median};
-use lameduck_benches::operations::{self, Subject};
 
 /// What lameduck wants to reach.
 #[derive(Clone, Copy)]

@@ -17,7 +17,11 @@ use lameduck_benches::stats::median;
 use lameduck_benches::turns;
 
 /// A whole stop.
-const INPUTS: [Input; 3] = [Input::Stop, Input::ListenerClosed(0, Ok(())), Input::Emptied];
+const INPUTS: [Input; 3] = [
+    Input::Stop,
+    Input::ListenerClosed(0, Ok(())),
+    Input::Emptied,
+];
 
 fn inputs(args: &Args) -> Page {
     let (rounds, stops) = if args.quick {

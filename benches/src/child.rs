@@ -12,8 +12,8 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::Process;
 
-use crate::servers::Kind;
 use crate::operations::pin_to;
+use crate::servers::Kind;
 
 /// Servers are on this core,
 const SERVER_CORE: usize = 0;

@@ -200,7 +200,12 @@ pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Que
 }
 
 fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
+    /// A handshake that is not over, or a connection that TCP_DEFER_ACCEPT holds back.
+    const SYN_RECEIVED: &str = "03";
     let fields: Vec<&str> = line.split_whitespace().collect();
+    if fields.get(3) == Some(&SYN_RECEIVED) {
+        return None;
+    }
     let (transmit, receive) = fields.get(4)?.split_once(':')?;
     let queues = Queues {
         unacknowledged: u64::from_str_radix(transmit, 16).ok()?,

@@ -30,12 +30,15 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
     let attempt = Attempt::new(setup, &target);
+    let mut last = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let problem = match attempt.run(server, left).await {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
             Outcome::Failed(problem) => problem,
+            // What an earlier attempt found says more than that time ran out.
+            Outcome::Late(problem) => last.take().unwrap_or(problem),
             // Whatever this is, waiting does not make it an answer.
             Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
         };
@@ -43,6 +46,7 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
             let after = humantime::format_duration(setup.ready_timeout);
             return Err(not_ready(server, format!("{problem} (for {after})")));
         }
+        last = Some(problem);
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -58,6 +62,7 @@ enum Outcome {
     Answered,
     Ended,
     Failed(String),
+    Late(String),
     Garbled(String),
 }
 
@@ -91,7 +96,7 @@ impl Attempt {
         };
         let late = async {
             Timer::after(limit).await;
-            Outcome::Failed(match journal.lock().current.connected {
+            Outcome::Late(match journal.lock().current.connected {
                 Some(_) => "it accepts connections and does not answer".to_owned(),
                 None => format!("nobody listens on {}", self.target.address),
             })

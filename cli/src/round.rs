@@ -20,9 +20,6 @@ use crate::verdict::{RoundResult, tell};
 /// How long clients wait once the server is gone: all that they can still see is there.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
-/// How long a client waits for its first answer, before the stop.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A client with its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -86,6 +83,12 @@ impl Round {
             halted: Vec::new(),
             next_id: 0,
         })
+    }
+
+    /// Returns how long a client waits for its first answer, before the stop: a server
+    /// that may take long to start may be slow with that, too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.setup.ready_timeout / 2
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
@@ -185,6 +188,7 @@ impl Round {
         let entered: Vec<_> = (0..count).map(|_| self.enter(kind)).collect();
         let ids: Vec<usize> = entered.iter().map(|(id, _)| *id).collect();
         let target = self.target.clone();
+        let patience = self.patience();
         let clients = join_all(entered.into_iter().map(|(id, journal)| {
             let target = target.clone();
             async move {
@@ -196,7 +200,7 @@ impl Round {
                     Some(connection)
                 };
                 let late = async {
-                    Timer::after(PATIENCE).await;
+                    Timer::after(patience).await;
                     None
                 };
                 let connection = serve.or(late).await;
@@ -292,7 +296,7 @@ impl Round {
 
     /// Waits until every client had an answer.
     pub(crate) async fn all_answered(&mut self) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience();
         loop {
             let is_answered = |entry: &&Entry| {
                 let journal = entry.journal.lock();
@@ -320,7 +324,7 @@ impl Round {
     /// Waits for the next answer to any client: a client that has one is just about
     /// to ask again. On a busy machine all of them could be late.
     pub(crate) async fn next_answer(&self) {
-        let (before, deadline) = (self.answers(), Instant::now() + PATIENCE);
+        let (before, deadline) = (self.answers(), Instant::now() + self.patience());
         while self.answers() == before && Instant::now() < deadline {
             Timer::after(Duration::from_micros(200)).await;
         }
@@ -330,6 +334,31 @@ impl Round {
     pub(crate) fn answers(&self) -> u64 {
         let journals = self.entries.iter().map(|entry| entry.journal.lock());
         journals.map(|j| j.answered + j.current.answered).sum()
+    }
+
+    /// Takes clients out of the judgement whose connections the server's kernel has not
+    /// established: with TCP_DEFER_ACCEPT it waits for their first byte, and a server
+    /// cannot end what it has never been given.
+    pub(crate) fn forget_deferred(&mut self, clients: &mut Vec<Client>) {
+        let Some(queues) = self.queues() else {
+            return;
+        };
+        let server = self.server.address;
+        let is_there = |client: &Client| {
+            let local = client.connection.local();
+            local.is_none_or(|local| queues.contains_key(&(server, local)))
+        };
+        let (known, deferred): (Vec<_>, Vec<_>) = clients.drain(..).partition(is_there);
+        *clients = known;
+        if deferred.is_empty() {
+            return;
+        }
+        let count = deferred.len();
+        self.note(format!(
+            "{count} silent connections were never given to the server (TCP_DEFER_ACCEPT): their \
+             clients see no end, and nothing is judged of them"
+        ));
+        deferred.iter().for_each(|client| self.forget(client.id));
     }
 
     /// Returns both queues of each connection, ours and the server's.

@@ -19,10 +19,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 host, port = sys.argv[1].rsplit(":", 1)
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+# Before any thread is started, so that none of them takes the signal.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 server = ThreadingHTTPServer((host, int(port)), Handler)
 threading.Thread(target=server.serve_forever).start()
-stop.wait()
+signal.sigwait([signal.SIGTERM])
 server.shutdown()
 server.server_close()

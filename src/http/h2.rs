@@ -66,7 +66,8 @@ where
     let mut was_told = false;
     let ended =
         poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut was_told, cx)).await;
-    if was_told && driver.is_settled() {
+    // By the stop, and not by its age; maybe in the lame duck already.
+    if was_told && !driver.handle.shutdown().is_ready() {
         driver.facts().set_drained();
     }
     match ended {

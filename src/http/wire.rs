@@ -94,6 +94,12 @@ impl<C: Connection> Read for Wire<C> {
             let bytes = self.prefix.split_to(n);
             self.state.note_read(&bytes);
             cursor.put_slice(&bytes);
+            // What follows goes with it: hyper would look at the head twice.
+            if self.prefix.is_empty() && cursor.remaining() > 0 {
+                if let Poll::Ready(read) = self.poll_read_into(cx, &mut cursor) {
+                    self.has_ended = read? == 0;
+                }
+            }
             return Poll::Ready(Ok(()));
         }
         if !self.has_ended {

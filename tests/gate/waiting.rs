@@ -4,7 +4,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
 
 use lameduck::{Phase, Shutdown};
 
@@ -84,6 +87,71 @@ fn l4_a_waiter_for_the_end_is_woken_then_and_not_before() {
     drop(accept_guard);
     assert_eq!((draining.wakes(), stopped.wakes()), (1, 1));
     assert!(poll(stops.as_mut(), &stopped).is_ready());
+}
+
+/// A waker that uses the gate while it is woken and while it is dropped, and
+/// says so.
+struct UsesTheGate {
+    shutdown: Shutdown,
+    used: Sender<&'static str>,
+}
+
+impl UsesTheGate {
+    /// Registers a waiter and removes it, which takes the lock of the waiters.
+    fn use_gate(&self) {
+        let mut stopped = pin!(self.shutdown.stopped());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(stopped.as_mut().poll(&mut cx).is_pending());
+    }
+}
+
+impl Wake for UsesTheGate {
+    fn wake(self: Arc<Self>) {
+        self.use_gate();
+        self.used.send("woken").expect("the test listens");
+    }
+}
+
+impl Drop for UsesTheGate {
+    fn drop(&mut self) {
+        self.use_gate();
+        self.used.send("dropped").expect("the test listens");
+    }
+}
+
+#[test]
+fn l6_a_waker_may_use_the_gate_while_it_is_woken_or_dropped() {
+    let (used, uses) = mpsc::channel();
+    // In a thread of its own: a deadlock fails the test and does not hang it.
+    thread::spawn(move || {
+        let shutdown = Shutdown::new();
+        let _guard = shutdown.try_guard().unwrap();
+        let waker = |used: &Sender<_>| {
+            let (shutdown, used) = (shutdown.clone(), used.clone());
+            Waker::from(Arc::new(UsesTheGate { shutdown, used }))
+        };
+        let mut dropped = shutdown.draining();
+        let first = waker(&used);
+        assert!(
+            Pin::new(&mut dropped)
+                .poll(&mut Context::from_waker(&first))
+                .is_pending()
+        );
+        drop(first);
+        drop(dropped);
+        let mut woken = shutdown.draining();
+        let second = waker(&used);
+        assert!(
+            Pin::new(&mut woken)
+                .poll(&mut Context::from_waker(&second))
+                .is_pending()
+        );
+        drop(second);
+        shutdown.stop("now");
+    });
+    let next = || uses.recv_timeout(Duration::from_secs(30));
+    assert_eq!(next(), Ok("dropped"));
+    assert_eq!(next(), Ok("woken"));
 }
 
 #[test]

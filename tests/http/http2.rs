@@ -146,7 +146,8 @@ pub(crate) fn every_stream_that_had_arrived_is_answered<R: Runtime>(runtime: R) 
     let streams = streams.concat();
     let report = run(
         builder(runtime),
-        http(),
+        // Clients answer one after the other, on a machine that may be busy.
+        http().goaway_timeout(LONG),
         |server| {
             for _ in 0..30 {
                 let mut client = Frames::connect(server);

@@ -1,6 +1,11 @@
 //! HTTP over real sockets on every adapter, in the simulation, and with the
 //! clients that people use.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
 mod clients;
 mod differential;
 mod http1;

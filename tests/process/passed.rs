@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -54,6 +54,12 @@ fn listen(runtime: &str, addresses: &[String]) -> Command {
         command.args(["--listen", address]);
     }
     command
+}
+
+/// A pipe, and the process that reads it until nobody holds our end.
+fn pipe() -> (OwnedFd, Child) {
+    let mut reader = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    (reader.stdin.take().unwrap().into(), reader)
 }
 
 fn on_all_addresses() -> Option<(TcpListener, u16)> {
@@ -177,12 +183,12 @@ pub(crate) fn f64_other_kinds_of_descriptors_refuse_nothing(runtime: &str) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let (pipe, _other_end) = std::io::pipe().unwrap();
+    let (pipe, mut other_end) = pipe();
     let file = File::open("/dev/null").unwrap();
     let (stream, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let passed = vec![
         udp.into(),
-        pipe.into(),
+        pipe,
         listener.into(),
         file.into(),
         stream.into(),
@@ -193,6 +199,8 @@ pub(crate) fn f64_other_kinds_of_descriptors_refuse_nothing(runtime: &str) {
     exchange(&mut server.connect(), b"it is served");
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
+    drop(command);
+    assert!(crate::support::wait(&mut other_end).success());
     assert_eq!(status, 0, "{log}");
 }
 
@@ -201,14 +209,16 @@ pub(crate) fn f64_sockets_are_asked_for_by_name() {
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let udp_address = udp.local_addr().unwrap();
-    let (pipe, _other_end) = std::io::pipe().unwrap();
-    let passed: Vec<OwnedFd> = vec![udp.into(), other.into(), pipe.into(), listener.into()];
+    let (pipe, mut other_end) = pipe();
+    let passed: Vec<OwnedFd> = vec![udp.into(), other.into(), pipe, listener.into()];
     let mut command = with_own_process_id(activated());
     pass(&mut command, passed, "dns:admin:fifo:echo");
     let server = Echo::spawn(command.arg("echo"));
     exchange(&mut server.connect(), b"it is served");
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
+    drop(command);
+    assert!(crate::support::wait(&mut other_end).success());
     assert_eq!(status, 0, "{log}");
     let words = format!("passed on: dns is a socket at {udp_address}");
     assert!(log.contains(&words), "{log}");

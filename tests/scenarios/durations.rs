@@ -395,7 +395,7 @@ fn f2_without_handshakes_a_filtered_sweep_ends_with_its_first_look() {
     serve(&mut sim, 10, |builder| builder);
     let report = stop(&mut sim);
     assert_eq!(report.listeners[0].guarantee, CloseGuarantee::SynFiltered);
-    assert_between(report.duration, 1, 2);
+    assert_between(report.duration, 0, 1);
 }
 
 #[test]
@@ -496,10 +496,11 @@ async fn slow_sink(mut session: Session<Connection>, runtime: SimRuntime) -> io:
     Ok(())
 }
 
-/// What is owed is what had arrived at the stop.
+/// What is owed is what had arrived at the stop (F73). The number belongs in
+/// front of the name once it holds.
 #[test]
 #[ignore = "F73 is open: the peer holds up the stop until the abort"]
-fn f73_a_peer_that_never_stops_sending_does_not_hold_up_the_stop() {
+fn a_peer_that_never_stops_sending_does_not_hold_up_the_stop() {
     let mut sim = Sim::new(1);
     let runtime = sim.runtime();
     sim.serve(move |session| slow_sink(session, runtime.clone()));

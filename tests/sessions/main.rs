@@ -1,6 +1,11 @@
 //! The idle point of everything that owns a session: buffers, halves, codecs,
 //! WebSockets.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -196,7 +201,7 @@ fn the_last_line_needs_no_delimiter() {
 }
 
 #[test]
-fn a_close_ends_our_side_and_the_session_reads_on() {
+fn f70_a_close_ends_our_side_and_the_session_reads_on() {
     async fn last_word(mut session: Session<Connection>) -> io::Result<()> {
         session.write_all(b"bye").await?;
         session.close().await?;

@@ -25,8 +25,8 @@ const MOST: usize = 200;
 
 /// How long the starving server is watched, and the part of it that it may want
 /// the processor.
-const WINDOW: Duration = Duration::from_millis(500);
-const SPINNING: f64 = 0.6;
+const WINDOW: Duration = Duration::from_secs(1);
+const SPINNING: f64 = 0.85;
 
 pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
     let clients = round.served("served before", 2).await?;

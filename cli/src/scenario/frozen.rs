@@ -1,6 +1,6 @@
 //! Everything arrives while the server stands still; then it is told to stop.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
@@ -10,12 +10,14 @@ use crate::round::{Client, Round};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
-/// A handshake is the kernel's work: the server's standing still is no excuse.
-const HANDSHAKE: Duration = Duration::from_millis(500);
+/// Longer than the second after which many servers look around: their timers have run
+/// out when they run on, as they would have at an unlucky moment.
+const FROZEN: Duration = Duration::from_millis(1100);
 
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let mut served = round.served("served", count).await?;
     round.server.freeze().await?;
+    let frozen = Instant::now();
     for client in &mut served {
         let request = round.target.request(client.id, 1);
         // An error is in the journal, and will be judged.
@@ -23,6 +25,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     }
     let waiting = waiting(round, count).await;
     round.arrived().await;
+    Timer::at(frozen + FROZEN).await;
     for (client, is_first) in served
         .into_iter()
         .map(|client| (client, false))
@@ -47,6 +50,8 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
 
 /// Returns clients in the accept queue, whose requests are written.
 async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
+    // A handshake is the kernel's work: the server's standing still is no excuse.
+    let handshake = round.patience() / 10;
     let mut clients = Vec::new();
     // One after another: a queue that is full then shows in the handshake, and
     // never in a connection that only the client believes in.
@@ -55,7 +60,7 @@ async fn waiting(round: &mut Round, count: usize) -> Vec<Client> {
         let target = round.target.clone();
         let open = async { Connection::open_silent(&target, &journal).await.ok() };
         let late = async {
-            Timer::after(HANDSHAKE).await;
+            Timer::after(handshake).await;
             None
         };
         let Some(mut connection) = open.or(late).await else {

@@ -34,6 +34,11 @@ pub(crate) async fn silent(round: &mut Round, count: usize) -> Result<RoundResul
         }
     }
     accepted(round).await;
+    round.forget_deferred(&mut opened);
+    if opened.is_empty() {
+        let reason = "the system keeps silent connections from it (TCP_DEFER_ACCEPT)";
+        return Ok(RoundResult::skip(reason));
+    }
     for client in opened {
         round.spawn_until_end(client);
     }

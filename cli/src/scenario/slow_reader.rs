@@ -45,9 +45,6 @@ const BUFFERS: u64 = 8 << 20;
 /// How long it is waited for that.
 const STALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the large response may take to begin.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     match round.target.large_path.clone() {
         _ if !round.protocol().is_http() => echo(round, count).await,
@@ -146,6 +143,7 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
     });
     let request = target.get(path);
     let opened = open(round, &target, count).await?;
+    let patience = round.patience();
     let begun = join_all(opened.into_iter().map(|mut client| {
         let request = &request;
         async move {
@@ -154,7 +152,7 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
                 client.connection.peek().await.map(Some)
             };
             let late = async {
-                Timer::after(PATIENCE).await;
+                Timer::after(patience).await;
                 Ok::<_, Disconnected>(None)
             };
             let has_begun = matches!(begun.or(late).await, Ok(Some(1..)));
@@ -225,12 +223,13 @@ async fn open(
     target: &Arc<Target>,
     count: usize,
 ) -> Result<Vec<Client>, Failure> {
+    let patience = round.patience();
     let mut clients = Vec::new();
     for _ in 0..count {
         let (id, journal) = round.enter("slow reader");
         let open = async { Connection::open_narrow(target, &journal, NARROW).await.ok() };
         let late = async {
-            Timer::after(PATIENCE).await;
+            Timer::after(patience).await;
             None
         };
         match open.or(late).await {

@@ -24,16 +24,21 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
         half_streams(round, client).await;
     }
     // A connection without a preface is as silent as one of HTTP/1.
+    let mut silent = Vec::new();
     for _ in 0..count.div_ceil(4) {
         let (id, journal) = round.enter("without a preface");
         let connection = Connection::open_silent(&round.target.clone(), &journal).await;
         if let Ok(connection) = connection {
-            round.spawn_until_end(Client {
+            silent.push(Client {
                 id,
                 journal,
                 connection,
             });
         }
+    }
+    round.forget_deferred(&mut silent);
+    for client in silent {
+        round.spawn_until_end(client);
     }
     let from = round.stop()?;
     let mut result = round.settle(from, round.setup.limit).await?;

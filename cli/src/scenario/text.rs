@@ -37,7 +37,7 @@ impl Scenario {
 }
 
 const FROZEN: &str = "\
-The server is halted with SIGSTOP. Requests are written on connections that it has served \
+The server is halted with SIGSTOP for a second, so that its timers run out, too. Requests are written on connections that it has served \
 before, and on new ones, which wait in its accept queue; then it gets the stop signal and may \
 run on. Everything had arrived before the stop, so everything must be answered, and nothing \
 here is left to chance. It finds servers that close their listener without accepting what waits \
@@ -125,7 +125,8 @@ often (F33: the last end comes late). Cure: wait for input and for the stop at t
 const SILENT: &str = "\
 Connections that were opened and never sent a byte, as browsers and load balancers do. All must \
 be ended in an orderly way within the limit. It finds servers that take a new connection for a \
-busy one (F20), and polling (F33). Cure: a connection is idle until its first byte.";
+busy one (F20), and polling (F33). Connections that the system keeps from the server until their \
+first byte (TCP_DEFER_ACCEPT) are left out. Cure: a connection is idle until its first byte.";
 
 const TLS_SILENT: &str = "\
 Connections that say nothing over TLS: some never begin the handshake, some stop in the middle \

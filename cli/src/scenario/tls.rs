@@ -43,6 +43,7 @@ pub(crate) async fn silent(round: &mut Round, count: usize) -> Result<RoundResul
             .await?,
     );
     accepted(round).await;
+    round.forget_deferred(&mut waiting);
     for client in waiting {
         round.spawn_until_end(client);
     }

@@ -38,8 +38,9 @@ fn holds(example: &Path, runtime: &str) -> bool {
     let Ok(help) = Command::new(example).arg("--help").output() else {
         return false;
     };
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let runtimes = help.split_once("possible values: ");
+    // The list is in brackets, or has lines of its own under a heading.
+    let help = String::from_utf8_lossy(&help.stdout).to_ascii_lowercase();
+    let runtimes = help.split_once("possible values:");
     runtimes.is_some_and(|(_, list)| list.contains(runtime))
 }
 

@@ -31,7 +31,8 @@ fn check_echo(runtime: &str) {
         "--runtime",
         runtime,
         "--grace",
-        "6s",
+        // Beside busy compilers slow readers take long; stubborn ones take all of it.
+        "12s",
     ];
     let answer = lameduck(
         &[
@@ -46,7 +47,7 @@ fn check_echo(runtime: &str) {
     assert_eq!(document["passed"], true);
     assert_eq!(document["protocol"], "echo");
     let scenarios = document["scenarios"].as_array().unwrap();
-    assert_eq!(scenarios.len(), 11, "{scenarios:#?}");
+    assert!(scenarios.len() >= 11, "{scenarios:#?}");
     for row in scenarios {
         assert_eq!(row["verdict"], "passed", "{row:#}");
         assert_eq!(row["messages_lost"], 0, "{row:#}");
