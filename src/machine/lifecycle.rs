@@ -63,10 +63,8 @@ struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum ListenerState {
     Open,
-    /// Told to stop accepting.
-    Stopping,
-    /// Told to close at once.
-    Closing,
+    /// Told to stop accepting, or to close at once.
+    Told,
     Closed,
     Failed,
 }
@@ -515,7 +513,7 @@ impl Lifecycle {
             Effect::StopAccepting => {
                 for id in 0..self.listeners.len() {
                     if self.listeners[id] == ListenerState::Open {
-                        self.listeners[id] = ListenerState::Stopping;
+                        self.listeners[id] = ListenerState::Told;
                         self.emit(Output::StopAccepting(id));
                     }
                 }
@@ -528,8 +526,8 @@ impl Lifecycle {
             }
             Effect::CloseListeners => {
                 for id in 0..self.listeners.len() {
-                    if self.listeners[id] < ListenerState::Closing {
-                        self.listeners[id] = ListenerState::Closing;
+                    if self.listeners[id] < ListenerState::Closed {
+                        self.listeners[id] = ListenerState::Told;
                         self.emit(Output::CloseListener(id));
                     }
                 }

@@ -503,6 +503,8 @@ fn assert_refused_is_a_tick(before: &Lifecycle, now: Duration, input: Input) -> 
     let (result, outputs) = feed(&mut given, now, input);
     let Err(error) = result else { return false };
     assert_eq!((error.phase, error.input), (before.phase(), input));
+    let text = format!("unexpected input {input:?} while {}", before.phase());
+    assert_eq!(error.to_string(), text);
     let (_, ticks) = feed(&mut ticked, now, Input::Tick);
     assert_eq!(outputs, ticks, "{input:?} at {now:?}");
     assert_eq!(given, ticked, "{input:?} at {now:?}");
