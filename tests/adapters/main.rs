@@ -26,16 +26,21 @@ mod support;
 #[path = "../../examples/own_runtime.rs"]
 mod own_runtime;
 
-/// Makes each test once for every runtime.
+/// Makes each test once for every runtime. The tests of smol share the threads
+/// of one executor, those of async-std as well: one that holds threads there
+/// runs while no other does (`alone`).
 macro_rules! suite {
-    ($($theme:ident: $($test:ident),+ $(,)?;)+) => {
+    (alone; $($themes:tt)+) => { suite! { @ while_alone $($themes)+ } };
+    (@ $turn:ident $($theme:ident: $($test:ident),+ $(,)?;)+) => {
         mod smol {
             use lameduck::runtimes::smol::Smol;
-            $($(#[test] fn $test() { crate::$theme::$test(Smol); })+)+
+            use crate::support::$turn;
+            $($(#[test] fn $test() { let _turn = $turn(); crate::$theme::$test(Smol); })+)+
         }
         mod async_std {
             use lameduck::runtimes::async_std::AsyncStd;
-            $($(#[test] fn $test() { crate::$theme::$test(AsyncStd); })+)+
+            use crate::support::$turn;
+            $($(#[test] fn $test() { let _turn = $turn(); crate::$theme::$test(AsyncStd); })+)+
         }
         mod tokio_multi_thread {
             use crate::support::tokio_multi_thread;
@@ -46,6 +51,15 @@ macro_rules! suite {
             $($(#[test] fn $test() { crate::$theme::$test(tokio_current_thread()); })+)+
         }
     };
+    ($($themes:tt)+) => { suite! { @ beside_others $($themes)+ } };
+}
+
+mod holding_threads {
+    suite! {
+        alone;
+        draining: f17_what_arrived_while_a_handler_computes_is_answered;
+        outcomes: f32_a_connection_that_ignores_the_abort_is_abandoned;
+    }
 }
 
 mod beside_the_simulation {
@@ -77,7 +91,6 @@ suite! {
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
-        f17_what_arrived_while_a_handler_computes_is_answered,
         f41_hooks_run_after_connections_in_order,
         s11_a_busy_connection_is_not_interrupted;
     storm:
@@ -99,7 +112,6 @@ suite! {
         s4_each_connection_has_one_outcome,
         f25_a_panic_ends_its_connection_only,
         f28_a_connection_that_does_not_end_is_aborted_and_named,
-        f32_a_connection_that_ignores_the_abort_is_abandoned,
         f69_an_abort_reaches_a_session_in_another_task,
         f69_an_abort_reaches_both_halves_of_a_session,
         f69_a_session_that_nobody_uses_is_abandoned_and_counted_once,

@@ -83,9 +83,16 @@ pub(crate) fn f25_a_panic_ends_its_connection_only(runtime: impl Runtime) {
 
 pub(crate) fn f28_a_connection_that_does_not_end_is_aborted_and_named(runtime: impl Runtime) {
     let grace = Duration::from_millis(300);
-    let server = start(builder(runtime).grace_period(grace).bind().unwrap(), echo);
+    let server = builder(runtime).grace_period(grace).bind().unwrap();
+    let server = start(server, |mut session: Session<_>| async move {
+        session.read_exact(&mut [0]).await?;
+        loop {
+            session.write_all(&[b'x'; 4096]).await?;
+        }
+    });
     let mut stubborn = server.connect();
-    stubborn.stuff();
+    stubborn.send(b"?");
+    stubborn.expect(b"x");
     let address = stubborn.address();
     let report = server.stop();
     assert_eq!(report.outcome, Outcome::Aborted);

@@ -1,9 +1,9 @@
 //! What the tests share: a server in a thread, and clients that block.
 
 use std::future::Future;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,22 @@ pub(crate) fn tokio_current_thread() -> Tokio {
     let tokio = Tokio::new(runtime.handle().clone());
     thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
     tokio
+}
+
+/// Held for writing by a test that takes threads away from an executor that
+/// other tests share.
+static SHARED_EXECUTORS: RwLock<()> = RwLock::new(());
+
+pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
+    SHARED_EXECUTORS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn while_alone() -> RwLockWriteGuard<'static, ()> {
+    SHARED_EXECUTORS
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A server that runs in a thread of its own.
@@ -161,19 +177,13 @@ impl Client {
         rest
     }
 
-    /// Writes until the peer takes no more.
+    /// Writes for as long as the connection lasts, and reads nothing: its
+    /// echo is busy from here on, however slow the machine is.
     pub(crate) fn stuff(&mut self) {
-        self.0.set_nonblocking(true).expect("nonblocking");
-        let mut quiet_since = Instant::now();
-        // The kernel moves bytes on for a while after it first refused.
-        while quiet_since.elapsed() < Duration::from_millis(300) {
-            match self.0.write(&[b'x'; 65536]) {
-                Ok(_) => quiet_since = Instant::now(),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-                Err(error) => panic!("stuffing: {error}"),
-            }
-        }
-        self.0.set_nonblocking(false).expect("blocking");
+        let mut writer = self.0.try_clone().expect("clone");
+        // It ends with the connection, which the server cuts.
+        thread::spawn(move || while writer.write_all(&[b'x'; 65536]).is_ok() {});
+        self.0.peek(&mut [0]).expect("the first of the echo");
     }
 }
 
