@@ -57,6 +57,7 @@ macro_rules! suite {
 mod holding_threads {
     suite! {
         alone;
+        conformance: f72_the_adapter_keeps_every_contract;
         draining: f17_what_arrived_while_a_handler_computes_is_answered;
         outcomes: f32_a_connection_that_ignores_the_abort_is_abandoned;
     }
@@ -77,7 +78,6 @@ mod with_a_successor {
 }
 
 suite! {
-    conformance: f72_the_adapter_keeps_every_contract;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,
