@@ -55,6 +55,8 @@ pub struct Serve<R: Runtime, H> {
     on_readiness_change: Option<OnReadinessChange>,
     serving: bool,
     stop_requested: Option<PhaseReached>,
+    /// Whether a stop can still be asked for, since a successor serves.
+    is_in_restart: bool,
     stopped_at: Option<Instant>,
     abort_requested: Option<PhaseReached>,
     drained: PhaseReached,
@@ -92,6 +94,7 @@ impl<R: Runtime, H> Serve<R, H> {
             clock: Clock::new(shared.runtime.clone()),
             lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
             stop_requested: Some(shutdown.reached(Phase::LameDuck)),
+            is_in_restart: false,
             abort_requested: Some(shutdown.reached(Phase::Aborting)),
             drained: hold.drained(),
             shared: Arc::new(shared.with_handler(handler)),
@@ -173,6 +176,11 @@ impl<R: Runtime, H> Serve<R, H> {
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         if !self.handover.is_waiting() && is_ready(&mut self.stop_requested, cx) {
+            self.feed(Input::Stop);
+            progress = true;
+        }
+        if self.is_in_restart && self.shared.shutdown.poll_stop_in_restart(cx).is_ready() {
+            self.is_in_restart = false;
             self.feed(Input::Stop);
             progress = true;
         }
@@ -260,7 +268,12 @@ impl<R: Runtime, H> Serve<R, H> {
             // a way that does not exist yet.
             _ => Cause::from("a request"),
         };
-        self.shared.shutdown.stop(cause);
+        self.is_in_restart = input == Input::HandedOver;
+        let is_first = self.shared.shutdown.stop(cause);
+        if self.is_in_restart && !is_first {
+            // The program has asked at the same time, and for less time.
+            self.inputs.push_back(Input::Stop);
+        }
         self.handover.cancel();
     }
 
