@@ -37,18 +37,42 @@ enum State {
     Lost,
 }
 
+/// A chunked body, of which a line ends with a carriage return and a line feed,
+/// as hyper has it: where the two differ on the end of a body, the peer's end of
+/// input would be hidden from a request that still awaits its rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
+    /// In the line of a size.
     Size {
         size: u64,
-        is_over: bool,
+        part: SizePart,
     },
     Data(u64),
-    DataEnd,
-    /// In the trailers: as in a head.
-    Trailer {
-        line: u8,
+    /// After the data of a chunk; `has_cr`: after the carriage return, too.
+    DataEnd {
+        has_cr: bool,
     },
+    /// At the begin of a line after the last chunk: an empty one is the end.
+    TrailerStart,
+    Trailer,
+    /// After the carriage return of a trailer.
+    TrailerEnd,
+    /// After the carriage return of the empty line.
+    End,
+}
+
+/// A part of the line of a chunk's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SizePart {
+    /// Before the first digit.
+    Start,
+    Digits,
+    /// Blanks after the digits.
+    Blanks,
+    /// The extensions, which say nothing.
+    Extensions,
+    /// After the carriage return.
+    End,
 }
 
 impl Framing {
@@ -144,10 +168,7 @@ impl Framing {
         self.state = match body {
             BodyLength::Known(0) => State::Between,
             BodyLength::Known(length) => State::Body(length),
-            BodyLength::Chunked => State::Chunk(Chunk::Size {
-                size: 0,
-                is_over: false,
-            }),
+            BodyLength::Chunked => State::Chunk(Chunk::start()),
         };
         let kept = std::mem::take(&mut self.kept);
         self.push(&kept);
@@ -193,44 +214,53 @@ impl Chunk {
     /// `None` where it is no chunked body.
     fn push(&mut self, bytes: &[u8]) -> Option<(usize, bool)> {
         let first = *bytes.first()?;
-        match self {
-            Chunk::Size { size, is_over } => {
-                match first {
-                    b'\n' if *size == 0 => *self = Chunk::Trailer { line: 0 },
-                    b'\n' => *self = Chunk::Data(*size),
-                    _ if *is_over => {}
-                    digit => match char::from(digit).to_digit(16) {
-                        Some(digit) => {
-                            *size = size.checked_mul(16)?.checked_add(digit.into())?;
-                        }
-                        None => *is_over = true,
-                    },
-                }
-                Some((1, false))
+        *self = match (*self, first) {
+            (Chunk::Data(left), _) => {
+                let taken = clamp(left, bytes);
+                *self = match left - taken as u64 {
+                    0 => Chunk::DataEnd { has_cr: false },
+                    left => Chunk::Data(left),
+                };
+                return Some((taken, false));
             }
-            Chunk::Data(left) => {
-                let taken = clamp(*left, bytes);
-                *left -= taken as u64;
-                if *left == 0 {
-                    *self = Chunk::DataEnd;
-                }
-                Some((taken, false))
-            }
-            Chunk::DataEnd => {
-                match first {
-                    b'\r' => {}
-                    b'\n' => {
-                        *self = Chunk::Size {
-                            size: 0,
-                            is_over: false,
-                        }
-                    }
-                    _ => return None,
-                }
-                Some((1, false))
-            }
-            Chunk::Trailer { line } => Some(push_lines(line, bytes)),
+            (Chunk::Size { size, part }, _) => Chunk::after_size(size, part, first)?,
+            (Chunk::DataEnd { has_cr: false }, b'\r') => Chunk::DataEnd { has_cr: true },
+            (Chunk::DataEnd { has_cr: true }, b'\n') => Chunk::start(),
+            (Chunk::TrailerStart, b'\r') => Chunk::End,
+            (Chunk::Trailer, b'\r') => Chunk::TrailerEnd,
+            (Chunk::TrailerStart | Chunk::Trailer, _) => Chunk::Trailer,
+            (Chunk::TrailerEnd, b'\n') => Chunk::TrailerStart,
+            (Chunk::End, b'\n') => return Some((1, true)),
+            (Chunk::DataEnd { .. } | Chunk::TrailerEnd | Chunk::End, _) => return None,
+        };
+        Some((1, false))
+    }
+
+    fn start() -> Chunk {
+        Chunk::Size {
+            size: 0,
+            part: SizePart::Start,
         }
+    }
+
+    /// Returns what follows on `byte` in the line of a chunk's size.
+    fn after_size(size: u64, part: SizePart, byte: u8) -> Option<Chunk> {
+        use SizePart::{Blanks, Digits, End, Extensions, Start};
+        let part = match (part, byte) {
+            (End, b'\n') if size == 0 => return Some(Chunk::TrailerStart),
+            (End, b'\n') => return Some(Chunk::Data(size)),
+            (Digits | Blanks | Extensions, b'\r') => End,
+            (Extensions, b'\n') => return None,
+            (Extensions, _) | (Digits | Blanks, b';') => Extensions,
+            (Digits | Blanks, b' ' | b'\t') => Blanks,
+            (Start | Digits, digit) => {
+                let digit = char::from(digit).to_digit(16)?;
+                let size = size.checked_mul(16)?.checked_add(digit.into())?;
+                return Some(Chunk::Size { size, part: Digits });
+            }
+            (Blanks | End, _) => return None,
+        };
+        Some(Chunk::Size { size, part })
     }
 }
 
@@ -317,6 +347,28 @@ mod tests {
         for framing in follow(b"POST / HTTP/1.1\r\n\r\n1\r\nab", &[BodyLength::Chunked]) {
             assert_eq!(framing.state, State::Lost);
             assert!(!framing.nothing_follows() && !framing.all_complete());
+        }
+    }
+
+    #[test]
+    fn a_chunked_body_does_not_end_with_a_bare_line_feed() {
+        for end in ["0\r\n\n", "0\r\n\npp", "0\r\nx: y\n\n", "0\r\nx: y\n\r\n"] {
+            let bytes = [b"POST / HTTP/1.1\r\n\r\n", end.as_bytes()].concat();
+            for framing in follow(&bytes, &[BodyLength::Chunked]) {
+                assert!(!framing.all_complete(), "{end:?}: {framing:?}");
+            }
+        }
+        for size in [
+            "0\n\r\n",
+            "\r\n\r\n",
+            "0 1\r\n\r\n",
+            "0;a\n\r\n",
+            "0\rx\r\n",
+        ] {
+            let bytes = [b"POST / HTTP/1.1\r\n\r\n", size.as_bytes()].concat();
+            for framing in follow(&bytes, &[BodyLength::Chunked]) {
+                assert_eq!(framing.state, State::Lost, "{size:?}");
+            }
         }
     }
 

@@ -208,4 +208,16 @@ mod tests {
             compare(&pieces);
         }
     }
+
+    /// Cuts as the fuzz target does.
+    fn in_pieces_of(most: usize, bytes: &[u8]) -> Vec<Vec<u8>> {
+        bytes.chunks(most).map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn a_bare_line_feed_does_not_end_a_chunked_body() {
+        let bytes = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+            0\r\n\np\0\0";
+        compare(&in_pieces_of(7, bytes));
+    }
 }
