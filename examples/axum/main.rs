@@ -124,6 +124,8 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
         // With a balancer in front: a connection that it has just opened is read
         // on for its first request.
         .settle(args.lame_duck.min(SETTLE))
+        // Also if nobody reads what is logged.
+        .hard_deadline(Duration::from_secs(1), 4)
         // Sockets that a supervisor holds outlive a restart.
         .socket_activation();
     for address in args.listen {

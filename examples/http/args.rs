@@ -9,7 +9,7 @@ use lameduck::Address;
 /// Serves HTTP/1.1 and HTTP/2, and stops on SIGINT or SIGTERM.
 ///
 /// The first signal drains, the second one aborts. Exit status: 0 clean, 1 could
-/// not run, 2 usage, 3 something was aborted or abandoned.
+/// not run, 2 usage, 3 something was aborted or abandoned, 4 the hard deadline.
 #[derive(Parser)]
 pub(crate) struct Args {
     /// Where to listen: IP:PORT, [IPV6]:PORT or unix:PATH; repeatable

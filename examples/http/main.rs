@@ -40,6 +40,8 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
         // With a balancer in front: a connection that it has just opened is read
         // on for its first request.
         .settle(args.lame_duck.min(SETTLE))
+        // Also if nobody reads what is logged.
+        .hard_deadline(Duration::from_secs(1), 4)
         // Sockets that a supervisor holds outlive a restart.
         .socket_activation();
     for address in args.listen {
@@ -67,7 +69,10 @@ fn run(args: Args) -> Result<Report, Box<dyn Error>> {
         Choice::Tokio => {
             let runtime = tokio::runtime::Runtime::new()?;
             let tokio = Tokio::new(runtime.handle().clone());
-            runtime.block_on(run_on(tokio, args))
+            let report = runtime.block_on(run_on(tokio, args));
+            // A handler that holds a worker does not hold up the exit.
+            runtime.shutdown_background();
+            report
         }
     }
 }
