@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::address::Address;
 use crate::gate::{Guard, PhaseReached};
 use crate::report::{Activity, Straggler};
-use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// A connection and its guard, which end together.
 pub(crate) struct GuardedConnection<C> {
@@ -73,6 +73,8 @@ pub(crate) struct ConnectionFacts {
     found_nothing: AtomicBool,
     /// The stop has ended the wait at an idle point of the handler.
     was_drained: AtomicBool,
+    /// Requests in flight, where it speaks HTTP.
+    requests: AtomicU32,
     read: AtomicU64,
     written: AtomicU64,
     label: Mutex<Option<Box<str>>>,
@@ -157,6 +159,21 @@ impl ConnectionFacts {
         self.was_drained.load(Ordering::Relaxed)
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn begin_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests that are left.
+    #[cfg(feature = "http")]
+    pub(crate) fn end_request(&self) -> u32 {
+        self.requests.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_label(&self, label: String) {
         let before = lock(&self.label).replace(label.into());
         drop(before);
@@ -169,6 +186,7 @@ impl ConnectionFacts {
             label: lock(&self.label).as_deref().map(str::to_owned),
             age: now.saturating_duration_since(self.accepted_at),
             activity: self.activity(),
+            requests: self.requests(),
             read: self.bytes_read(),
             written: self.bytes_written(),
         }
@@ -191,6 +209,7 @@ impl<C> ConnectionRecord<C> {
                 activity: AtomicU8::new(Activity::New as u8),
                 found_nothing: AtomicBool::new(false),
                 was_drained: AtomicBool::new(false),
+                requests: AtomicU32::new(0),
                 read: AtomicU64::new(0),
                 written: AtomicU64::new(0),
                 label: Mutex::new(None),

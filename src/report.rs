@@ -139,6 +139,8 @@ pub struct Straggler {
     pub age: Duration,
     /// Its activity when it was cut off.
     pub activity: Activity,
+    /// The number of HTTP requests that were in flight; 0 for other protocols.
+    pub requests: u32,
     /// The number of bytes that its handler had read.
     pub read: u64,
     /// The number of bytes that its handler had written.
@@ -153,12 +155,18 @@ impl fmt::Display for Straggler {
             label,
             age,
             activity,
+            requests,
             read,
             written,
         } = self;
         write!(f, "#{id} {peer}: ")?;
         if let Some(label) = label {
             write!(f, "{label}, ")?;
+        }
+        match requests {
+            0 => {}
+            1 => f.write_str("1 request in flight, ")?,
+            _ => write!(f, "{requests} requests in flight, ")?,
         }
         write!(f, "{activity}, {age:.1?} old, ")?;
         write!(f, "{read} B read, {written} B written")

@@ -85,6 +85,11 @@ impl<R: Runtime> Driver<R> {
         self.is_retired
     }
 
+    /// Retires the connection: it ends as soon as it is idle.
+    pub(super) fn retire(&mut self) {
+        (self.is_retired, self.retire_at) = (true, None);
+    }
+
     /// Returns whether the stop ends the connection where it is idle.
     pub(super) fn is_settled(&mut self) -> bool {
         self.guard_mut().is_settled()
@@ -196,7 +201,7 @@ impl<R: Runtime> Driver<R> {
             };
             if self.clock.now() >= at {
                 if due == Due::Retired {
-                    (self.is_retired, self.retire_at) = (true, None);
+                    self.retire();
                 }
                 return Poll::Ready(due);
             }

@@ -5,6 +5,7 @@
 //! had arrived comes before that answer.
 
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -50,12 +51,13 @@ where
     B::Error: Into<BoxError>,
 {
     let guard = driver.handle.try_guard().map_err(Error::guard)?;
-    let mut builder = http2::Builder::new(StreamExecutor::new(runtime.clone(), guard));
+    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
+    let executor = StreamExecutor::new(runtime.clone(), guard, state.clone());
+    let mut builder = http2::Builder::new(executor);
     builder.timer(HyperTimer(runtime));
     if let Some(configure) = &shared.http2 {
         configure(&mut builder);
     }
-    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
     let service = CountedService {
         service: shared.service.clone(),
         health: shared.health.clone(),
@@ -69,6 +71,10 @@ where
     // By the stop, and not by its age; maybe in the lame duck already.
     if was_told && !driver.handle.shutdown().is_ready() {
         driver.facts().set_drained();
+    }
+    if let Some(panic) = state.take_panic() {
+        // The server counts it, as it counts that of an HTTP/1 handler.
+        resume_unwind(panic);
     }
     match ended {
         Some(result) => Error::of_hyper(result, info.id()),
@@ -101,6 +107,10 @@ where
     B::Error: Into<BoxError>,
 {
     loop {
+        if state.has_panicked() {
+            // Its other streams end in order, and then the panic is counted.
+            driver.retire();
+        }
         let is_settled = driver.is_settled();
         let ends_idle = is_settled || driver.is_retired();
         // A connection that is new to a lame duck is told with its first

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
+use crate::connection::ConnectionFacts;
 use crate::gate::{GuardError, PhaseReached, Shutdown};
 use crate::session::SessionHandle;
 use crate::sync::plain::Arc;
@@ -111,6 +112,10 @@ impl ConnectionInfo {
             stream,
             draining: self.0.handle.draining(),
         }
+    }
+
+    pub(super) fn facts(&self) -> &ConnectionFacts {
+        self.0.handle.facts()
     }
 
     pub(super) fn upgrade_slot(&self) -> &UpgradeSlot {

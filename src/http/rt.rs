@@ -11,6 +11,7 @@ use hyper::rt::{Executor, Sleep, Timer};
 use log::error;
 use pin_project_lite::pin_project;
 
+use super::state::State;
 use crate::gate::{Guard, PhaseReached};
 use crate::phase::Phase;
 use crate::rt::Runtime;
@@ -23,13 +24,19 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct StreamExecutor {
     spawn: Arc<dyn Fn(Task) + Send + Sync>,
     guard: Arc<Guard>,
+    state: Arc<State>,
 }
 
 impl StreamExecutor {
-    pub(super) fn new<R: Runtime>(runtime: R, guard: Guard) -> StreamExecutor {
+    pub(super) fn new<R: Runtime>(
+        runtime: R,
+        guard: Guard,
+        state: Arc<State>,
+    ) -> StreamExecutor {
         StreamExecutor {
             spawn: Arc::new(move |task| runtime.spawn(task)),
             guard: Arc::new(guard),
+            state,
         }
     }
 }
@@ -50,6 +57,7 @@ where
             (self.spawn)(Box::pin(Stream {
                 work,
                 aborting: guard.shutdown().reached(Phase::Aborting),
+                state: self.state.clone(),
                 _guard: guard,
             }));
         }
@@ -62,6 +70,7 @@ pin_project! {
         #[pin]
         work: F,
         aborting: PhaseReached,
+        state: Arc<State>,
         _guard: Guard,
     }
 }
@@ -74,8 +83,11 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         match catch_unwind(AssertUnwindSafe(|| this.work.poll(cx))) {
             Ok(Poll::Ready(())) => Poll::Ready(()),
             // The drop of its work resets the stream, and no other.
-            Err(_) => {
-                error!("the handler of a stream panicked");
+            Err(panic) => {
+                let info = &this.state.info;
+                let (id, peer) = (info.id(), info.peer_addr());
+                error!("#{id} {peer}: the handler of a stream panicked");
+                this.state.note_panic(panic);
                 Poll::Ready(())
             }
             Ok(Poll::Pending) => Pin::new(this.aborting).poll(cx),

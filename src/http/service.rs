@@ -2,6 +2,7 @@
 //! answers for the health of the server.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 
 use super::health::HealthPaths;
-use super::state::{InFlight, State};
+use super::state::{InFlight, Panic, State};
 use crate::sync::plain::Arc;
 
 /// The service of one connection.
@@ -44,8 +45,11 @@ where
         CountedResponse {
             awaited: match health {
                 Some(status) => Awaited::Health { status },
-                None => Awaited::Service {
-                    response: self.service.call(request),
+                // Its panic is the request's own, as that of its future is: other
+                // streams of HTTP/2 are not called from here.
+                None => match catch_unwind(AssertUnwindSafe(|| self.service.call(request))) {
+                    Ok(response) => Awaited::Service { response },
+                    Err(panic) => Awaited::Panicked { panic: Some(panic) },
                 },
             },
             ready: None,
@@ -72,6 +76,7 @@ pin_project! {
     enum Awaited<F> {
         Health { status: StatusCode },
         Service { #[pin] response: F },
+        Panicked { panic: Option<Panic> },
     }
 }
 
@@ -91,6 +96,10 @@ where
                     *response.status_mut() = *status;
                     response
                 }
+                Projected::Panicked { panic } => match panic.take() {
+                    Some(panic) => resume_unwind(panic),
+                    None => return Poll::Pending,
+                },
                 Projected::Service { response } => {
                     ready!(response.poll(cx))?.map(CountedBody::new)
                 }

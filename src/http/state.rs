@@ -1,8 +1,9 @@
 //! What the wire, the service and the driver of one HTTP connection share.
 
-use http_body::Body;
+use std::any::Any;
 use std::task::{Context, Waker};
 
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -12,14 +13,15 @@ use super::info::ConnectionInfo;
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
+/// What a panic says.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
 /// The state of one connection of hyper.
 ///
 /// All orderings are relaxed: the parts run in one task, apart from the bodies
 /// and streams of HTTP/2, whose end is followed by a wake of that task.
 pub(crate) struct State {
     pub(crate) info: ConnectionInfo,
-    /// Requests whose response has not come to its end.
-    in_flight: AtomicU64,
     calls: AtomicU64,
     /// Any byte was given to hyper.
     has_heard: AtomicBool,
@@ -37,6 +39,8 @@ pub(crate) struct State {
     announce_from: Phase,
     /// The driver of HTTP/2 connections, whose streams end in other tasks.
     driver: Mutex<Option<Waker>>,
+    /// The first panic in a stream of HTTP/2, which ends in another task.
+    panic: Mutex<Option<Panic>>,
     /// `None` for HTTP/2, whose frames say all of it.
     framing: Option<Mutex<Framing>>,
 }
@@ -57,7 +61,6 @@ impl State {
     ) -> State {
         State {
             info,
-            in_flight: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             has_heard: AtomicBool::new(false),
             announces: AtomicBool::new(false),
@@ -66,8 +69,26 @@ impl State {
             is_write_blocked: AtomicBool::new(false),
             announce_from,
             driver: Mutex::new(None),
+            panic: Mutex::new(None),
             framing,
         }
+    }
+
+    /// Keeps the panic of a stream for the end of the connection. The reset of
+    /// the stream, which follows, wakes the driver.
+    pub(crate) fn note_panic(&self, panic: Panic) {
+        let mut first = lock(&self.panic);
+        if first.is_none() {
+            *first = Some(panic);
+        }
+    }
+
+    pub(crate) fn has_panicked(&self) -> bool {
+        lock(&self.panic).is_some()
+    }
+
+    pub(crate) fn take_panic(&self) -> Option<Panic> {
+        lock(&self.panic).take()
     }
 
     /// Wakes the driver when the last request in flight has ended.
@@ -76,8 +97,9 @@ impl State {
         drop(before);
     }
 
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
+    /// Returns the number of requests whose response has not come to its end.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.info.facts().requests()
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -158,7 +180,7 @@ impl State {
         // One task at a time calls, for a connection: no addition is lost. Ends
         // come from other tasks, in HTTP/2.
         self.calls.store(self.calls() + 1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.info.facts().begin_request();
         if let Some(framing) = &self.framing {
             let body = request.body();
             let length = match body.size_hint().exact() {
@@ -218,8 +240,12 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let before = self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if before == 1 && self.0.framing.is_none() {
+        if self.0.info.shutdown().phase() >= Phase::Aborting {
+            // Cut off: the report says how many were in flight.
+            return;
+        }
+        let left = self.0.info.facts().end_request();
+        if left == 0 && self.0.framing.is_none() {
             // The lock orders this with `watch_in_flight`: either the driver has
             // seen the end, or its waker is here.
             let driver = lock(&self.0.driver).take();

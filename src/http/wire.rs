@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind::UnexpectedEof};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
@@ -25,6 +25,8 @@ pub(crate) struct Wire<C> {
     /// Room for reads that the stack has not; empty while reads are small.
     large: Vec<u8>,
     has_ended: bool,
+    /// The task of the connection, which hyper is polled in at first.
+    task: Option<Waker>,
 }
 
 /// hyper's buffer can be filled without `unsafe` only from another one. Most
@@ -40,6 +42,7 @@ impl<C> Wire<C> {
             state,
             large: Vec::new(),
             has_ended: false,
+            task: None,
         }
     }
 
@@ -64,7 +67,14 @@ impl<C: Connection> Wire<C> {
         };
         let room_len = room.len().min(cursor.remaining());
         let room = &mut room[..room_len];
-        let n = match ready!(Pin::new(&mut self.session).poll_read(cx, room)) {
+        // In the connection's own task the abort drops all of this: the wait need
+        // not be registered for it. After an upgrade, it may be another task's.
+        let task = self.task.get_or_insert_with(|| cx.waker().clone());
+        let read = match task.will_wake(cx.waker()) {
+            true => self.session.poll_read_in_task(cx, room),
+            false => Pin::new(&mut self.session).poll_read(cx, room),
+        };
+        let n = match ready!(read) {
             // An end without the close of TLS is one, between two requests.
             Err(error) if error.kind() == UnexpectedEof && self.state.is_between() => {
                 self.session.note_end();
@@ -145,7 +155,63 @@ impl<C: Connection> Write for Wire<C> {
         flushed
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.has_panicked() {
+            // All streams but that one have ended in order. The server closes
+            // after a panic without the close of TLS.
+            return Pin::new(&mut self.session).poll_close(cx);
+        }
         self.poll_flush(cx)
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use hyper::rt::ReadBuf;
+
+    use super::*;
+    use crate::http::info::ConnectionInfo;
+    use crate::phase::Phase;
+    use crate::sim::Sim;
+
+    fn poll_read<C: Connection>(wire: &mut Wire<C>, cx: &mut Context<'_>) -> bool {
+        let mut bytes = [0; 16];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        Pin::new(wire).poll_read(cx, buffer.unfilled()).is_pending()
+    }
+
+    #[test]
+    fn f69_a_wait_is_registered_for_the_abort_only_in_another_task() {
+        let mut sim = Sim::with_choices([]);
+        sim.serve(|session| async move {
+            let handle = session.handle().map_err(io::Error::other)?;
+            let local = handle.peer_addr().clone();
+            let info = ConnectionInfo::new(
+                handle,
+                local,
+                #[cfg(feature = "tls")]
+                None,
+            );
+            let state = Arc::new(State::http1(info, Phase::Draining));
+            let mut wire = Wire::new(session, Bytes::new(), state);
+            let waits = poll_fn(|cx| Poll::Ready(poll_read(&mut wire, cx))).await;
+            assert!(waits && !wire.session.awaits_abort());
+            let mut elsewhere = Context::from_waker(Waker::noop());
+            assert!(poll_read(&mut wire, &mut elsewhere) && wire.session.awaits_abort());
+            io::Result::Ok(())
+        });
+        sim.client(async |client| {
+            client.pause(Duration::from_millis(10)).await;
+            Ok(())
+        });
+        sim.advance(Duration::from_millis(5), 1_000_000);
+        sim.signal(crate::Signal::Terminate);
+        let report = sim.run(1_000_000).expect("the stop has an end");
+        assert_eq!(report.closed.total(), report.closed.finished, "{report}");
+        assert_eq!(report.closed.finished, 1, "{report}");
     }
 }

@@ -253,6 +253,34 @@ impl SessionHandle {
     }
 }
 
+#[cfg(feature = "http")]
+impl<C: crate::rt::Connection> super::Session<C> {
+    /// Reads as `poll_read` does, in the task of the handler: the abort drops
+    /// what waits there, and the wait is not registered for it, which would take
+    /// memory for as long as the connection lives
+    /// ([F69](crate::docs::faults#f69)).
+    pub(crate) fn poll_read_in_task(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let connection = &mut self.inner_mut().connection;
+        let n = match std::pin::Pin::new(connection).poll_read(cx, buffer) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => std::task::ready!(self.poll_parked(cx, buffer))?,
+        };
+        self.note_read(n);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Returns whether a read waits for the abort, too.
+    #[cfg(test)]
+    pub(crate) fn awaits_abort(&self) -> bool {
+        let aborts = self.inner().aborts.as_ref();
+        aborts.is_some_and(|aborts| aborts.read.is_some())
+    }
+}
+
 /// A wait at an idle point. Its drop ends the wait, also where it is cancelled.
 struct Waiting<'a>(&'a dyn Describe);
 

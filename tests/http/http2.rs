@@ -224,28 +224,68 @@ pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
     assert!(report.duration < LONG / 2, "{report}");
 }
 
-pub(crate) fn a_panic_resets_its_stream_only<R: Runtime>(runtime: R) {
+/// In the future of a response, and in the call of the service.
+pub(crate) fn a_panic_resets_its_stream_only_and_is_counted<R: Runtime>(runtime: R) {
+    for path in ["/panic", "/panic/call"] {
+        panic_in_a_stream(runtime.clone(), path);
+    }
+}
+
+fn panic_in_a_stream<R: Runtime>(runtime: R, path: &str) {
     let report = serving(builder(runtime), http(), |server| {
         let mut client = Frames::connect(server);
-        client.0.send(&get(1, "/panic"));
+        client.0.send(&[get(1, "/drain"), get(3, path)].concat());
         loop {
             let next = client.next().expect("the reset of the stream");
             client.answer(&next, true);
             if next.kind == RST_STREAM {
-                assert_eq!(next.stream, 1);
+                assert_eq!(next.stream, 3);
                 break;
             }
         }
-        client.0.send(&get(3, "/"));
-        client.until_headers();
         server.shutdown.stop("now");
-        client.rest(true);
+        let frames = client.rest(true);
+        let is_answer = |frame: &&Frame| frame.kind == HEADERS;
+        let answered: Vec<_> = frames.iter().filter(is_answer).collect();
+        assert_eq!(answered.len(), 1, "{path}");
+        assert_eq!(answered[0].stream, 1, "{path}");
+        assert_eq!(goaways(&frames).last(), Some(&(3, NO_ERROR)), "{path}");
     });
     assert_eq!(
-        (report.closed.panicked, report.exit_status()),
-        (0, 0),
+        (report.closed.panicked, report.closed.total()),
+        (1, 1),
         "{report}"
     );
+}
+
+/// The server learns of the panic though its client stays.
+pub(crate) fn a_panic_in_a_stream_stops_a_server_that_wants_it<R: Runtime>(runtime: R) {
+    let builder = builder(runtime).stop_on_panic(true);
+    let report = serving(builder, http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&get(1, "/panic"));
+        client.rest(true);
+        futures::executor::block_on(server.shutdown.draining());
+    });
+    assert_eq!(report.closed.panicked, 1, "{report}");
+}
+
+pub(crate) fn a_straggler_says_how_many_requests_are_in_flight<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client
+            .0
+            .send(&[get(1, "/endless"), get(3, "/endless")].concat());
+        client.until_headers();
+        client.until_headers();
+        server.shutdown.abort("now");
+    });
+    let [straggler] = &report.aborted[..] else {
+        panic!("one was aborted: {report}");
+    };
+    assert_eq!(straggler.requests, 2, "{report}");
+    let text = straggler.to_string();
+    assert!(text.contains(": 2 requests in flight, busy, "), "{text}");
 }
 
 /// A client library sees an orderly end, with requests that follow each other

@@ -55,7 +55,9 @@ suite! {
         a_silent_http2_connection_ends_at_once,
         f24_half_a_preface_is_awaited,
         a_peer_that_answers_no_ping_is_let_go,
-        a_panic_resets_its_stream_only,
+        a_panic_resets_its_stream_only_and_is_counted,
+        a_panic_in_a_stream_stops_a_server_that_wants_it,
+        a_straggler_says_how_many_requests_are_in_flight,
         every_stream_that_had_arrived_is_answered;
     options:
         health_follows_the_phase,

@@ -46,6 +46,7 @@ impl Service<Request<Incoming>> for Routes {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        assert_ne!(request.uri().path(), "/panic/call", "it was asked to");
         Box::pin(async { Ok(answer(request).await) })
     }
 }
@@ -72,6 +73,11 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             let endless = stream::once(async { "one" }).chain(stream::pending());
             let events = info.until_draining(endless);
             let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        (_, "/endless") => {
+            let endless = stream::once(async { "one" }).chain(stream::pending());
+            let frames = endless.map(|event| Ok(Frame::data(Bytes::from(event))));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
         (_, "/large") => Response::new(full(vec![b'x'; LARGE])),
