@@ -154,7 +154,8 @@ where
 
 /// Returns the session, and all bytes that no request was made of.
 fn into_rest<C, S>(parts: Parts<Wire<C>, S>) -> (Session<C>, Bytes) {
-    let (session, unread) = parts.io.into_parts();
+    // Nothing is unsent where hyper was told to end, and has flushed.
+    let (session, unread, _) = parts.io.into_parts();
     let rest = match unread.is_empty() {
         true => parts.read_buf,
         false => [parts.read_buf, unread].concat().into(),
@@ -189,7 +190,12 @@ async fn upgraded<C: Connection, R: Runtime>(
     };
     handle.set_label("upgraded");
     match Upgraded::of::<C>(upgraded) {
-        Some(upgraded) => run(upgraded, handle).await.map_err(Error::upgraded),
+        Some(mut upgraded) => {
+            // First of all: the peer says nothing before it has the response.
+            let sent = poll_fn(|cx| upgraded.poll_send_unsent(cx)).await;
+            sent.map_err(Error::io)?;
+            run(upgraded, handle).await.map_err(Error::upgraded)
+        }
         None => Ok(()),
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct State {
     /// The peer's end of input is not told to hyper yet, which would give up
     /// the request in flight.
     hides_end: AtomicBool,
+    /// The response is one that hyper gives the connection away with.
+    is_tunnel: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
     /// The phase from which on responses announce the close.
@@ -66,6 +68,7 @@ impl State {
             announces: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             announce_from,
             driver: Mutex::new(None),
@@ -116,6 +119,12 @@ impl State {
 
     pub(crate) fn set_announces(&self, announces: bool) {
         self.announces.store(announces, Ordering::Relaxed);
+    }
+
+    /// Returns whether what hyper writes is the last before it gives the
+    /// connection away.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Relaxed)
     }
 
     /// Returns whether a request has begun of which the service does not know.
@@ -209,6 +218,7 @@ impl State {
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (*method == Method::CONNECT && response.status().is_success());
         if is_tunnel {
+            self.is_tunnel.store(true, Ordering::Relaxed);
             return;
         }
         if self.announces.load(Ordering::Relaxed) && lock(framing).nothing_follows() {

@@ -14,7 +14,7 @@ use hyper::{Request, Version};
 
 use super::frames::Frames;
 use super::info::ConnectionInfo;
-use super::wire::Wire;
+use super::wire::{Wire, poll_send};
 use crate::rt::Connection;
 use crate::server::BoxError;
 use crate::session::SessionHandle;
@@ -112,6 +112,8 @@ pub struct Upgraded {
     io: Box<dyn Io>,
     /// What hyper had read of the new protocol.
     prefix: Bytes,
+    /// What hyper had not written of the response.
+    unsent: Bytes,
     /// A handle, to say that the last read was in the middle of a frame.
     frames: Option<(Frames, SessionHandle)>,
 }
@@ -120,7 +122,7 @@ impl Upgraded {
     /// Takes the session out of what hyper upgraded.
     pub(super) fn of<C: Connection>(upgraded: hyper::upgrade::Upgraded) -> Option<Upgraded> {
         let parts = upgraded.downcast::<Wire<C>>().ok()?;
-        let (session, rest) = parts.io.into_parts();
+        let (session, rest, unsent) = parts.io.into_parts();
         let prefix = match rest.is_empty() {
             true => parts.read_buf,
             false => [parts.read_buf, rest].concat().into(),
@@ -128,8 +130,13 @@ impl Upgraded {
         Some(Upgraded {
             io: Box::new(session),
             prefix,
+            unsent,
             frames: None,
         })
+    }
+
+    pub(super) fn poll_send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_send(&mut *self.io, &mut self.unsent, cx)
     }
 
     /// Follows the frames of a WebSocket, so that a client in the middle of a

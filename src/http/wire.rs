@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind::UnexpectedEof};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
@@ -25,6 +25,9 @@ pub(crate) struct Wire<C> {
     /// Room for reads that the stack has not; empty while reads are small.
     large: Vec<u8>,
     has_ended: bool,
+    /// The head of a response of status 101 that the system had no room for, or
+    /// did not say yet that it has: hyper gives the connection away without it.
+    unsent: Bytes,
     /// The task of the connection, which hyper is polled in at first.
     task: Option<Waker>,
 }
@@ -42,17 +45,39 @@ impl<C> Wire<C> {
             state,
             large: Vec::new(),
             has_ended: false,
+            unsent: Bytes::new(),
             task: None,
         }
     }
 
-    /// Returns the session, and what hyper has not taken yet.
-    pub(crate) fn into_parts(self) -> (Session<C>, Bytes) {
-        (self.session, self.prefix)
+    /// Returns the session, what hyper has not taken yet, and what the system
+    /// has not taken yet: see [`unsent`](Wire::unsent).
+    pub(crate) fn into_parts(self) -> (Session<C>, Bytes, Bytes) {
+        (self.session, self.prefix, self.unsent)
     }
 }
 
 impl<C: Connection> Wire<C> {
+    /// Writes what hyper has given the connection away without.
+    fn poll_send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_send(&mut self.session, &mut self.unsent, cx)
+    }
+
+    /// Keeps what could not be written, where hyper would not wait for it.
+    fn keep_for_tunnel(&mut self, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.state.is_tunnel() {
+            return Poll::Pending;
+        }
+        let bytes: Vec<_> = buffers
+            .iter()
+            .flat_map(|buffer| &**buffer)
+            .copied()
+            .collect();
+        self.unsent = bytes.into();
+        self.state.set_write_blocked(false);
+        Poll::Ready(Ok(self.unsent.len()))
+    }
+
     fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,
@@ -93,12 +118,31 @@ impl<C: Connection> Wire<C> {
     }
 }
 
+/// Writes `bytes`, and takes from them what was written.
+pub(super) fn poll_send<W: AsyncWrite + Unpin + ?Sized>(
+    writer: &mut W,
+    bytes: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        let n = ready!(Pin::new(&mut *writer).poll_write(cx, bytes))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        bytes.advance(n);
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl<C: Connection> Read for Wire<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = self.poll_send_unsent(cx) {
+            return Poll::Ready(Err(error));
+        }
         if !self.prefix.is_empty() {
             let n = self.prefix.len().min(cursor.remaining());
             let bytes = self.prefix.split_to(n);
@@ -130,9 +174,13 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send_unsent(cx))?;
         let written = Pin::new(&mut self.session).poll_write(cx, bytes);
         self.state.set_write_blocked(written.is_pending());
-        written
+        match written {
+            Poll::Pending => self.keep_for_tunnel(&[IoSlice::new(bytes)]),
+            written => written,
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -144,12 +192,17 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send_unsent(cx))?;
         let written = Pin::new(&mut self.session).poll_write_vectored(cx, buffers);
         self.state.set_write_blocked(written.is_pending());
-        written
+        match written {
+            Poll::Pending => self.keep_for_tunnel(buffers),
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send_unsent(cx))?;
         let flushed = Pin::new(&mut self.session).poll_flush(cx);
         self.state.set_write_blocked(flushed.is_pending());
         flushed

@@ -349,6 +349,37 @@ pub(crate) fn f21_an_upgraded_connection_is_waited_for<R: Runtime>(runtime: R) {
     }
 }
 
+/// The system may not have said yet that there is room for the response.
+pub(crate) fn f21_an_upgrade_in_the_accept_queue_is_answered_before_its_protocol<R: Runtime>(
+    runtime: R,
+) {
+    let mut queued = Vec::new();
+    let clients = std::sync::Mutex::new(&mut queued);
+    let report = run(
+        builder(runtime),
+        http(),
+        |server| {
+            for _ in 0..20 {
+                let mut client = server.connect();
+                client.send(
+                    b"GET /upgrade HTTP/1.1\r\nhost: a\r\n\
+                      connection: upgrade\r\nupgrade: echo\r\n\r\n",
+                );
+                clients.lock().expect("one thread").push(client);
+            }
+            server.shutdown.stop("before anybody was accepted");
+        },
+        |_| {
+            for client in clients.lock().expect("one thread").iter_mut() {
+                assert_eq!(client.answer().status, 101);
+                assert_eq!(client.bytes(3).expect("the good-bye"), b"bye");
+                client.expect_end();
+            }
+        },
+    );
+    assert_eq!((report.accepted, report.exit_status()), (20, 0), "{report}");
+}
+
 pub(crate) fn a_panic_ends_its_connection_only<R: Runtime>(runtime: R) {
     let report = serving(builder(runtime), http(), |server| {
         let mut other = server.connect();

@@ -48,6 +48,7 @@ suite! {
         f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body,
         f23_a_large_answer_reaches_a_slow_reader,
         f21_an_upgraded_connection_is_waited_for,
+        f21_an_upgrade_in_the_accept_queue_is_answered_before_its_protocol,
         a_panic_ends_its_connection_only,
         an_abort_cuts_off_what_is_in_flight;
     http2:
