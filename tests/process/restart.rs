@@ -107,7 +107,7 @@ impl Chain {
         self.address.parse().expect("an address")
     }
 
-    /// Stops whoever serves; the log of all, once all of them are gone.
+    /// Stops the process that serves; the log of all, once all of them are gone.
     fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         self.log()
