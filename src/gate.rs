@@ -71,6 +71,7 @@ struct StopInRestart {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum InRestart {
     Driver,
+    #[cfg(feature = "parts")]
     HardDeadline,
 }
 
