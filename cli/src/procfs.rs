@@ -1,7 +1,7 @@
 //! What `/proc` tells of other processes and of sockets. Elsewhere than on
 //! Linux everything here is `None`, and the callers say what they could not see.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -141,6 +141,41 @@ pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
     fs::metadata("/proc/self/stat").ok().map(|_| threads > 0)
 }
 
+/// Returns how often each thread of these processes has given up the processor; none if
+/// one of them runs or wants to. Twice the same answer says that all of them were at
+/// rest in between: whatever they had been told, they have acted on.
+pub(crate) fn resting(processes: &[i32]) -> Option<BTreeMap<i32, u64>> {
+    let mut threads = BTreeMap::new();
+    for pid in processes {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            // It has ended in the meantime.
+            continue;
+        };
+        for task in tasks.flatten() {
+            let Ok(status) = fs::read_to_string(task.path().join("status")) else {
+                continue;
+            };
+            let thread = task.file_name().to_str()?.parse().ok()?;
+            threads.insert(thread, parse_resting(&status)?);
+        }
+    }
+    Some(threads)
+}
+
+/// Reads `/proc/PID/task/TID/status`.
+fn parse_resting(status: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let state = field("State")?.trim_start().chars().next()?;
+    let count = |name| field(name)?.trim().parse::<u64>().ok();
+    // Where a system does not count, the state has to do.
+    let switches = count("voluntary_ctxt_switches").unwrap_or(0)
+        + count("nonvoluntary_ctxt_switches").unwrap_or(0);
+    (!matches!(state, 'R' | 'D')).then_some(switches)
+}
+
 /// Returns the processor time that processes have taken so far, and have waited for
 /// where others had the processor: what they want is then known on a busy machine, too.
 pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
@@ -245,6 +280,19 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         let found = (stat.state, stat.parent, stat.group, stat.ticks);
         assert_eq!(found, ('S', 1, 42, 42));
+    }
+
+    #[test]
+    fn a_thread_that_wants_the_processor_is_not_at_rest() {
+        let status = |state| {
+            format!(
+                "Name:\tState: R\nState:\t{state}\nvoluntary_ctxt_switches:\t7\n\
+                 nonvoluntary_ctxt_switches:\t2\n"
+            )
+        };
+        assert_eq!(parse_resting(&status("S (sleeping)")), Some(9));
+        assert_eq!(parse_resting(&status("R (running)")), None);
+        assert_eq!(parse_resting(&status("D (disk sleep)")), None);
     }
 
     #[test]

@@ -32,6 +32,9 @@ enum Kind {
     Attached(Attached),
 }
 
+/// How often the threads of a server are looked at until they rest.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A server; when it is dropped, nothing of what this tool started is left.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -153,6 +156,26 @@ impl Server {
                 Ok(())
             }
         }
+    }
+
+    /// Waits until no thread of the server runs or wants to: it has then acted on all that
+    /// it was told. Says whether that was seen within `limit`; it cannot be where the
+    /// processes are not known.
+    pub(crate) async fn rests_within(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let mut last = None;
+        while begun.elapsed() < limit {
+            let Some(processes) = self.processes() else {
+                return false;
+            };
+            let now = procfs::resting(&processes);
+            if now.is_some() && now == last {
+                return true;
+            }
+            last = now;
+            Timer::after(LOOK).await;
+        }
+        false
     }
 
     /// Without `/proc`: whether the process itself is reported as stopped.
