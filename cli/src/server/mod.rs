@@ -4,6 +4,7 @@
 mod attached;
 mod child;
 mod commands;
+mod mark;
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -236,7 +237,15 @@ impl Server {
             None => "its status is unknown".to_owned(),
         };
         let output = self.output();
-        Failure::Died { status, output }
+        let left = match &self.kind {
+            Kind::Child(child) => child.left(),
+            _ => None,
+        };
+        Failure::Died {
+            status,
+            left,
+            output,
+        }
     }
 
     /// Returns the status of a server that has ended, if that can be known.
@@ -247,12 +256,19 @@ impl Server {
         }
     }
 
-    /// Returns why its stop failed although it has ended: a stop command's own end.
+    /// Returns why its stop failed: a stop command that failed, or that has no end.
     pub(crate) fn stop_failure(&mut self) -> Option<Failure> {
         match &mut self.kind {
             Kind::Commands(commands) => commands.failure(),
             _ => None,
         }
+    }
+
+    /// Returns where the server listens that does not listen where it should.
+    pub(crate) fn elsewhere(&self) -> Option<String> {
+        let listening = procfs::listening(&self.processes()?)?;
+        let addresses: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
+        (!addresses.is_empty()).then(|| addresses.join(", "))
     }
 
     /// Returns the processes that are left of a group whose leader has ended.

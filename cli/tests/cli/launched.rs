@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck};
+use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck, read, wait_until};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -34,6 +34,8 @@ fn check_commands(folder: &Folder, stop: &str) -> Answer {
         "frozen",
         "--rounds",
         "2",
+        "--limit",
+        "10s",
         "--start",
         &start,
         "--stop",
@@ -195,10 +197,74 @@ fn the_good_exit_statuses_can_be_named() {
 }
 
 #[test]
-fn a_server_that_goes_into_the_background_is_an_error() {
-    let script = "\"$0\" fixture none --listen $ADDR & exit 0";
-    let answer = check_shell(&["--ready-timeout", "5s", "--scenario", "idle"], script);
-    assert_ne!(answer.status, 0, "{answer:?}");
+fn a_server_that_goes_into_the_background_is_an_error_and_is_ended() {
+    let options = ["--ready-timeout", "5s", "--scenario", "idle"];
+    // The second one leaves its group and its session as well, as daemons do.
+    for way in ["", "setsid"] {
+        let folder = Folder::new(&format!("background-{way}"));
+        let file = folder.file("address");
+        let script = format!(
+            "{way} \"$0\" fixture none --listen $ADDR >/dev/null 2>&1 & \
+             echo $ADDR >{}; until printf '' >/dev/tcp/$HOST/$PORT; do :; done 2>/dev/null",
+            file.display()
+        );
+        let server = ["--", "bash", "-c", &script, LAMEDUCK];
+        let answer = lameduck(&[&["check"], &options[..], &server].concat());
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let hint = "running: keep it in the foreground, or use --start and --stop";
+        assert!(answer.stderr.contains(hint), "{answer:?}");
+        assert!(answer.stderr.contains("left lameduck ("), "{answer:?}");
+        let address = read(&file);
+        wait_until("nobody listens any more", || {
+            std::net::TcpStream::connect(address.trim()).is_err()
+        });
+    }
+}
+
+#[test]
+fn a_server_that_listens_elsewhere_is_told_where() {
+    let elsewhere = free_address();
+    let script = format!("exec \"$0\" fixture none --listen {elsewhere}");
+    let answer = check_shell(&["--ready-timeout", "2s"], &script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = format!("(for 2s), and it listens on {elsewhere}");
+    assert!(answer.stderr.contains(&told), "{answer:?}");
+}
+
+#[test]
+fn a_server_without_tls_is_not_said_to_be_missing() {
+    let options = ["--protocol", "http", "--tls", "--ready-timeout", "2s"];
+    let script = "exec \"$0\" fixture none --protocol http --listen $ADDR";
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "it accepts connections and does not answer over TLS";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+}
+
+#[test]
+fn a_stop_command_that_hangs_is_an_error_and_leaves_nothing_behind() {
+    let folder = Folder::new("hanging-stop");
+    let answer = check_commands(&folder, "sleep 600 && kill -TERM {pid}");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the stop command failed: it has no end";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
+}
+
+#[test]
+fn a_stop_command_that_never_works_leaves_nothing_behind() {
+    let folder = Folder::new("useless-stop");
+    let answer = check_commands(&folder, "echo no permission; exit 7");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the stop command failed: exit status: 7";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
 }
 
 #[test]
