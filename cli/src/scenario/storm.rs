@@ -16,7 +16,7 @@ use crate::verdict::RoundResult;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Between two connections of a client that goes on for seconds: each leaves a port in
-/// TIME-WAIT, and without ports its clients could not connect, whoever listens.
+/// TIME-WAIT, and without ports nobody can connect, whoever listens.
 const SPACING: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(
@@ -121,7 +121,7 @@ impl LoadClient {
             }
             if !went_well {
                 Timer::after(PAUSE).await;
-            } else if self.halt.is_some() {
+            } else if self.halt.is_some() || self.way == Way::Flood {
                 Timer::after(SPACING).await;
             }
             self.journal.reconnect();

@@ -19,6 +19,9 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long a connection is tried to see whether the address is still served.
 const PROBE: Duration = Duration::from_millis(200);
 
+/// How long a process takes to leave once it is stopped.
+const LEAVING: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Commands {
     stop: String,
@@ -131,26 +134,39 @@ impl Commands {
     /// Stops the server once more if no stop has worked, and waits for that; what runs on
     /// all the same is killed, as far as it can be known.
     pub(super) fn kill(&mut self) {
-        let is_stopped = self.status.is_some_and(|status| status.success());
-        if is_stopped || self.is_killed {
+        let has_failed = self.status.is_some_and(|status| !status.success());
+        if self.ended.is_some() && !has_failed || self.is_killed {
             return;
         }
         self.is_killed = true;
-        // One that hangs would hang again.
-        let hangs = self.stopping.take().is_some() && self.status.is_none();
+        // One that hangs, or does nothing, would do so again.
+        let was_stopped = self.stopping.take().is_some();
         let again = || Running::new("stop", &self.stop, self.address, &self.mark).ok();
-        if let Some(mut last) = (!hangs).then(again).flatten() {
+        let again = (!was_stopped || has_failed).then(again).flatten();
+        if let Some(mut last) = again {
             let limit = self.limit.min(Duration::from_secs(30));
             smol::block_on(async { last.wait(limit).await });
             self.status = last.status();
         }
-        if self.status.is_none_or(|status| !status.success()) {
+        if self.is_served_after(LEAVING) {
             self.mark.kill();
-            if is_served(self.address) {
+            if self.is_served_after(LEAVING) {
                 let address = self.address;
                 log::warn!("{address} is still served: the stop command did not work");
             }
         }
+    }
+
+    /// Says whether the address is still served after this time.
+    fn is_served_after(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        while is_served(self.address) {
+            if begun.elapsed() >= limit {
+                return true;
+            }
+            std::thread::sleep(POLL);
+        }
+        false
     }
 }
 

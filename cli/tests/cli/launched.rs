@@ -15,7 +15,7 @@ fn free_address() -> String {
 }
 
 /// Checks a server that commands start and stop; the file holds its process.
-fn check_commands(folder: &Folder, stop: &str) -> Answer {
+fn check_commands(folder: &Folder, stop: &str, limit: &str) -> Answer {
     let address = free_address();
     let pid = folder.file("pid");
     let pid = pid.display();
@@ -35,7 +35,7 @@ fn check_commands(folder: &Folder, stop: &str) -> Answer {
         "--rounds",
         "2",
         "--limit",
-        "10s",
+        limit,
         "--start",
         &start,
         "--stop",
@@ -48,7 +48,7 @@ fn check_commands(folder: &Folder, stop: &str) -> Answer {
 #[test]
 fn commands_start_and_stop_a_server_that_is_no_child() {
     let folder = Folder::new("commands");
-    let answer = check_commands(&folder, "kill -TERM {pid}");
+    let answer = check_commands(&folder, "kill -TERM {pid}", "20s");
     assert_eq!(answer.status, 0, "{answer:?}");
     assert!(answer.stdout.contains("half-request       2"), "{answer:?}");
     let reason = "the server's process is not known";
@@ -64,7 +64,7 @@ fn a_stop_command_that_fails_is_an_error_and_leaves_nothing_behind() {
         "test -e {0} && kill -TERM {{pid}} || {{ touch {0}; echo no permission; exit 7; }}",
         tried.display()
     );
-    let answer = check_commands(&folder, &stop);
+    let answer = check_commands(&folder, &stop, "20s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: exit status: 7";
     assert!(answer.stderr.contains(line), "{answer:?}");
@@ -244,7 +244,7 @@ fn a_server_without_tls_is_not_said_to_be_missing() {
 #[test]
 fn a_stop_command_that_hangs_is_an_error_and_leaves_nothing_behind() {
     let folder = Folder::new("hanging-stop");
-    let answer = check_commands(&folder, "sleep 600 && kill -TERM {pid}");
+    let answer = check_commands(&folder, "sleep 600 && kill -TERM {pid}", "3s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: it has no end";
     assert!(answer.stderr.contains(line), "{answer:?}");
@@ -255,9 +255,22 @@ fn a_stop_command_that_hangs_is_an_error_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_stop_command_that_does_nothing_convicts_and_leaves_nothing_behind() {
+    let folder = Folder::new("idle-stop");
+    let answer = check_commands(&folder, "true", "3s");
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let line = "the server did not end within 3s of the stop command";
+    assert!(answer.stdout.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
+}
+
+#[test]
 fn a_stop_command_that_never_works_leaves_nothing_behind() {
     let folder = Folder::new("useless-stop");
-    let answer = check_commands(&folder, "echo no permission; exit 7");
+    let answer = check_commands(&folder, "echo no permission; exit 7", "20s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: exit status: 7";
     assert!(answer.stderr.contains(line), "{answer:?}");
