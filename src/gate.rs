@@ -36,7 +36,7 @@ mod word;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
@@ -54,7 +54,25 @@ struct Shared {
     /// for a server, whose driver goes on from there.
     stop_phase: Phase,
     cause: Mutex<Option<Cause>>,
+    stop_in_restart: Mutex<StopInRestart>,
     waiters: Waiters,
+}
+
+/// A stop that is asked for after a successor has begun to serve. The gate is
+/// in the wanted phase then; the driver still has to hear of it, since a
+/// restart may go on for ever, and a stop may not (F51).
+#[derive(Debug, Default)]
+struct StopInRestart {
+    is_asked: bool,
+    wakers: [Option<Waker>; 2],
+}
+
+/// Those that wait for such a stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InRestart {
+    Driver,
+    #[cfg(feature = "parts")]
+    HardDeadline,
 }
 
 impl Shared {
@@ -180,6 +198,7 @@ impl Shutdown {
                 word: AtomicUsize::new(word.bits()),
                 stop_phase,
                 cause: Mutex::new(None),
+                stop_in_restart: Mutex::default(),
                 waiters: Waiters::new(),
             }),
         }
@@ -243,7 +262,9 @@ impl Shutdown {
     /// Asks for the stop; returns whether this call began it.
     ///
     /// It is idempotent: only the first cause is kept. It returns at once; to
-    /// wait, see [`stopped`](Shutdown::stopped).
+    /// wait, see [`stopped`](Shutdown::stopped). After a restart, when a
+    /// successor serves and this process ends what it has without haste, it
+    /// gives the process the grace period of a stop.
     ///
     /// ```
     /// use lameduck::{Cause, Shutdown};
@@ -278,8 +299,32 @@ impl Shutdown {
 
     fn advance_for(&self, phase: Phase, cause: Cause) -> bool {
         // The cause first: nobody may see a stop without one (F30).
-        lock(&self.shared.cause).get_or_insert(cause);
-        self.advance(phase)
+        let is_restart = *lock(&self.shared.cause).get_or_insert(cause) == Cause::Successor;
+        let is_first = self.advance(phase);
+        if is_restart && !is_first {
+            let mut state = lock(&self.shared.stop_in_restart);
+            state.is_asked = true;
+            let wakers = std::mem::take(&mut state.wakers);
+            drop(state);
+            wakers.into_iter().flatten().for_each(Waker::wake);
+        }
+        is_first
+    }
+
+    /// Waits until a stop is asked for although a successor serves.
+    pub(crate) fn poll_stop_in_restart(
+        &self,
+        waits: InRestart,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut state = lock(&self.shared.stop_in_restart);
+        if state.is_asked {
+            return Poll::Ready(());
+        }
+        let before = state.wakers[waits as usize].replace(cx.waker().clone());
+        drop(state);
+        drop(before);
+        Poll::Pending
     }
 
     /// Goes forward to `phase`; returns false when the gate is there already,

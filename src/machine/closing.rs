@@ -10,6 +10,9 @@
 //! output is waited for as well: what the kernel still holds when the process
 //! ends is lost with the network of a container ([F24](crate::docs::faults#f24)).
 //!
+//! To end the own side can take time, too: a layer such as TLS may hold output
+//! that a peer who reads nothing does not take. The same total time bounds it.
+//!
 //! ```
 //! use lameduck::machine::closing::{Config, Facts, Input, LingeringClose, Output};
 //! use std::time::Duration;
@@ -126,7 +129,8 @@ pub enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Output {
-    /// Flush, and end our side.
+    /// Flush, and end our side. Until that is done, what is asked for beside it
+    /// goes on.
     HalfClose,
     /// Let other tasks run: first all peers get their end, and then one looks
     /// whose end has come meanwhile.
@@ -157,7 +161,11 @@ impl std::error::Error for UnexpectedInput {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Our side is about to end.
-    HalfClosing,
+    HalfClosing {
+        /// The start of that, or the last look at what is acknowledged; `None`
+        /// until it was asked for.
+        since: Option<Duration>,
+    },
     /// Input is discarded until the peer's end.
     Reading {
         /// The last input, or the end of our side.
@@ -211,7 +219,7 @@ impl LingeringClose {
             fin_proves,
             is_draining: facts.is_draining,
             now: Duration::ZERO,
-            state: State::HalfClosing,
+            state: State::HalfClosing { since: None },
             give_up_at: Duration::MAX,
             unacknowledged: None,
             is_asked: false,
@@ -231,7 +239,7 @@ impl LingeringClose {
         let is_expected = match (input, &mut self.state) {
             (_, State::Closed) => false,
             (Input::Tick, _) => true,
-            (Input::HalfClosed, State::HalfClosing) => {
+            (Input::HalfClosed, State::HalfClosing { .. }) => {
                 self.state = State::Reading {
                     heard_at: self.now,
                     since: self.now,
@@ -239,6 +247,9 @@ impl LingeringClose {
                 };
                 self.give_up_at = self.now.saturating_add(self.config.total);
                 self.output = None;
+                // What was asked was asked of a side that had not ended.
+                self.is_asked = false;
+                self.unacknowledged = None;
                 self.must_yield = self.is_draining;
                 true
             }
@@ -287,7 +298,15 @@ impl LingeringClose {
         if std::mem::take(&mut self.must_yield) {
             return Some(Output::Yield);
         }
-        self.output.take()
+        let output = self.output.take();
+        if let (Some(Output::HalfClose), State::HalfClosing { since }) =
+            (output, &mut self.state)
+        {
+            *since = Some(self.now);
+            let total = self.config.total.max(SHORTEST_PAUSE);
+            self.give_up_at = self.now.saturating_add(total);
+        }
+        output
     }
 
     /// Returns whether there is something to do.
@@ -299,7 +318,10 @@ impl LingeringClose {
     pub fn deadline(&self) -> Option<Duration> {
         let at = match self.state {
             _ if self.is_asked => return None,
-            State::HalfClosing | State::Closed => return None,
+            State::HalfClosing { since: None } | State::Closed => return None,
+            State::HalfClosing { since: Some(since) } => {
+                since.saturating_add(self.config.idle.max(SHORTEST_PAUSE))
+            }
             State::Reading { since, .. } => since.saturating_add(self.config.idle),
             State::AwaitingAcks { since, pause } => since.saturating_add(pause),
         };
@@ -367,7 +389,8 @@ impl LingeringClose {
                 *since = now;
                 *pause = pause.saturating_mul(2).clamp(first_pause, idle);
             }
-            State::HalfClosing | State::Closed => {}
+            State::HalfClosing { since } => *since = Some(now),
+            State::Closed => {}
         }
     }
 
@@ -379,6 +402,8 @@ impl LingeringClose {
             State::Reading {
                 heard_at, since, ..
             } if now < heard_at.saturating_add(idle).min(self.give_up_at) => *since = *heard_at,
+            // All that was handed to the system, and there may be more.
+            State::HalfClosing { since } if now < self.give_up_at => *since = Some(now),
             _ => self.close(),
         }
     }

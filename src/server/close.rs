@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::timer::{Clock, Timer};
 use crate::machine::closing::{Input, LingeringClose, Output};
@@ -46,14 +46,13 @@ pub(super) async fn close_rest<C: Connection, R: Runtime>(
 ) -> io::Result<()> {
     let clock = Clock::new(runtime.clone());
     let mut timer = Timer::new();
+    let mut is_ending = false;
     loop {
         let input = match closing.poll_output() {
+            Some(Output::HalfClose) if is_half_closed => Input::HalfClosed,
             Some(Output::HalfClose) => {
-                if !is_half_closed {
-                    poll_fn(|cx| Pin::new(&mut *connection).poll_flush(cx)).await?;
-                    poll_fn(|cx| connection.poll_half_close(cx)).await?;
-                }
-                Input::HalfClosed
+                is_ending = true;
+                continue;
             }
             Some(Output::Yield) => {
                 yield_now().await;
@@ -66,6 +65,9 @@ pub(super) async fn close_rest<C: Connection, R: Runtime>(
             Some(Output::Close) => return Ok(()),
             None => {
                 let next = |cx: &mut Context<'_>| {
+                    if is_ending && poll_end(connection, cx)?.is_ready() {
+                        return Poll::Ready(Ok(Some(Input::HalfClosed)));
+                    }
                     poll_input(connection, &clock, &mut timer, &mut closing, cx)
                 };
                 match poll_fn(next).await? {
@@ -74,8 +76,15 @@ pub(super) async fn close_rest<C: Connection, R: Runtime>(
                 }
             }
         };
+        is_ending &= input != Input::HalfClosed;
         handle(&mut closing, &clock, input);
     }
+}
+
+/// Flushes, and ends our side.
+fn poll_end<C: Connection>(connection: &mut C, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ready!(Pin::new(&mut *connection).poll_flush(cx))?;
+    connection.poll_half_close(cx)
 }
 
 /// Polls for the peer's end, or for the deadline; `None` where there is an

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, info, trace, warn};
 
@@ -25,8 +25,10 @@ use super::timer::{Clock, Timer};
 use super::{OnReadinessChange, Readiness, Server};
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::gate::{Hold, PhaseReached};
-use crate::machine::lifecycle::{Failed, Input, Lifecycle, Outcome, Output, Recording};
+use crate::gate::{Hold, InRestart, PhaseReached};
+use crate::machine::lifecycle::{
+    Failed, Input, Lifecycle, Outcome, Output, Recording, SignalsSeen,
+};
 use crate::phase::Phase;
 use crate::report::{Chain, Report, ServerError};
 use crate::rt::{ConnectionOf, Runtime, SignalSource};
@@ -46,8 +48,8 @@ pub struct Serve<R: Runtime, H> {
     signals: Option<R::Signals>,
     /// Signals that came before the server served.
     early_signals: VecDeque<Signal>,
-    /// When the first of them came that waits for a predecessor.
-    signal_waits_since: Option<Duration>,
+    /// Those of them that wait for a predecessor.
+    waiting_signals: SignalsSeen,
     listeners: Listeners<R>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
@@ -55,6 +57,8 @@ pub struct Serve<R: Runtime, H> {
     on_readiness_change: Option<OnReadinessChange>,
     serving: bool,
     stop_requested: Option<PhaseReached>,
+    /// Whether a stop can still be asked for, since a successor serves.
+    is_in_restart: bool,
     stopped_at: Option<Instant>,
     abort_requested: Option<PhaseReached>,
     drained: PhaseReached,
@@ -92,6 +96,7 @@ impl<R: Runtime, H> Serve<R, H> {
             clock: Clock::new(shared.runtime.clone()),
             lifecycle: Lifecycle::new(config, listeners.len(), hooks.len()),
             stop_requested: Some(shutdown.reached(Phase::LameDuck)),
+            is_in_restart: false,
             abort_requested: Some(shutdown.reached(Phase::Aborting)),
             drained: hold.drained(),
             shared: Arc::new(shared.with_handler(handler)),
@@ -100,7 +105,7 @@ impl<R: Runtime, H> Serve<R, H> {
             timer: Timer::new(),
             signals,
             early_signals: early.into(),
-            signal_waits_since: None,
+            waiting_signals: SignalsSeen::default(),
             listeners: Listeners::new(listeners),
             connection_limit,
             hooks,
@@ -158,9 +163,11 @@ impl<R: Runtime, H> Serve<R, H> {
         if !self.handover.is_waiting() {
             return self.feed(Input::Signal(signal));
         }
-        let now = self.clock.now();
-        let waiting_since = *self.signal_waits_since.get_or_insert(now);
-        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+        let (config, now) = (*self.lifecycle.config(), self.clock.now());
+        if self
+            .waiting_signals
+            .is_another_request(&config, now, signal)
+        {
             // Somebody is in a hurry: nobody is served here that could be lost.
             self.feed(Input::Abort);
         } else {
@@ -176,11 +183,22 @@ impl<R: Runtime, H> Serve<R, H> {
             self.feed(Input::Stop);
             progress = true;
         }
+        if self.is_in_restart && self.poll_stop_in_restart(cx) {
+            self.is_in_restart = false;
+            self.feed(Input::Stop);
+            progress = true;
+        }
         if is_ready(&mut self.abort_requested, cx) {
             self.feed(Input::Abort);
             progress = true;
         }
         progress
+    }
+
+    fn poll_stop_in_restart(&self, cx: &mut Context<'_>) -> bool {
+        let shutdown = &self.shared.shutdown;
+        let asked = shutdown.poll_stop_in_restart(InRestart::Driver, cx);
+        asked.is_ready()
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
@@ -260,7 +278,12 @@ impl<R: Runtime, H> Serve<R, H> {
             // a way that does not exist yet.
             _ => Cause::from("a request"),
         };
-        self.shared.shutdown.stop(cause);
+        self.is_in_restart = input == Input::HandedOver;
+        let is_first = self.shared.shutdown.stop(cause);
+        if self.is_in_restart && !is_first {
+            // The program has asked at the same time, and for less time.
+            self.inputs.push_back(Input::Stop);
+        }
         self.handover.cancel();
     }
 

@@ -104,6 +104,7 @@ impl Hook {
         });
         let shutdown = gate.clone();
         runtime.spawn(HookTask {
+            has_started: false,
             work: Some(start(HookContext { limit, shutdown })),
             slot: slot.clone(),
         });
@@ -233,6 +234,9 @@ impl Slot {
 
 /// The task of a hook. It ends when the work does, or when it is cancelled.
 struct HookTask {
+    /// Whether the work was polled: each hook starts, also one without any time,
+    /// which is cancelled before its task first runs (L7).
+    has_started: bool,
     work: Option<Work>,
     slot: Arc<Slot>,
 }
@@ -241,7 +245,8 @@ impl Future for HookTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let is_cancelled = self.slot.is_cancelled(cx);
+        let has_started = std::mem::replace(&mut self.has_started, true);
+        let is_cancelled = self.slot.is_cancelled(cx) && has_started;
         let Some(work) = self.work.as_mut().filter(|_| !is_cancelled) else {
             let work = self.work.take();
             // Its drop is the program's code.
@@ -249,6 +254,8 @@ impl Future for HookTask {
             return Poll::Ready(());
         };
         let ended = match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            // Cancelled before or while it was polled: looked at once more.
+            Ok(Poll::Pending) if self.slot.is_cancelled(cx) => return self.poll(cx),
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(ended)) => ended.map_err(Failure::Error),
             Err(_) => Err(Failure::Panicked),

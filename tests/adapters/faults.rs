@@ -1,21 +1,24 @@
 //! Faults that are kept out by construction: each would show here.
 
-use std::io::{ErrorKind, Write};
+use std::future::pending;
+use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
+use lameduck::handover::Restart;
 use lameduck::report::Outcome;
 use lameduck::rt::CloseGuarantee;
-use lameduck::{Phase, Readiness, Runtime, Session};
+use lameduck::{Cause, Phase, Readiness, Runtime, Session, Signal};
+use rustix::process::{Signal as Number, getpid, kill_process};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Client, builder, echo, eventually, start};
@@ -166,7 +169,7 @@ pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {
 pub(crate) fn f27_a_request_that_was_read_is_waited_for(runtime: impl Runtime) {
     let (dispatch, mut dispatched) = unbounded::<()>();
     let (told, was_read) = mpsc::channel();
-    let go = std::sync::Mutex::new(Some(async move { dispatched.next().await }));
+    let go = Mutex::new(Some(async move { dispatched.next().await }));
     let server = start(builder(runtime).bind().unwrap(), move |mut session| {
         let (go, told) = (go.lock().unwrap().take(), told.clone());
         async move {
@@ -235,22 +238,50 @@ pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     assert!(supervisor.recv(&mut [0; 32]).is_err(), "said once more");
 }
 
-#[cfg(feature = "handover")]
-pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime: impl Runtime) {
-    use lameduck::handover::Restart;
-    use lameduck::{Cause, Signal};
-    use rustix::process::{Signal as Number, getpid, kill_process};
-    use std::sync::Mutex;
+/// Held by a test that sends the signal of a restart, which comes to all servers
+/// of this process that restart on it.
+static RESTARTS: Mutex<()> = Mutex::new(());
 
-    // The signal comes to all servers of this process that restart on it.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock();
-    // It takes the one listener, which is descriptor 3, and stays as long as
-    // there is somebody at the other end of its channel.
+/// A restart with a successor that takes the one listener, which is descriptor
+/// 3, and stays as long as there is somebody at the other end of its channel.
+fn restart() -> Restart {
     let successor = ["/bin/sh", "-c", "echo 'ready +' >&4; cat <&4 >/dev/null"];
+    Restart::on(Signal::Hangup).command(successor)
+}
+
+pub(crate) fn f51_a_stop_by_the_program_in_a_restart_has_the_usual_budget(
+    runtime: impl Runtime,
+) {
+    let _alone = RESTARTS.lock();
+    let server = builder(runtime)
+        .restart(restart())
+        .grace_period(Duration::from_millis(300));
+    let server = start(
+        server.bind().unwrap(),
+        |mut session: Session<_>| async move {
+            // Long work, which a restart does not cut off.
+            session.read_exact(&mut [0; 4]).await?;
+            pending::<io::Result<()>>().await
+        },
+    );
+    let mut client = server.connect();
+    client.send(b"work");
+    kill_process(getpid(), Number::HUP).unwrap();
+    eventually("draining", || server.shutdown.is_draining());
+    assert!(!server.shutdown.stop("the host goes down"));
+    let report = server.report();
+    assert_eq!(
+        (report.outcome, report.closed.aborted),
+        (Outcome::Aborted, 1)
+    );
+    assert_eq!(report.cause, Cause::Successor, "{report}");
+}
+
+pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime: impl Runtime) {
+    let _alone = RESTARTS.lock();
     let (say, said) = mpsc::channel();
     let server = builder(runtime)
-        .restart(Restart::on(Signal::Hangup).command(successor))
+        .restart(restart())
         .on_readiness_change(move |ready| say.send(ready).unwrap());
     let server = start(server.bind().unwrap(), echo);
     server.connect().exchange(b"before");

@@ -73,7 +73,9 @@ mod beside_the_simulation {
 
 mod with_a_successor {
     suite! {
-        faults: f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor;
+        faults:
+            f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor,
+            f51_a_stop_by_the_program_in_a_restart_has_the_usual_budget;
     }
 }
 
@@ -117,6 +119,7 @@ suite! {
         f69_a_session_that_nobody_uses_is_abandoned_and_counted_once,
         f54_every_hook_starts_also_after_an_abort,
         f54_a_hook_that_hangs_leaves_the_others_their_time,
+        l7_a_hook_without_any_time_starts,
         f71_a_swept_connection_can_take_a_guard,
         f38_a_second_stop_changes_nothing,
         f38_an_abort_does_not_wait,

@@ -324,6 +324,35 @@ pub(crate) fn f54_every_hook_starts_also_after_an_abort(runtime: impl Runtime) {
     assert_eq!(names, ["first", "second"], "{report}");
 }
 
+/// It is cancelled in the step in which it is started, and runs until it waits.
+pub(crate) fn l7_a_hook_without_any_time_starts(runtime: impl Runtime) {
+    let (ran, has_run) = mpsc::channel();
+    let mut server = short(runtime).hook_reserve(Duration::ZERO);
+    for name in ["first", "second"] {
+        let ran = ran.clone();
+        server = server.after_drain(name, move |_| async move {
+            ran.send(name).unwrap();
+            std::future::pending::<io::Result<()>>().await
+        });
+    }
+    drop(ran);
+    let server = start(
+        server.bind().unwrap(),
+        |mut session: Session<_>| async move {
+            session.read_exact(&mut [0; 4]).await?;
+            std::future::pending::<io::Result<()>>().await
+        },
+    );
+    let mut busy = server.connect();
+    busy.send(b"work");
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    // Until each task is dropped, and its sender with it.
+    let mut names: Vec<_> = has_run.iter().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["first", "second"]);
+}
+
 pub(crate) fn f54_a_hook_that_hangs_leaves_the_others_their_time(runtime: impl Runtime) {
     let (ran, has_run) = mpsc::channel();
     let server = short(runtime)

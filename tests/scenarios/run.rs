@@ -191,6 +191,11 @@ impl Expected {
         let drips = setup.socket_buffer < PIPELINED && (is_slow || is_busy);
         let is_long = |step: &&Step| matches!(step.action, Action::Freeze(1000..));
         expected.is_out_of_time = steps.iter().filter(is_long).count() > 1;
+        // One after the other has the descriptor of the one before, each after
+        // the idle time of a close.
+        let connects = steps.iter().filter(|step| step.action == Action::Connect);
+        let turns = connects.count() / setup.descriptor_limit;
+        expected.can_hang |= turns > 5;
         for step in steps {
             match step.action {
                 Action::Ask(_, Ask::Panic) => expected.panics += 1,

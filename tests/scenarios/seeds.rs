@@ -377,3 +377,18 @@ fn each_seed_keeps_every_clause_and_ends_as_it_should() {
         }
     }
 }
+
+/// Each of ten silent clients has the only descriptor for the idle time of its
+/// close, and there is not the time for all. The fuzzer took that for an abort
+/// without a reason.
+#[test]
+fn f46_one_descriptor_for_ten_silent_clients_takes_the_whole_budget() {
+    const FOUND: [u8; 58] = [
+        0, 0, 0, 0, 0, 92, 92, 92, 92, 92, 92, 92, 0, 0, 0, 0, 0, 0, 0, 64, 0, 61, 0, 46, 114,
+        253, 235, 255, 0, 0, 88, 0, 0, 0, 76, 0, 0, 0, 2, 18, 0, 0, 0, 0, 0, 16, 0, 0, 12, 0,
+        0, 131, 0, 0, 2, 3, 2, 18,
+    ];
+    let (setup, steps) = decode(&FOUND);
+    let report = run(setup, &steps).unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+}

@@ -171,16 +171,19 @@ proptest! {
         for (at, input) in inputs(config, facts, &steps) {
             now = now.max(at);
             feed(&mut closing, now, input).0.ok();
-            prop_assert!(closing.deadline().is_none_or(|at| at > now));
+            // The end of all time is none.
+            prop_assert!(closing.deadline().is_none_or(|at| at > now || at == Duration::MAX));
         }
     }
 
-    /// The peer sends for ever, or is silent; it takes output, or does not.
+    /// The peer sends for ever, or is silent; it takes output, or does not; our
+    /// side ends, or cannot.
     #[test]
     fn s19_a_lingering_close_ends(
         config in config(),
         facts in facts(),
         steps in steps(),
+        half_closes in any::<bool>(),
         is_silent in any::<bool>(),
         mut left in 0u64..5,
     ) {
@@ -192,7 +195,10 @@ proptest! {
             now = now.max(at);
             feed(&mut closing, now, input).0.ok();
         }
-        feed(&mut closing, now, Input::HalfClosed).0.ok();
+        if half_closes {
+            feed(&mut closing, now, Input::HalfClosed).0.ok();
+        }
+        while closing.poll_output().is_some() {}
         for _ in 0..100_000 {
             if closing.handle(now, Input::Tick).is_err() {
                 break;
@@ -213,6 +219,49 @@ proptest! {
         }
         prop_assert!(closing.handle(now, Input::Tick).is_err(), "{:?}", closing);
     }
+}
+
+/// Output that a layer such as TLS holds, and that the peer does not take.
+#[test]
+fn s19_a_side_that_cannot_be_ended_has_the_total_time() {
+    let [closing, ..] = kinds();
+    let Config { idle, total, .. } = Config::default();
+    let look = |closing: &mut LingeringClose, now: Duration, left: Option<u64>| {
+        assert_eq!(
+            feed(closing, now, Input::Tick).1,
+            [Output::AskProgress],
+            "at {now:?}"
+        );
+        feed(closing, now, progress(left)).1
+    };
+    // Nothing moves.
+    let mut stuck = closing.clone();
+    let mut now = idle;
+    while now < total {
+        assert_eq!(look(&mut stuck, now, Some(100)), [], "at {now:?}");
+        now = stuck.deadline().unwrap();
+    }
+    assert_eq!(
+        (now, look(&mut stuck, now, Some(100))),
+        (total, vec![Output::Close])
+    );
+    // The peer takes a little: the total time begins again.
+    let mut slow = closing.clone();
+    look(&mut slow, idle, Some(100));
+    assert_eq!(look(&mut slow, idle * 2, Some(99)), []);
+    assert_eq!(look(&mut slow, total, Some(99)), []);
+    assert_eq!(look(&mut slow, idle * 2 + total, Some(99)), [Output::Close]);
+    // The system has sent everything, or does not say.
+    for left in [Some(0), None] {
+        let mut waits = closing.clone();
+        assert_eq!(look(&mut waits, idle, left), []);
+        assert_eq!(look(&mut waits, total, left), [Output::Close], "{left:?}");
+    }
+    // What was asked before our side ended is no answer about the rest.
+    let mut ends = closing;
+    let _ = feed(&mut ends, idle, Input::Tick);
+    let _ = feed(&mut ends, idle, Input::HalfClosed);
+    assert_eq!(ends.deadline(), Some(idle * 2));
 }
 
 #[test]

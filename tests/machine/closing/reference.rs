@@ -49,8 +49,14 @@ impl Reference {
         }
     }
 
+    /// What is to be done. The half-close takes its time from here on.
     pub(crate) fn outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.said)
+        let said = std::mem::take(&mut self.said);
+        if said.contains(&Output::HalfClose) {
+            self.counts_from = self.now;
+            self.give_up_at = self.now.saturating_add(self.config.total.max(MS));
+        }
+        said
     }
 
     /// Takes an input; returns whether it fits.
@@ -71,10 +77,12 @@ impl Reference {
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        if self.half_closed_at.is_none() || self.asked || self.closed {
+        let is_told = !self.said.contains(&Output::HalfClose);
+        if !is_told || self.asked || self.closed {
             return None;
         }
         let wait = match self.pause_since_end {
+            None if self.half_closed_at.is_none() => self.idle.max(MS),
             None => self.idle,
             Some(pause) => pause,
         };
@@ -88,6 +96,7 @@ impl Reference {
                 self.half_closed_at = Some(self.now);
                 (self.heard_at, self.counts_from) = (self.now, self.now);
                 self.give_up_at = self.now.saturating_add(self.config.total);
+                (self.asked, self.least) = (false, None);
                 self.said.clear();
                 if self.facts.is_draining {
                     self.said.push(Output::Yield);
@@ -142,6 +151,10 @@ impl Reference {
             let until = self.heard_at.saturating_add(self.idle).min(self.give_up_at);
             if self.is_reading() && self.now < until {
                 self.counts_from = self.heard_at;
+                return;
+            }
+            if self.half_closed_at.is_none() && !is_over {
+                self.counts_from = self.now;
                 return;
             }
             return self.close();
