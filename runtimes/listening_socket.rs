@@ -166,7 +166,7 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
             ListeningSocket::Tcp(_) => guarantee,
             ListeningSocket::Unix(_, path) => {
                 match (sharing, local) {
-                    // An heir, once alone, is the owner.
+                    // A successor is the owner once its predecessor has left.
                     (SocketSharing::Exclusive, Address::Unix(Some(local)))
                         if path.is_none() =>
                     {
@@ -257,8 +257,8 @@ impl<T: AsFd, U: AsFd> ListeningSocket<T, U> {
 }
 
 /// Lets the kernel drop what would begin a handshake: segments with SYN and
-/// without ACK. Who sent one tries again later, and meets whoever listens
-/// then. A sandbox may refuse it, and the sweep has to do.
+/// without ACK. A client that sent one tries again later, and reaches the process
+/// that listens then. A sandbox may refuse it: then the sweep has to be enough.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn drop_new_handshakes(socket: &impl AsFd) -> CloseGuarantee {
     // Classic BPF (linux/filter.h) over the TCP header, whose byte 13 has the

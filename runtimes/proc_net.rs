@@ -1,7 +1,7 @@
 //! A quick look at a listener's handshakes: its line in /proc/net/tcp (proc(5)).
 //!
 //! The kernel goes through its whole table of connections for a sock_diag
-//! request, which takes milliseconds, and whoever connects meanwhile waits for a
+//! request, which takes milliseconds, and a client that connects meanwhile waits for a
 //! second (F78). But a listener is referred to by itself, by each connection in
 //! its accept queue, and by each handshake under way (Linux 4.4 or later), and
 //! the listeners come first in that file. Handshakes of peers that are gone are

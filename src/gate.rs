@@ -64,7 +64,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct StopInRestart {
     is_asked: bool,
-    driver: Option<Waker>,
+    wakers: [Option<Waker>; 2],
+}
+
+/// Those that wait for such a stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InRestart {
+    Driver,
+    #[cfg(feature = "parts")]
+    HardDeadline,
 }
 
 impl Shared {
@@ -296,20 +304,24 @@ impl Shutdown {
         if is_restart && !is_first {
             let mut state = lock(&self.shared.stop_in_restart);
             state.is_asked = true;
-            let driver = state.driver.take();
+            let wakers = std::mem::take(&mut state.wakers);
             drop(state);
-            driver.into_iter().for_each(Waker::wake);
+            wakers.into_iter().flatten().for_each(Waker::wake);
         }
         is_first
     }
 
     /// Waits until a stop is asked for although a successor serves.
-    pub(crate) fn poll_stop_in_restart(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_stop_in_restart(
+        &self,
+        waits: InRestart,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let mut state = lock(&self.shared.stop_in_restart);
         if state.is_asked {
             return Poll::Ready(());
         }
-        let before = state.driver.replace(cx.waker().clone());
+        let before = state.wakers[waits as usize].replace(cx.waker().clone());
         drop(state);
         drop(before);
         Poll::Pending

@@ -15,14 +15,6 @@ use std::task::{Context, Poll, ready};
 use crate::gate::{Guard, Shutdown};
 use crate::rt::Connection;
 
-/// What one look at an idle point found.
-pub(crate) enum Found<T> {
-    /// Something is there: it wins over the stop.
-    Item(T),
-    /// The system was asked just now, and has nothing.
-    Nothing,
-}
-
 /// The end of a read that the stop can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
@@ -34,33 +26,76 @@ pub(crate) enum Read {
     Drained,
 }
 
-impl<S: Borrow<Shutdown>> Guard<S> {
-    /// Polls for an item; returns `None` where the gate drains and the last
-    /// look found nothing.
-    ///
-    /// `look` is told whether its answer decides: then "nothing" must come
-    /// from the system, and not from memory, and `Pending` means that it is not
-    /// known yet.
+#[cold]
+fn no_room() -> io::Error {
+    let error = "read_or_drain needs room for at least one byte";
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+impl Read {
     #[inline]
-    pub(crate) fn poll_or_drain<T>(
+    fn from_result(read: io::Result<usize>) -> io::Result<Read> {
+        match read {
+            Ok(n @ 1..) => Ok(Read::Bytes(n)),
+            read => Read::end(read),
+        }
+    }
+
+    /// Returns what a read means that gave no byte.
+    #[cold]
+    fn end(read: io::Result<usize>) -> io::Result<Read> {
+        match read {
+            Ok(_) => Ok(Read::EndOfInput),
+            // The end without the farewell of a protocol that has one, such as
+            // TLS: between two messages nothing is lost by it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Read::EndOfInput),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<S: Borrow<Shutdown>> Guard<S> {
+    /// Polls a source at an idle point.
+    ///
+    /// `wait` polls it while the gate is open. `look` decides, once the gate
+    /// drains: its "nothing" has to come from the system, and not from memory,
+    /// and its `Pending` means that it is not known yet.
+    #[inline]
+    pub(crate) fn poll_or_drain<I, T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut look: impl FnMut(&mut Context<'_>, bool) -> Poll<Found<T>>,
-    ) -> Poll<Option<T>> {
-        loop {
-            // Looked at before the source: what had arrived before the stop was
-            // seen is then found by the look that follows.
-            let decides = self.is_settled();
-            match look(cx, decides) {
-                Poll::Ready(Found::Item(item)) => return Poll::Ready(Some(item)),
-                Poll::Ready(Found::Nothing) if decides => return Poll::Ready(None),
-                Poll::Pending if decides => return Poll::Pending,
+        mut source: I,
+        wait: impl FnOnce(&mut I, &mut Context<'_>) -> Poll<T>,
+        look: impl FnOnce(I, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        // Looked at before the source: what had arrived before the stop was
+        // seen is then found by the look that follows.
+        if !self.is_settled() {
+            match wait(&mut source, cx) {
                 // A stop after the look above wakes the task once more.
-                _ if self.is_registered_for(cx) => return Poll::Pending,
-                // Ready here: the stop came since the look. Look once more.
-                _ => ready!(self.register(cx)),
+                Poll::Pending if self.is_registered_for(cx) => return Poll::Pending,
+                Poll::Pending => {}
+                ready => return ready,
             }
         }
+        self.poll_decide(cx, source, look)
+    }
+
+    /// Looks for the last time, or registers the task and waits. It runs once or
+    /// twice a task: it stays out of the code of each poll.
+    #[cold]
+    #[inline(never)]
+    fn poll_decide<I, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: I,
+        look: impl FnOnce(I, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if !self.is_settled() {
+            // Ready here: the stop came since.
+            ready!(self.register(cx));
+        }
+        look(source, cx)
     }
 
     #[inline]
@@ -71,33 +106,25 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<Read>> {
         if buffer.is_empty() {
-            let error = "read_or_drain needs room for at least one byte";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
+            return Poll::Ready(Err(no_room()));
         }
-        let read = self.poll_or_drain(cx, |cx, decides| {
-            if decides {
+        self.poll_or_drain(
+            cx,
+            (connection, buffer),
+            |(connection, buffer), cx| {
+                let read = Pin::new(&mut **connection).poll_read(cx, buffer);
+                read.map(Read::from_result)
+            },
+            |(connection, buffer), cx| {
                 let read = ready!(connection.poll_read_now(cx, buffer));
-                return match read.transpose() {
+                match read.transpose() {
                     // The rest of a message that has begun is awaited.
                     None if connection.is_mid_message() => Poll::Pending,
-                    None => Poll::Ready(Found::Nothing),
-                    Some(read) => Poll::Ready(Found::Item(read)),
-                };
-            }
-            Pin::new(&mut *connection)
-                .poll_read(cx, buffer)
-                .map(Found::Item)
-        });
-        read.map(|read| match read {
-            None => Ok(Read::Drained),
-            Some(Ok(0)) => Ok(Read::EndOfInput),
-            // The end without the farewell of a protocol that has one, such as
-            // TLS: between two messages nothing is lost by it.
-            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Ok(Read::EndOfInput)
-            }
-            Some(read) => read.map(Read::Bytes),
-        })
+                    None => Poll::Ready(Ok(Read::Drained)),
+                    Some(read) => Poll::Ready(Read::from_result(read)),
+                }
+            },
+        )
     }
 
     /// Reads bytes, or learns that there is nothing more to wait for.
@@ -196,15 +223,19 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         cx: &mut Context<'_>,
         poll: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Option<T>> {
-        self.poll_or_drain(cx, |cx, decides| match poll(cx) {
-            Poll::Ready(item) => Poll::Ready(Found::Item(item)),
-            Poll::Pending if decides && !has_budget() => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Pending if decides => Poll::Ready(Found::Nothing),
-            Poll::Pending => Poll::Pending,
-        })
+        self.poll_or_drain(
+            cx,
+            poll,
+            |poll, cx| poll(cx).map(Some),
+            |poll, cx| match poll(cx) {
+                Poll::Ready(item) => Poll::Ready(Some(item)),
+                Poll::Pending if !has_budget() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Ready(None),
+            },
+        )
     }
 }
 
@@ -264,6 +295,7 @@ where
 {
     type Output = io::Result<Option<usize>>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let read = this

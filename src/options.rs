@@ -79,7 +79,7 @@ impl ListenOptions {
         self
     }
 
-    /// Sets the permissions of a Unix socket's path, such as `0o660`: whoever
+    /// Sets the permissions of a Unix socket's path, such as `0o660`: every user who
     /// may write may connect. They hold before the first client can connect.
     /// Default: what the process's umask leaves.
     pub fn mode(mut self, mode: u32) -> Self {

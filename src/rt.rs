@@ -269,7 +269,7 @@ pub trait Listener: Send + Unpin + 'static {
         vec![None; listeners.len()]
     }
 
-    /// Returns the most connections that the accept queue can hold, whoever set
+    /// Returns the most connections that the accept queue can hold, no matter who set
     /// it: a sweep that has taken as many has taken everybody who was in it
     /// ([F52](crate::docs::faults#f52)). `None`, as by default, when it is not
     /// known.

@@ -349,12 +349,12 @@ impl<C> Session<C> {
     /// use lameduck::{Connection, Session};
     /// use std::io;
     ///
-    /// /// Sends news to the peer, all that there are at the stop included.
+    /// /// Sends messages to the peer, all that there are at the stop included.
     /// async fn publish<C: Connection>(
     ///     mut session: Session<C>,
-    ///     mut news: UnboundedReceiver<String>,
+    ///     mut messages: UnboundedReceiver<String>,
     /// ) -> io::Result<()> {
-    ///     while let Some(Some(line)) = session.wait_or_drain(|cx| news.poll_next_unpin(cx)).await {
+    ///     while let Some(Some(line)) = session.wait_or_drain(|cx| messages.poll_next_unpin(cx)).await {
     ///         session.write_all(line.as_bytes()).await?;
     ///     }
     ///     Ok(())

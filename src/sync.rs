@@ -21,7 +21,7 @@ pub(crate) fn look() {}
 /// Locks, and goes on after a panic of another holder.
 ///
 /// Every critical section in this crate leaves its data whole at each point
-/// where foreign code could panic, so poison carries no news.
+/// where foreign code could panic, so poison tells nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

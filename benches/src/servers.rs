@@ -110,7 +110,7 @@ const BUFFER: usize = 4096;
 /// After a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Says the port to whoever started this server.
+/// Says the port to the process that started this server.
 fn listening(port: u16) {
     println!("{port}");
 }

@@ -143,6 +143,9 @@ pub(crate) struct Fixture {
     /// The longest stop
     #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
     pub(crate) grace: Duration,
+    /// Start the server as a child, and pass its stop signal on
+    #[arg(long)]
+    pub(crate) wrapped: bool,
 }
 
 #[derive(Debug, Group)]

@@ -95,6 +95,7 @@ fn fill(pipe: &OwnedFd) -> io::Result<()> {
 
 async fn follow(stream: Arc<Async<OwnedFd>>, tail: Tail, _open: Sender<()>) {
     let mut line = Vec::new();
+    let mut is_cut = false;
     let mut chunk = [0; 4096];
     loop {
         let read = stream
@@ -107,9 +108,19 @@ async fn follow(stream: Arc<Async<OwnedFd>>, tail: Tail, _open: Sender<()>) {
         };
         for byte in read {
             match byte {
-                b'\n' => push(&tail, &mut line),
-                _ if line.len() < LINE_LENGTH => line.push(*byte),
-                _ => {}
+                b'\n' => {
+                    push(&tail, &mut line);
+                    is_cut = false;
+                }
+                _ if is_cut => {}
+                _ => {
+                    line.push(*byte);
+                    // A line without an end is told as far as it goes.
+                    is_cut = line.len() == LINE_LENGTH;
+                    if is_cut {
+                        push(&tail, &mut line);
+                    }
+                }
             }
         }
     }

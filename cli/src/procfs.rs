@@ -1,7 +1,7 @@
 //! What `/proc` tells of other processes and of sockets. Elsewhere than on
 //! Linux everything here is `None`, and the callers say what they could not see.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -45,6 +45,37 @@ fn processes() -> Option<Vec<(i32, Stat)>> {
     fs::metadata("/proc/self/stat").ok().map(|_| processes)
 }
 
+/// Returns the numbers of all processes that are alive.
+pub(crate) fn all() -> Option<Vec<i32>> {
+    Some(processes()?.into_iter().map(|(pid, _)| pid).collect())
+}
+
+/// Says whether a process was started with this variable.
+pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
+    // The environments of other users' processes are not ours to see.
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let wanted = format!("{name}={value}");
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.any(|variable| variable == wanted.as_bytes())
+}
+
+/// Returns the addresses on which these processes listen.
+pub(crate) fn listening(processes: &[i32]) -> Option<BTreeSet<SocketAddr>> {
+    let mut addresses = BTreeSet::new();
+    for line in listening_lines()? {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let inode = fields.get(9).map(|inode| format!("socket:[{inode}]"));
+        if let Some((address, inode)) = fields.get(1).and_then(|a| parse_address(a)).zip(inode)
+            && !holders(&[inode], processes).is_empty()
+        {
+            addresses.insert(address);
+        }
+    }
+    Some(addresses)
+}
+
 /// Returns the processes of a group that are alive.
 pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
     let members = processes()?.into_iter();
@@ -70,7 +101,11 @@ pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
 
 /// Returns those of some processes that hold a socket which listens on an address.
 pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> {
-    let sockets = listening_sockets(address)?;
+    Some(holders(&listening_sockets(address)?, among))
+}
+
+/// Returns those of some processes that hold one of these sockets.
+fn holders(sockets: &[String], among: &[i32]) -> Vec<i32> {
     let mut holders = Vec::new();
     for pid in among {
         // The descriptors of other users' processes are not ours to see.
@@ -88,30 +123,44 @@ pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> 
             holders.push(*pid);
         }
     }
-    Some(holders)
+    holders
 }
 
 /// Returns the listening sockets of an address, as `/proc/PID/fd` names them.
 fn listening_sockets(address: SocketAddr) -> Option<Vec<String>> {
-    const LISTEN: &str = "0A";
     let mut sockets = Vec::new();
+    for line in listening_lines()? {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = fields.get(1).and_then(|text| parse_address(text));
+        let is_ours = local.is_some_and(|local| {
+            local.port() == address.port()
+                && (local.ip() == address.ip() || local.ip().is_unspecified())
+        });
+        if is_ours {
+            sockets.extend(fields.get(9).map(|inode| format!("socket:[{inode}]")));
+        }
+    }
+    Some(sockets)
+}
+
+/// Returns the lines of all listening sockets.
+fn listening_lines() -> Option<Vec<String>> {
+    const LISTEN: &str = "0A";
+    let mut lines = Vec::new();
     for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
         let Ok(table) = fs::read_to_string(path) else {
             continue;
         };
-        for line in table.lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let local = fields.get(1).and_then(|text| parse_address(text));
-            let is_ours = local.is_some_and(|local| {
-                local.port() == address.port()
-                    && (local.ip() == address.ip() || local.ip().is_unspecified())
-            });
-            if is_ours && fields.get(3) == Some(&LISTEN) {
-                sockets.extend(fields.get(9).map(|inode| format!("socket:[{inode}]")));
-            }
-        }
+        let is_listening = |line: &&str| line.split_whitespace().nth(3) == Some(LISTEN);
+        lines.extend(
+            table
+                .lines()
+                .skip(1)
+                .filter(is_listening)
+                .map(str::to_owned),
+        );
     }
-    fs::metadata("/proc/net/tcp").ok().map(|_| sockets)
+    fs::metadata("/proc/net/tcp").ok().map(|_| lines)
 }
 
 /// Returns what a process calls itself.
@@ -139,6 +188,41 @@ pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
         }
     }
     fs::metadata("/proc/self/stat").ok().map(|_| threads > 0)
+}
+
+/// Returns how often each thread of these processes has given up the processor; none if
+/// one of them runs or wants to. Twice the same answer says that all of them were at
+/// rest in between: whatever they had been told, they have acted on.
+pub(crate) fn resting(processes: &[i32]) -> Option<BTreeMap<i32, u64>> {
+    let mut threads = BTreeMap::new();
+    for pid in processes {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            // It has ended in the meantime.
+            continue;
+        };
+        for task in tasks.flatten() {
+            let Ok(status) = fs::read_to_string(task.path().join("status")) else {
+                continue;
+            };
+            let thread = task.file_name().to_str()?.parse().ok()?;
+            threads.insert(thread, parse_resting(&status)?);
+        }
+    }
+    Some(threads)
+}
+
+/// Reads `/proc/PID/task/TID/status`.
+fn parse_resting(status: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let state = field("State")?.trim_start().chars().next()?;
+    let count = |name| field(name)?.trim().parse::<u64>().ok();
+    // Where a system does not count, the state has to do.
+    let switches = count("voluntary_ctxt_switches").unwrap_or(0)
+        + count("nonvoluntary_ctxt_switches").unwrap_or(0);
+    (!matches!(state, 'R' | 'D')).then_some(switches)
 }
 
 /// Returns the processor time that processes have taken so far, and have waited for
@@ -245,6 +329,19 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         let found = (stat.state, stat.parent, stat.group, stat.ticks);
         assert_eq!(found, ('S', 1, 42, 42));
+    }
+
+    #[test]
+    fn a_thread_that_wants_the_processor_is_not_at_rest() {
+        let status = |state| {
+            format!(
+                "Name:\tState: R\nState:\t{state}\nvoluntary_ctxt_switches:\t7\n\
+                 nonvoluntary_ctxt_switches:\t2\n"
+            )
+        };
+        assert_eq!(parse_resting(&status("S (sleeping)")), Some(9));
+        assert_eq!(parse_resting(&status("R (running)")), None);
+        assert_eq!(parse_resting(&status("D (disk sleep)")), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use crate::client::target::Statuses;
+use crate::client::tls::UNTRUSTED;
 use crate::client::{Connection, End, Journal, Request, Response, Target};
 use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup, Traits};
@@ -31,22 +32,37 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     let mut pause = Duration::from_millis(1);
     let attempt = Attempt::new(setup, &target);
     let mut last = None;
+    let mut was_refused = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let problem = match attempt.run(server, left).await {
+        let outcome = attempt.run(server, left).await;
+        let is_refused = matches!(outcome, Outcome::Refused(_));
+        let problem = match outcome {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
-            Outcome::Failed(problem) => problem,
+            Outcome::Failed(problem) | Outcome::Refused(problem) => problem,
             // What an earlier attempt found says more than that time ran out.
             Outcome::Late(problem) => last.take().unwrap_or(problem),
+            // That it listens by now says more than that it did not before.
+            Outcome::Silent(problem) if was_refused => problem,
+            Outcome::Silent(problem) => last.take().unwrap_or(problem),
             // Whatever this is, waiting does not make it an answer.
             Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
         };
         if Instant::now() >= deadline {
             let after = humantime::format_duration(setup.ready_timeout);
-            return Err(not_ready(server, format!("{problem} (for {after})")));
+            let problem = format!("{problem} (for {after})");
+            let elsewhere = server.elsewhere().filter(|_| is_refused || was_refused);
+            return Err(not_ready(
+                server,
+                match elsewhere {
+                    Some(others) => format!("{problem}, and it listens on {others}"),
+                    None => problem,
+                },
+            ));
         }
         last = Some(problem);
+        was_refused = is_refused;
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -62,7 +78,13 @@ enum Outcome {
     Answered,
     Ended,
     Failed(String),
+    /// Nobody listens.
+    Refused(String),
+    /// It listens, and no answer came in time.
+    Silent(String),
+    /// No connection was there in time.
     Late(String),
+    /// What came is no answer, nor will be.
     Garbled(String),
 }
 
@@ -96,10 +118,20 @@ impl Attempt {
         };
         let late = async {
             Timer::after(limit).await;
-            Outcome::Late(match journal.lock().current.connected {
-                Some(_) => "it accepts connections and does not answer".to_owned(),
-                None => format!("nobody listens on {}", self.target.address),
-            })
+            let is_connected = journal.lock().current.connected.is_some();
+            match (is_connected, &self.target.tls) {
+                (true, Some(_)) => {
+                    let problem = "it accepts connections and does not answer over TLS";
+                    Outcome::Silent(problem.to_owned())
+                }
+                (true, None) => {
+                    let problem = "it accepts connections and does not answer";
+                    Outcome::Silent(problem.to_owned())
+                }
+                (false, _) => {
+                    Outcome::Late(format!("nobody listens on {}", self.target.address))
+                }
+            }
         };
         ended.or(self.exchange(&journal)).or(late).await
     }
@@ -136,10 +168,13 @@ impl Attempt {
         }
         let protocol = self.target.protocol;
         match &journal.lock().current.end {
+            End::Garbled(problem) if problem.starts_with(UNTRUSTED) => Outcome::Garbled(
+                format!("{problem} (--ca FILE says whom to trust, --insecure takes any)"),
+            ),
             End::Garbled(problem) => {
                 Outcome::Garbled(format!("it does not speak {protocol}: {problem}"))
             }
-            End::Refused(problem) => Outcome::Failed(format!(
+            End::Refused(problem) => Outcome::Refused(format!(
                 "nobody listens on {}: {problem}",
                 self.target.address
             )),

@@ -20,6 +20,10 @@ use crate::verdict::{RoundResult, tell};
 /// How long clients wait once the server is gone: all that they can still see is there.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
+/// How long it is waited for a server to act on a signal. One that is never at rest has
+/// had the time by then.
+const NOTICE: Duration = Duration::from_secs(1);
+
 /// A client with its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -43,10 +47,13 @@ pub(crate) struct Round {
     pub(crate) target: Arc<Target>,
     /// The server was told to stop.
     pub(crate) stop: Latch,
+    /// The server has acted on that.
+    pub(crate) noticed: Latch,
     /// The server has ended.
     pub(crate) gone: Latch,
     pub(crate) notes: Vec<String>,
     stop_sender: Option<Sender<()>>,
+    noticed_sender: Option<Sender<()>>,
     gone_sender: Option<Sender<()>>,
     signalled: Option<Instant>,
     /// The processes that hold the listening socket.
@@ -63,6 +70,7 @@ impl Round {
         let mut server = Server::start(setup).await?;
         let target = crate::ready::wait(setup, &mut server).await?;
         let (stop_sender, stop) = Latch::new();
+        let (noticed_sender, noticed) = Latch::new();
         let (gone_sender, gone) = Latch::new();
         let traits = setup.known_traits();
         // Now, as it takes its time on a busy machine.
@@ -73,9 +81,11 @@ impl Round {
             server,
             target: Arc::new(target),
             stop,
+            noticed,
             gone,
             notes: traits.map_or_else(Vec::new, |traits| traits.notes),
             stop_sender: Some(stop_sender),
+            noticed_sender: Some(noticed_sender),
             gone_sender: Some(gone_sender),
             signalled: None,
             listeners,
@@ -240,6 +250,26 @@ impl Round {
     /// Tells every process of the server to stop.
     pub(crate) fn stop_group(&mut self) -> Result<Instant, Failure> {
         self.stop_by(|server| server.stop_group())
+    }
+
+    /// Tells the server to stop, and lets clients go on that wait until it has acted on
+    /// that. Returns the moment before the signal.
+    pub(crate) async fn stop_and_wait(&mut self) -> Result<Instant, Failure> {
+        let from = self.stop()?;
+        self.wait_until_noticed().await;
+        Ok(from)
+    }
+
+    /// Lets clients go on that wait until the server has acted on the signal, once it has.
+    pub(crate) async fn wait_until_noticed(&mut self) {
+        self.is_at_rest().await;
+        self.noticed_sender = None;
+    }
+
+    /// Waits until the server has done all that it can for now, and says whether that was
+    /// seen.
+    pub(crate) async fn is_at_rest(&self) -> bool {
+        self.server.rests_within(NOTICE).await
     }
 
     fn stop_by(

@@ -234,7 +234,12 @@ pub(crate) enum Failure {
         error: std::io::Error,
     },
     /// The server ended before it was asked to.
-    Died { status: String, output: Vec<String> },
+    Died {
+        status: String,
+        /// What it has left running.
+        left: Option<String>,
+        output: Vec<String>,
+    },
     /// The server does not accept, or does not answer.
     NotReady {
         problem: String,
@@ -257,8 +262,19 @@ impl fmt::Display for Failure {
                 return write!(f, "cannot start {program:?}: {error}");
             }
             Failure::Other(text) => return f.write_str(text),
-            Failure::Died { status, output } => {
+            Failure::Died {
+                status,
+                left,
+                output,
+            } => {
                 write!(f, "the server ended before it was asked to: {status}")?;
+                if let Some(left) = left {
+                    write!(
+                        f,
+                        ", and left {left} running: keep it in the foreground, or use --start \
+                         and --stop"
+                    )?;
+                }
                 output
             }
             Failure::NotReady { problem, output } => {

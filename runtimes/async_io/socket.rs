@@ -20,9 +20,9 @@ use crate::sync::plain::{Arc, AtomicU8, Ordering};
 ///
 /// It is watched from the first wait to the half-close, and again when
 /// something is waited for after that. When thousands end at once, nearly all
-/// peers answer with their own end before anybody looks: that is no news then
-/// which the kernel, the reactor and the executor would hand on one after the
-/// other, while others still wait for their end.
+/// peers answer with their own end at once. A socket that is not watched spares
+/// the kernel, the reactor and the executor an event for each of these, while
+/// other peers still wait for their end.
 ///
 /// A socket that the reactor refuses, since the system lacks memory or watches
 /// (`fs.epoll.max_user_watches`), is looked at by a timer until the reactor
@@ -99,10 +99,9 @@ impl<T: AsFd> AsyncSocket<T> {
     fn poll_ready(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<()> {
         let error = match (self.watched(), direction) {
             (Ok(watched), Direction::Read) => {
-                // The event that has woken this task is news to async-io once
-                // more. It was before the read, which need not be done again for
-                // it: from the second call on, epoll tells of whatever is there
-                // by then.
+                // async-io reports the event that has woken this task once more.
+                // It came before the read, which need not be done again for it:
+                // from the second call on, epoll tells of what is there by then.
                 match watched.poll_readable(cx) {
                     Poll::Ready(Ok(())) => ready!(watched.poll_readable(cx)),
                     polled => ready!(polled),

@@ -38,7 +38,7 @@ impl Listening {
 }
 
 /// Returns the most connections that the accept queue of a listening socket can
-/// hold, whoever set it. `None`: the system does not say.
+/// hold, no matter who set it. `None`: the system does not say.
 pub(in crate::runtimes) fn queue_limit(socket: &impl AsFd) -> Option<u64> {
     if ANSWERS.load(Ordering::Relaxed) == NO {
         return None;

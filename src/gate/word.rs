@@ -99,6 +99,8 @@ const PROGRESS_BITS: u32 = 4;
 const PROGRESS_MASK: usize = (1 << PROGRESS_BITS) - 1;
 const HELD: usize = 1 << PROGRESS_BITS;
 const COUNT_SHIFT: u32 = PROGRESS_BITS + 1;
+/// The least bits of a word that can count no more.
+const FULL: usize = Word::MAX_GUARDS << COUNT_SHIFT;
 
 impl Word {
     /// Running, with no guard.
@@ -160,17 +162,15 @@ impl Word {
     /// Returns the word after `step`, or the reason why the step is refused.
     #[inline]
     pub(crate) fn step(self, step: Step) -> Result<Word, StepError> {
-        let (phase, guards) = (self.phase(), self.guard_count());
-        let closed = Err(StepError::Guard(GuardError::Closed(phase)));
         match step {
-            Step::Enter if phase >= Phase::Draining => closed,
-            Step::Join if phase == Phase::Stopped => closed,
-            Step::Join if guards == 0 && !self.is_held() => Err(StepError::NotHeld),
-            Step::Enter | Step::Join if guards == Word::MAX_GUARDS => {
+            Step::Enter if self.has_reached(Progress::of(Phase::Draining)) => self.closed(),
+            Step::Join if self.has_reached(Progress::of(Phase::Stopped)) => self.closed(),
+            Step::Join if self.0 < HELD => Err(StepError::NotHeld),
+            Step::Enter | Step::Join if self.0 >= FULL => {
                 Err(StepError::Guard(GuardError::Full))
             }
             Step::Enter | Step::Join => Ok(Word(self.0 + Word::ONE)),
-            Step::Leave if guards == 0 => Err(StepError::NotHeld),
+            Step::Leave if self.0 < Word::ONE => Err(StepError::NotHeld),
             Step::Leave => Ok(Word(self.0 - Word::ONE)),
             Step::Release if self.is_held() => Ok(Word(self.0 & !HELD)),
             Step::Release => Err(StepError::NotHeld),
@@ -180,6 +180,11 @@ impl Word {
             Step::Advance(Phase::Draining) => self.advance(Progress::SETTLED),
             Step::Advance(phase) => self.advance(Progress::of(phase)),
         }
+    }
+
+    #[cold]
+    fn closed(self) -> Result<Word, StepError> {
+        Err(StepError::Guard(GuardError::Closed(self.phase())))
     }
 
     fn advance(self, to: Progress) -> Result<Word, StepError> {

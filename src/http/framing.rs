@@ -159,7 +159,7 @@ impl Framing {
         }
     }
 
-    /// Takes the news that the service was called with the next request.
+    /// Notes that the service was called with the next request.
     pub(crate) fn call(&mut self, body: BodyLength) {
         if self.state != State::Called {
             self.state = State::Lost;

@@ -41,7 +41,7 @@ mod table;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use self::config::SignalsSeen;
+pub(crate) use self::config::SignalsSeen;
 pub use self::config::{Config, ConfigError};
 pub use self::messages::{Failed, Input, Outcome, Output, UnexpectedInput};
 pub use self::recording::{Recording, Step};
@@ -214,6 +214,11 @@ impl Lifecycle {
             Phase::Aborting => Some(plan.abandon_at),
         };
         at.filter(|at| *at < Duration::MAX)
+    }
+
+    /// Returns the times that it goes by.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Returns the phase.

@@ -409,7 +409,7 @@ impl Sweep {
         } = state
         {
             match handshakes {
-                // At once: as long as no handshake can begin, whoever connects
+                // At once: as long as no handshake can begin, a client that connects
                 // waits for a second (F78).
                 Handshakes::Unknown { since } => {
                     let pause = self.config.handshake_poll_min.max(SHORTEST_PAUSE);

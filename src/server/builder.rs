@@ -155,7 +155,7 @@ impl<R: Runtime> Builder<R> {
     ///
     /// An [address](Builder::listen) that one of them listens on, or covers, is
     /// not bound again: systemd's `ListenStream=80` is `[::]:80`, which serves
-    /// whoever asks for `0.0.0.0:80`. They can be asked for by
+    /// every program that asks for `0.0.0.0:80`. They can be asked for by
     /// [name](Builder::listen_fd_name) as well. With neither an address nor a
     /// name, all that listen are served.
     ///
@@ -240,7 +240,7 @@ impl<R: Runtime> Builder<R> {
     /// Sets the most connections that a sweep takes from one accept queue, so
     /// that a flood cannot keep the server from stopping.
     ///
-    /// Default: what the queue holds, whoever set its length. A queue is first
+    /// Default: what the queue holds, no matter who set its length. A queue is first
     /// in, first out: every connection that was in it before the stop is served.
     /// A sweep that ends at a smaller limit is an error of the stop.
     pub fn sweep_limit(mut self, connections: u64) -> Self {

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, info, trace, warn};
 
@@ -25,8 +25,10 @@ use super::timer::{Clock, Timer};
 use super::{OnReadinessChange, Readiness, Server};
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::gate::{Hold, PhaseReached};
-use crate::machine::lifecycle::{Failed, Input, Lifecycle, Outcome, Output, Recording};
+use crate::gate::{Hold, InRestart, PhaseReached};
+use crate::machine::lifecycle::{
+    Failed, Input, Lifecycle, Outcome, Output, Recording, SignalsSeen,
+};
 use crate::phase::Phase;
 use crate::report::{Chain, Report, ServerError};
 use crate::rt::{ConnectionOf, Runtime, SignalSource};
@@ -46,8 +48,8 @@ pub struct Serve<R: Runtime, H> {
     signals: Option<R::Signals>,
     /// Signals that came before the server served.
     early_signals: VecDeque<Signal>,
-    /// When the first of them came that waits for a predecessor.
-    signal_waits_since: Option<Duration>,
+    /// Those of them that wait for a predecessor.
+    waiting_signals: SignalsSeen,
     listeners: Listeners<R>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
@@ -103,7 +105,7 @@ impl<R: Runtime, H> Serve<R, H> {
             timer: Timer::new(),
             signals,
             early_signals: early.into(),
-            signal_waits_since: None,
+            waiting_signals: SignalsSeen::default(),
             listeners: Listeners::new(listeners),
             connection_limit,
             hooks,
@@ -161,9 +163,11 @@ impl<R: Runtime, H> Serve<R, H> {
         if !self.handover.is_waiting() {
             return self.feed(Input::Signal(signal));
         }
-        let now = self.clock.now();
-        let waiting_since = *self.signal_waits_since.get_or_insert(now);
-        if now.saturating_sub(waiting_since) > Duration::from_secs(1) {
+        let (config, now) = (*self.lifecycle.config(), self.clock.now());
+        if self
+            .waiting_signals
+            .is_another_request(&config, now, signal)
+        {
             // Somebody is in a hurry: nobody is served here that could be lost.
             self.feed(Input::Abort);
         } else {
@@ -179,7 +183,7 @@ impl<R: Runtime, H> Serve<R, H> {
             self.feed(Input::Stop);
             progress = true;
         }
-        if self.is_in_restart && self.shared.shutdown.poll_stop_in_restart(cx).is_ready() {
+        if self.is_in_restart && self.poll_stop_in_restart(cx) {
             self.is_in_restart = false;
             self.feed(Input::Stop);
             progress = true;
@@ -189,6 +193,12 @@ impl<R: Runtime, H> Serve<R, H> {
             progress = true;
         }
         progress
+    }
+
+    fn poll_stop_in_restart(&self, cx: &mut Context<'_>) -> bool {
+        let shutdown = &self.shared.shutdown;
+        let asked = shutdown.poll_stop_in_restart(InRestart::Driver, cx);
+        asked.is_ready()
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {

@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::cause::Cause;
-use crate::gate::{PhaseReached, Shutdown};
+use crate::gate::{InRestart, PhaseReached, Shutdown};
 use crate::machine::lifecycle::{Config, Input, Lifecycle};
 use crate::phase::Phase;
 use crate::rt::SignalSource;
@@ -51,6 +51,7 @@ impl HardDeadline {
             stopping: shutdown.reached(Phase::LameDuck),
             aborting: shutdown.reached(Phase::Aborting),
             shutdown: shutdown.clone(),
+            is_in_restart: false,
             deadline: self,
         };
         let name = "lameduck-deadline".to_owned();
@@ -82,6 +83,8 @@ struct Watch<S> {
     stopping: PhaseReached,
     aborting: PhaseReached,
     shutdown: Shutdown,
+    /// Whether a stop can still be asked for, since a successor serves (F51).
+    is_in_restart: bool,
     deadline: HardDeadline,
 }
 
@@ -109,10 +112,18 @@ impl<S: SignalSource> Watch<S> {
         }
         let phase = self.lifecycle.phase();
         if phase == Phase::Running && Pin::new(&mut self.stopping).poll(cx).is_ready() {
-            self.feed(match self.shutdown.cause() {
-                Some(Cause::Successor) => Input::HandedOver,
-                _ => Input::Stop,
+            self.is_in_restart = self.shutdown.cause() == Some(Cause::Successor);
+            self.feed(match self.is_in_restart {
+                true => Input::HandedOver,
+                false => Input::Stop,
             });
+        }
+        if self.is_in_restart {
+            let waits = InRestart::HardDeadline;
+            if self.shutdown.poll_stop_in_restart(waits, cx).is_ready() {
+                self.is_in_restart = false;
+                self.feed(Input::Stop);
+            }
         }
         if phase < Phase::Aborting && Pin::new(&mut self.aborting).poll(cx).is_ready() {
             self.feed(Input::Abort);

@@ -277,7 +277,7 @@ impl<R: Runtime> Opening<R> {
         Ok(())
     }
 
-    /// The bound of the sweep is the queue's own, whoever set it (F52). Where
+    /// The bound of the sweep is the queue's own, no matter who set it (F52). Where
     /// nobody knows it, the budget of the stop is the bound.
     fn add(&mut self, listener: R::Listener, origin: Origin, asked: Option<u64>) {
         let queue = listener.queue_limit().or(asked).unwrap_or(u64::MAX);

@@ -63,7 +63,7 @@ impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
         self.shared.table.remove(self.key, self.closed, now);
         let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
         debug!("#{id} {peer}: {}", self.closed);
-        // The guard last: whoever sees an empty gate sees a complete table.
+        // The guard last: a thread that sees an empty gate sees a complete table.
         drop(guard);
     }
 }

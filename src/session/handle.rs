@@ -10,7 +10,6 @@ use crate::address::Address;
 use crate::connection::ConnectionFacts;
 use crate::connection::Describe;
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
-use crate::idle::Found;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
 
@@ -293,20 +292,30 @@ impl Waiting<'_> {
         is_idle: &mut impl FnMut() -> bool,
     ) -> Poll<Option<T>> {
         let facts = self.0.facts();
-        let polled = guard.poll_or_drain(cx, |cx, _| {
+        let mut look = |cx: &mut Context<'_>| {
             facts.set_found_nothing(false);
             match work(cx) {
-                Poll::Ready(output) => Poll::Ready(Found::Item(output)),
+                Poll::Ready(output) => Poll::Ready(Some(output)),
                 Poll::Pending if facts.found_nothing() && is_idle() => {
                     facts.set_activity(Activity::Idle);
-                    Poll::Ready(Found::Nothing)
+                    Poll::Ready(None)
                 }
                 Poll::Pending => {
                     facts.set_activity(Activity::Busy);
                     Poll::Pending
                 }
             }
-        });
+        };
+        let polled = guard.poll_or_drain(
+            cx,
+            &mut look,
+            |look, cx| match look(cx) {
+                // Nothing is there, and the gate is open.
+                Poll::Ready(None) => Poll::Pending,
+                polled => polled,
+            },
+            |look, cx| look(cx),
+        );
         if let Poll::Ready(None) = polled {
             facts.set_drained();
         }

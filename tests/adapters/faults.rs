@@ -260,7 +260,7 @@ pub(crate) fn f51_a_stop_by_the_program_in_a_restart_has_the_usual_budget(
         server.bind().unwrap(),
         |mut session: Session<_>| async move {
             // Long work, which a restart does not cut off.
-            session.read(&mut [0; 8]).await?;
+            session.read_exact(&mut [0; 4]).await?;
             pending::<io::Result<()>>().await
         },
     );

@@ -339,7 +339,7 @@ pub(crate) fn l7_a_hook_without_any_time_starts(runtime: impl Runtime) {
     let server = start(
         server.bind().unwrap(),
         |mut session: Session<_>| async move {
-            session.read(&mut [0; 8]).await?;
+            session.read_exact(&mut [0; 4]).await?;
             std::future::pending::<io::Result<()>>().await
         },
     );

@@ -12,6 +12,7 @@ mod http1;
 mod http2;
 mod options;
 mod simulated;
+mod stuck;
 mod support;
 mod tls;
 
@@ -67,6 +68,7 @@ suite! {
         a_connection_that_waits_too_long_is_closed,
         a_head_that_takes_too_long_is_closed,
         events_end_with_the_drain;
+    stuck: s19_a_peer_that_takes_no_output_is_closed_after_the_total_time;
     tls:
         requests_over_tls_are_answered_and_the_close_is_clean,
         f20_a_client_that_says_nothing_is_idle,

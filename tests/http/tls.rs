@@ -44,7 +44,7 @@ impl Identity {
         config.expect("a pair")
     }
 
-    fn client(&self) -> ClientConnection {
+    pub(crate) fn client(&self) -> ClientConnection {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a certificate");
         let builder = ClientConfig::builder_with_provider(provider());
@@ -103,7 +103,7 @@ impl Write for Strict {
     }
 }
 
-fn tls<R: Runtime>(runtime: R, identity: &Identity) -> Tls<R> {
+pub(crate) fn tls<R: Runtime>(runtime: R, identity: &Identity) -> Tls<R> {
     Tls::new(
         runtime,
         TlsConfig::new(identity.server()).with_http_protocols(),

@@ -12,7 +12,7 @@ use lameduck::runtimes::smol::Smol;
 use lameduck::{Phase, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Echo, LONG, connect, echo, exchange, rest, wait};
+use crate::support::{Echo, LONG, connect, echo, exchange, number, rest, wait};
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("kill");
@@ -35,15 +35,25 @@ fn is_answered_after(server: &Echo, stop: impl FnOnce()) {
     }
 }
 
+/// `LAMEDUCK_STOPS` says how many stops of each kind, here and below.
 pub(crate) fn f45_two_signals_at_once_are_one_stop(runtime: &str) {
-    for second in [Signal::TERM, Signal::INT] {
-        let server = Echo::start(runtime, &["--grace", "10s"]);
-        is_answered_after(&server, || {
-            server.signal(Signal::TERM);
-            server.signal(second);
-        });
-        let (status, log) = server.wait();
-        assert_eq!(status, 0, "{log}");
+    let at_once = Duration::ZERO;
+    let twice = [
+        (Signal::TERM, Signal::TERM, at_once),
+        (Signal::TERM, Signal::INT, at_once),
+        (Signal::INT, Signal::TERM, Duration::from_millis(20)),
+    ];
+    for (first, second, pause) in twice {
+        for _ in 0..number("LAMEDUCK_STOPS", 1) {
+            let server = Echo::start(runtime, &["--grace", "10s"]);
+            is_answered_after(&server, || {
+                server.signal(first);
+                thread::sleep(pause);
+                server.signal(second);
+            });
+            let (status, log) = server.wait();
+            assert_eq!(status, 0, "{log}");
+        }
     }
 }
 
@@ -52,6 +62,12 @@ pub(crate) fn f45_a_stop_by_gnu_timeout_is_one_stop(runtime: &str) {
     if !probe.is_ok_and(|status| status.success()) {
         return println!("skipped: timeout(1) is not installed");
     }
+    for _ in 0..number("LAMEDUCK_STOPS", 1) {
+        is_one_stop_by_gnu_timeout(runtime);
+    }
+}
+
+fn is_one_stop_by_gnu_timeout(runtime: &str) {
     let mut command = Command::new("timeout");
     // It signals its child, and then its process group once more.
     command.args(["--signal", "TERM", "1"]).arg(echo(runtime));

@@ -37,6 +37,7 @@ mod handover {
             f42_the_successor_serves_when_its_predecessor_dies,
             f42_a_successor_that_is_cancelled_serves_nobody,
             f49_a_stop_before_the_predecessors_word_still_sweeps,
+            f49_a_group_that_is_told_to_stop_in_a_restart_loses_nobody,
             f50_process_1_refuses_to_restart_and_serves_on,
             f53_a_restart_leaves_its_supervisors_variables_behind,
             f58_a_restart_signal_during_a_restart_is_carried_out,

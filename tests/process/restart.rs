@@ -6,15 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{LONG, connect, echo, exchange, number, rest, wait};
 
@@ -107,7 +108,7 @@ impl Chain {
         self.address.parse().expect("an address")
     }
 
-    /// Stops whoever serves; the log of all, once all of them are gone.
+    /// Stops the process that serves; the log of all, once all of them are gone.
     fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         self.log()
@@ -471,6 +472,41 @@ pub(crate) fn f49_a_stop_before_the_predecessors_word_still_sweeps(runtime: &str
     }
     let rest: Vec<_> = log.map_while(Result::ok).collect();
     assert!(wait(&mut child).success(), "{rest:?}");
+}
+
+/// The whole process group is told to stop at a moment of the restart that
+/// differs from stop to stop, with clients in the queue. `LAMEDUCK_STOPS` says
+/// how many.
+pub(crate) fn f49_a_group_that_is_told_to_stop_in_a_restart_loses_nobody(runtime: &str) {
+    let stops = number("LAMEDUCK_STOPS", 4);
+    for stop in 0..stops {
+        let mut command = Command::new(echo(runtime));
+        command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
+        let mut chain = Chain::spawn(command.process_group(0));
+        let (address, over) = (chain.socket_address(), AtomicBool::new(false));
+        let clients = thread::scope(|scope| {
+            let connecting = scope.spawn(|| {
+                let mut clients = Vec::new();
+                while !over.load(Ordering::Relaxed) && clients.len() < 200 {
+                    let mut client = connect(address);
+                    client.write_all(b"before the stop").expect("send");
+                    clients.push(client);
+                    thread::sleep(Duration::from_millis(1));
+                }
+                clients
+            });
+            chain.signal(Signal::HUP);
+            // A restart takes some 20 ms; a busy machine makes it longer.
+            thread::sleep(Duration::from_millis(60) * stop as u32 / stops as u32);
+            over.store(true, Ordering::Relaxed);
+            connecting.join().expect("nobody is refused")
+        });
+        kill_process_group(chain.serving, Signal::TERM).expect("kill");
+        for client in clients {
+            assert_eq!(rest(client), b"before the stop", "stop {stop}");
+        }
+        chain.log();
+    }
 }
 
 pub(crate) fn f53_a_restart_leaves_its_supervisors_variables_behind(runtime: &str) {

@@ -13,6 +13,7 @@ use super::codec::{Codec, Event, Response};
 use super::journal::{End, Journal};
 use super::stream::Stream;
 use super::target::{Request, Target};
+use super::tls;
 
 /// The connection has ended; the journal tells how.
 #[derive(Debug)]
@@ -179,9 +180,7 @@ impl Connection {
         if let Err(error) = self.stream.finish_tls().await {
             return Err(match error.kind() {
                 ErrorKind::UnexpectedEof => self.ended(End::Fin),
-                ErrorKind::InvalidData => {
-                    self.ended(End::Garbled(format!("no TLS handshake: {error}")))
-                }
+                ErrorKind::InvalidData => self.ended(End::Garbled(tls::refusal(&error))),
                 _ => self.broken(&error),
             });
         }

@@ -77,6 +77,18 @@ impl Tls {
     }
 }
 
+/// How the text about a certificate begins that the client does not take.
+pub(crate) const UNTRUSTED: &str = "its certificate does not fit";
+
+/// Returns why there is no handshake, for people.
+pub(crate) fn refusal(error: &io::Error) -> String {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(reason)) => format!("{UNTRUSTED}: {reason}"),
+        _ => format!("no TLS handshake: {error}"),
+    }
+}
+
 fn roots(trust: &Trust<'_>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let certificates: Vec<CertificateDer<'static>> = match trust {

@@ -23,7 +23,7 @@ const NARROW: usize = 64 * 1024;
 /// A pipe is full when nothing moves for so long.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// How long after the signal the clients begin to read.
+/// How long after the server has acted on the signal the clients begin to read.
 const LATER: Duration = Duration::from_millis(200);
 
 /// A client reads a piece, and pauses.
@@ -92,10 +92,10 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
         });
         round.spawn(
             client.id,
-            read_echo(client.connection, round.stop.clone(), arrived),
+            read_echo(client.connection, round.noticed.clone(), arrived),
         );
     }
-    let from = round.stop()?;
+    let from = round.stop_and_wait().await?;
     round.settle(from, round.setup.limit).await
 }
 
@@ -103,13 +103,13 @@ fn piece(buffered: u64) -> usize {
     (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
 }
 
-async fn read_echo(mut connection: Connection, stop: Latch, arrived: u64) {
+async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
         ..Request::default()
     });
     connection.mark_sent();
-    stop.wait().await;
+    noticed.wait().await;
     Timer::after(LATER).await;
     let mut buffer = vec![0; piece(arrived)];
     let mut offset = 0;
@@ -183,10 +183,10 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
     let piece = piece(handed.unwrap_or(0));
     let (sender, lengths) = smol::channel::unbounded();
     for client in clients {
-        let (stop, sender) = (round.stop.clone(), sender.clone());
+        let (noticed, sender) = (round.noticed.clone(), sender.clone());
         let mut connection = client.connection;
         round.spawn(client.id, async move {
-            stop.wait().await;
+            noticed.wait().await;
             Timer::after(LATER).await;
             if connection.release_windows().await.is_ok()
                 && let Ok(response) = connection.receive_slowly(piece, PAUSE).await
@@ -197,7 +197,7 @@ async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult
         });
     }
     drop(sender);
-    let from = round.stop()?;
+    let from = round.stop_and_wait().await?;
     let mut result = round.settle(from, round.setup.limit).await?;
     let length = std::iter::from_fn(|| lengths.try_recv().ok()).max();
     let in_buffers = match round.protocol() {

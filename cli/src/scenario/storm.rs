@@ -15,6 +15,10 @@ use crate::verdict::RoundResult;
 /// After a refusal, so that refusals are not all that this machine does.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Between two connections of a client that goes on for seconds: each leaves a port in
+/// TIME-WAIT, and without ports nobody can connect, whoever listens.
+const SPACING: Duration = Duration::from_millis(10);
+
 pub(crate) async fn run(
     round: &mut Round,
     count: usize,
@@ -117,6 +121,8 @@ impl LoadClient {
             }
             if !went_well {
                 Timer::after(PAUSE).await;
+            } else if self.halt.is_some() || self.way == Way::Flood {
+                Timer::after(SPACING).await;
             }
             self.journal.reconnect();
         }

@@ -14,7 +14,7 @@ use crate::verdict::RoundResult;
 /// Streams of one connection.
 const STREAMS: u64 = 8;
 
-/// Long enough for the server to have begun its stop, before the rest comes.
+/// How long after the server has acted on the signal the rest comes.
 const LATER: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
@@ -40,7 +40,8 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     for client in silent {
         round.spawn_until_end(client);
     }
-    let from = round.stop()?;
+    round.is_at_rest().await;
+    let from = round.stop_and_wait().await?;
     let mut result = round.settle(from, round.setup.limit).await?;
     let without = journals.iter().filter(|journal| {
         let current = &journal.lock().current;
@@ -68,18 +69,18 @@ async fn half_streams(round: &mut Round, client: Client) {
     let last = connection.begin(&target.request(client.id, 1));
     let (first, rest) = last.split_at(last.len() / 2);
     let _ = connection.write(first).await;
-    let (rest, stop) = (rest.to_vec(), round.stop.clone());
+    let (rest, noticed) = (rest.to_vec(), round.noticed.clone());
     round.spawn(client.id, async move {
-        let _ = finish(connection, rest, stop).await;
+        let _ = finish(connection, rest, noticed).await;
     });
 }
 
 async fn finish(
     mut connection: Connection,
     rest: Vec<u8>,
-    stop: Latch,
+    noticed: Latch,
 ) -> Result<(), Disconnected> {
-    stop.wait().await;
+    noticed.wait().await;
     Timer::after(LATER).await;
     connection.write_late(&rest).await?;
     connection.receive_all().await?;

@@ -41,7 +41,7 @@ pub(crate) async fn second_signal(
     count: usize,
 ) -> Result<RoundResult, Failure> {
     let clients = stubborn(round, count).await?;
-    round.stop()?;
+    round.stop_and_wait().await?;
     refused(round).await;
     if round.server.ended_within(BETWEEN).await.is_some() {
         round.note("it ended on the first signal, before the second one came");

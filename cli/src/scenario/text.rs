@@ -159,9 +159,9 @@ left to an operator in a hurry, or that crash on it (F38). Cure: the second sign
 does nothing else.";
 
 const SIGNAL_TWICE_AT_ONCE: &str = "\
-Half of a request is there, and the signal comes again 20 and 40 milliseconds later: a terminal \
-or `timeout` signals the whole group, and a wrapper forwards it (F45). It is one stop, and every \
-request must be answered. It finds servers that take the second delivery for an operator in a \
+Half of a request is there, and the signal comes again 20 milliseconds later, once the server \
+has acted on the first one: a terminal or `timeout` signals the whole group, and a wrapper \
+forwards it (F45). It is one stop, and every request must be answered. It finds servers that take the second delivery for an operator in a \
 hurry and abort everybody. Cure: the same signal within 100 milliseconds is the same stop.";
 
 const GROUP_SIGNAL: &str = "\

@@ -11,7 +11,7 @@ use crate::scenario::idle::accepted;
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
-/// Long enough for the server to have begun its stop, before the rest comes.
+/// How long after the server has acted on the signal the rest comes.
 const LATER: Duration = Duration::from_millis(100);
 
 /// A part of the clients sends nothing at all, a part half of a ClientHello, and a part
@@ -72,12 +72,13 @@ pub(crate) async fn half_record(
         let rest = first_half(&mut connection, &bytes)
             .await
             .unwrap_or_default();
-        let stop = round.stop.clone();
+        let noticed = round.noticed.clone();
         round.spawn(client.id, async move {
-            let _ = second_half(connection, rest, stop).await;
+            let _ = second_half(connection, rest, noticed).await;
         });
     }
-    let from = round.stop()?;
+    round.is_at_rest().await;
+    let from = round.stop_and_wait().await?;
     round.settle(from, round.setup.limit).await
 }
 
@@ -96,9 +97,9 @@ async fn first_half(
 async fn second_half(
     mut connection: Connection,
     rest: Vec<u8>,
-    stop: Latch,
+    noticed: Latch,
 ) -> Result<(), Disconnected> {
-    stop.wait().await;
+    noticed.wait().await;
     Timer::after(LATER).await;
     connection.write_wire(&rest).await?;
     connection.receive_all().await?;

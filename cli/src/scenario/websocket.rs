@@ -11,7 +11,7 @@ use crate::round::{Client, Round};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
-/// Long enough for the server to have begun its stop, before the rest comes.
+/// How long after the server has acted on the signal the rest comes.
 const LATER: Duration = Duration::from_millis(100);
 
 /// Half of an upgrade request comes before the signal, the rest after it: the server
@@ -23,13 +23,14 @@ pub(crate) async fn upgrade(round: &mut Round, count: usize) -> Result<RoundResu
         let Ok(mut connection) = connection else {
             return Err(round.not_ready("it refuses a connection"));
         };
-        let stop = round.stop.clone();
+        let noticed = round.noticed.clone();
         let rest = begin(&mut connection).await.unwrap_or_default();
         round.spawn(id, async move {
-            let _ = finish(connection, rest, stop).await;
+            let _ = finish(connection, rest, noticed).await;
         });
     }
-    let from = round.stop()?;
+    round.is_at_rest().await;
+    let from = round.stop_and_wait().await?;
     round.settle(from, round.setup.limit).await
 }
 
@@ -49,9 +50,9 @@ async fn begin(connection: &mut Connection) -> Result<Vec<u8>, Disconnected> {
 async fn finish(
     mut connection: Connection,
     rest: Vec<u8>,
-    stop: Latch,
+    noticed: Latch,
 ) -> Result<(), Disconnected> {
-    stop.wait().await;
+    noticed.wait().await;
     Timer::after(LATER).await;
     connection.write_late(&rest).await?;
     connection.open_late().await?;
@@ -70,7 +71,8 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
             _ => half_message(round, client).await,
         }
     }
-    let from = round.stop()?;
+    round.is_at_rest().await;
+    let from = round.stop_and_wait().await?;
     let mut result = round.settle(from, round.setup.limit).await?;
     let without = journals.iter().filter(|journal| {
         let current = &journal.lock().current;
@@ -92,10 +94,10 @@ async fn half_message(round: &mut Round, client: Client) {
     let bytes = connection.begin(&round.target.request(client.id, 1));
     let (first, rest) = bytes.split_at(bytes.len() / 2);
     let _ = connection.write(first).await;
-    let (rest, stop) = (rest.to_vec(), round.stop.clone());
+    let (rest, noticed) = (rest.to_vec(), round.noticed.clone());
     round.spawn(client.id, async move {
         let rest = async {
-            stop.wait().await;
+            noticed.wait().await;
             Timer::after(LATER).await;
             connection.write_late(&rest).await?;
             connection.receive_all().await?;

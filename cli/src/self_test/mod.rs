@@ -159,8 +159,7 @@ impl Case {
             words.push("--tls".to_owned());
         }
         if self.scenario == Scenario::GroupSignal {
-            let wrapper = ["sh", "-c", FORWARD].map(str::to_owned);
-            words.splice(0..0, wrapper);
+            words.push("--wrapped".to_owned());
         }
         Ok(words)
     }
@@ -184,8 +183,3 @@ impl Case {
             }
     }
 }
-
-/// A wrapper that passes the signal on, so that on a signal to the group the server
-/// gets it twice; `$0` and what follows are the server.
-const FORWARD: &str = "trap 'kill -TERM $child' TERM; \"$0\" \"$@\" & child=$!; \
-                       while kill -0 $child 2>/dev/null; do wait $child; done";

@@ -16,6 +16,7 @@ use rustix::process::{
 use smol::Timer;
 use smol::channel::{Receiver, bounded};
 
+use super::mark::Mark;
 use crate::limits;
 use crate::output::Output;
 use crate::procfs;
@@ -27,6 +28,7 @@ use crate::signal::StopSignal;
 pub(super) struct Child {
     child: std::process::Child,
     pid: Pid,
+    mark: Mark,
     output: Output,
     ending: Receiver<Instant>,
     ended: Option<Instant>,
@@ -37,6 +39,8 @@ pub(super) struct Child {
 impl Child {
     pub(super) fn spawn(setup: &Setup, address: SocketAddr) -> Result<Child, Failure> {
         let mut command = command(setup, address)?;
+        let mark = Mark::new();
+        mark.put(&mut command);
         let mut child = limits::with_original(|| command.spawn()).map_err(|error| {
             let program = command.get_program().to_string_lossy().into_owned();
             Failure::Spawn { program, error }
@@ -53,6 +57,7 @@ impl Child {
         Ok(Child {
             child,
             pid,
+            mark,
             output,
             ending: watch(pid),
             ended: None,
@@ -148,6 +153,11 @@ impl Child {
         None
     }
 
+    /// Returns what it has left running, if it has left anything.
+    pub(super) fn left(&self) -> Option<String> {
+        self.mark.found()
+    }
+
     /// Kills what is left, whatever it is.
     pub(super) fn kill(&mut self) {
         match self.status {
@@ -164,6 +174,7 @@ impl Child {
                 self.status = self.child.wait().ok();
             }
         }
+        self.mark.kill();
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::Timer;
 
+use super::mark::Mark;
 use crate::output::Output;
 use crate::setup::{Failure, StartStop};
 
@@ -18,15 +19,20 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long a connection is tried to see whether the address is still served.
 const PROBE: Duration = Duration::from_millis(200);
 
+/// How long a process takes to leave once it is stopped.
+const LEAVING: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Commands {
     stop: String,
+    mark: Mark,
     address: SocketAddr,
     limit: Duration,
     output: Option<Output>,
     stopping: Option<Running>,
     status: Option<ExitStatus>,
     ended: Option<Instant>,
+    is_killed: bool,
 }
 
 impl Commands {
@@ -38,19 +44,21 @@ impl Commands {
     ) -> Result<Commands, Failure> {
         let mut server = Commands {
             stop: commands.stop.clone(),
+            mark: Mark::new(),
             address,
             limit,
             output: None,
             stopping: None,
             status: None,
             ended: None,
+            is_killed: false,
         };
         if is_served(address) {
             return Err(Failure::Other(format!(
                 "{address} is served already, before the start command"
             )));
         }
-        let mut running = Running::new("start", &commands.start, address)?;
+        let mut running = Running::new("start", &commands.start, address, &server.mark)?;
         let status = running.wait(limit).await;
         let output = running.take_output();
         match status {
@@ -72,7 +80,7 @@ impl Commands {
     /// Begins the stop command.
     pub(super) fn stop(&mut self) -> Result<(), Failure> {
         if self.stopping.is_none() {
-            self.stopping = Some(Running::new("stop", &self.stop, self.address)?);
+            self.stopping = Some(Running::new("stop", &self.stop, self.address, &self.mark)?);
         }
         Ok(())
     }
@@ -106,20 +114,16 @@ impl Commands {
         is_over
     }
 
-    /// Says why the stop command did not do its work.
+    /// Says why the stop command did not do its work; asked when its time is over.
     pub(super) fn failure(&mut self) -> Option<Failure> {
-        let output = |commands: &mut Commands| {
-            let stopping = commands.stopping.as_mut();
-            stopping.and_then(Running::take_output)
+        let stopping = self.stopping.as_mut()?;
+        let why = match self.status {
+            None => "it has no end".to_owned(),
+            Some(status) if !status.success() => status.to_string(),
+            Some(_) => return None,
         };
-        self.stopping.as_ref()?;
-        match self.status {
-            Some(status) if !status.success() => {
-                let output = output(self);
-                Some(failure("stop", &status.to_string(), output))
-            }
-            _ => None,
-        }
+        let output = stopping.take_output();
+        Some(failure("stop", &why, output))
     }
 
     pub(super) fn output(&self) -> Vec<String> {
@@ -127,19 +131,42 @@ impl Commands {
         output.map_or_else(Vec::new, |output| output.tail(Duration::from_millis(300)))
     }
 
-    /// Stops the server once more if no stop has worked, and waits for that.
+    /// Stops the server once more if no stop has worked, and waits for that; what runs on
+    /// all the same is killed, as far as it can be known.
     pub(super) fn kill(&mut self) {
-        let is_stopped = self.status.is_some_and(|status| status.success());
-        if is_stopped {
+        let has_failed = self.status.is_some_and(|status| !status.success());
+        if self.ended.is_some() && !has_failed || self.is_killed {
             return;
         }
-        self.stopping = None;
-        let Ok(mut last) = Running::new("stop", &self.stop, self.address) else {
-            return;
-        };
-        let limit = self.limit.min(Duration::from_secs(30));
-        smol::block_on(async { last.wait(limit).await });
-        self.status = last.status();
+        self.is_killed = true;
+        // One that hangs, or does nothing, would do so again.
+        let was_stopped = self.stopping.take().is_some();
+        let again = || Running::new("stop", &self.stop, self.address, &self.mark).ok();
+        let again = (!was_stopped || has_failed).then(again).flatten();
+        if let Some(mut last) = again {
+            let limit = self.limit.min(Duration::from_secs(30));
+            smol::block_on(async { last.wait(limit).await });
+            self.status = last.status();
+        }
+        if self.is_served_after(LEAVING) {
+            self.mark.kill();
+            if self.is_served_after(LEAVING) {
+                let address = self.address;
+                log::warn!("{address} is still served: the stop command did not work");
+            }
+        }
+    }
+
+    /// Says whether the address is still served after this time.
+    fn is_served_after(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        while is_served(self.address) {
+            if begun.elapsed() >= limit {
+                return true;
+            }
+            std::thread::sleep(POLL);
+        }
+        false
     }
 }
 
@@ -152,11 +179,17 @@ struct Running {
 }
 
 impl Running {
-    fn new(what: &str, text: &str, address: SocketAddr) -> Result<Running, Failure> {
+    fn new(
+        what: &str,
+        text: &str,
+        address: SocketAddr,
+        mark: &Mark,
+    ) -> Result<Running, Failure> {
         let failed = |error| Failure::Other(format!("cannot run the {what} command: {error}"));
         let mut command = Command::new("sh");
         command.arg("-c").arg(text).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        mark.put(&mut command);
         command.env("LAMEDUCK_ADDR", address.to_string());
         command.env("LAMEDUCK_HOST", address.ip().to_string());
         command.env("LAMEDUCK_PORT", address.port().to_string());

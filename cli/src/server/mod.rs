@@ -4,6 +4,7 @@
 mod attached;
 mod child;
 mod commands;
+mod mark;
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -31,6 +32,9 @@ enum Kind {
     Commands(Commands),
     Attached(Attached),
 }
+
+/// How often the threads of a server are looked at until they rest.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// A server; when it is dropped, nothing of what this tool started is left.
 #[derive(Debug)]
@@ -155,6 +159,26 @@ impl Server {
         }
     }
 
+    /// Waits until no thread of the server runs or wants to: it has then acted on all that
+    /// it was told. Says whether that was seen within `limit`; it cannot be where the
+    /// processes are not known.
+    pub(crate) async fn rests_within(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let mut last = None;
+        while begun.elapsed() < limit {
+            let Some(processes) = self.processes() else {
+                return false;
+            };
+            let now = procfs::resting(&processes);
+            if now.is_some() && now == last {
+                return true;
+            }
+            last = now;
+            Timer::after(LOOK).await;
+        }
+        false
+    }
+
     /// Without `/proc`: whether the process itself is reported as stopped.
     fn is_reported_stopped(&self) -> Option<bool> {
         match &self.kind {
@@ -213,7 +237,15 @@ impl Server {
             None => "its status is unknown".to_owned(),
         };
         let output = self.output();
-        Failure::Died { status, output }
+        let left = match &self.kind {
+            Kind::Child(child) => child.left(),
+            _ => None,
+        };
+        Failure::Died {
+            status,
+            left,
+            output,
+        }
     }
 
     /// Returns the status of a server that has ended, if that can be known.
@@ -224,12 +256,19 @@ impl Server {
         }
     }
 
-    /// Returns why its stop failed although it has ended: a stop command's own end.
+    /// Returns why its stop failed: a stop command that failed, or that has no end.
     pub(crate) fn stop_failure(&mut self) -> Option<Failure> {
         match &mut self.kind {
             Kind::Commands(commands) => commands.failure(),
             _ => None,
         }
+    }
+
+    /// Returns where the server listens that does not listen where it should.
+    pub(crate) fn elsewhere(&self) -> Option<String> {
+        let listening = procfs::listening(&self.processes()?)?;
+        let addresses: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
+        (!addresses.is_empty()).then(|| addresses.join(", "))
     }
 
     /// Returns the processes that are left of a group whose leader has ended.

@@ -109,7 +109,9 @@ fn a_certificate_that_nobody_vouches_for_is_an_error() {
     let script = format!("{HTTP} --tls");
     let answer = check_shell(&options(&["--tls", "--ready-timeout", "2s"]), &script);
     assert_eq!(answer.status, 2, "{answer:?}");
-    assert!(answer.stderr.contains("TLS handshake"), "{answer:?}");
+    let line = "the server is not ready: its certificate does not fit:";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    assert!(answer.stderr.contains("--ca FILE"), "{answer:?}");
     let answer = check_shell(&options(&["--tls", "--insecure"]), &script);
     assert_eq!(answer.status, 0, "{answer:?}");
 }

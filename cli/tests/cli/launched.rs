@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck};
+use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck, read, wait_until};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -15,7 +15,7 @@ fn free_address() -> String {
 }
 
 /// Checks a server that commands start and stop; the file holds its process.
-fn check_commands(folder: &Folder, stop: &str) -> Answer {
+fn check_commands(folder: &Folder, stop: &str, limit: &str) -> Answer {
     let address = free_address();
     let pid = folder.file("pid");
     let pid = pid.display();
@@ -34,6 +34,8 @@ fn check_commands(folder: &Folder, stop: &str) -> Answer {
         "frozen",
         "--rounds",
         "2",
+        "--limit",
+        limit,
         "--start",
         &start,
         "--stop",
@@ -46,7 +48,7 @@ fn check_commands(folder: &Folder, stop: &str) -> Answer {
 #[test]
 fn commands_start_and_stop_a_server_that_is_no_child() {
     let folder = Folder::new("commands");
-    let answer = check_commands(&folder, "kill -TERM {pid}");
+    let answer = check_commands(&folder, "kill -TERM {pid}", "20s");
     assert_eq!(answer.status, 0, "{answer:?}");
     assert!(answer.stdout.contains("half-request       2"), "{answer:?}");
     let reason = "the server's process is not known";
@@ -62,7 +64,7 @@ fn a_stop_command_that_fails_is_an_error_and_leaves_nothing_behind() {
         "test -e {0} && kill -TERM {{pid}} || {{ touch {0}; echo no permission; exit 7; }}",
         tried.display()
     );
-    let answer = check_commands(&folder, &stop);
+    let answer = check_commands(&folder, &stop, "20s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: exit status: 7";
     assert!(answer.stderr.contains(line), "{answer:?}");
@@ -195,10 +197,87 @@ fn the_good_exit_statuses_can_be_named() {
 }
 
 #[test]
-fn a_server_that_goes_into_the_background_is_an_error() {
-    let script = "\"$0\" fixture none --listen $ADDR & exit 0";
-    let answer = check_shell(&["--ready-timeout", "5s", "--scenario", "idle"], script);
-    assert_ne!(answer.status, 0, "{answer:?}");
+fn a_server_that_goes_into_the_background_is_an_error_and_is_ended() {
+    let options = ["--ready-timeout", "5s", "--scenario", "idle"];
+    // The second one leaves its group and its session as well, as daemons do.
+    for way in ["", "setsid"] {
+        let folder = Folder::new(&format!("background-{way}"));
+        let file = folder.file("address");
+        let script = format!(
+            "{way} \"$0\" fixture none --listen $ADDR >/dev/null 2>&1 & \
+             echo $ADDR >{}; until printf '' >/dev/tcp/$HOST/$PORT; do :; done 2>/dev/null",
+            file.display()
+        );
+        let server = ["--", "bash", "-c", &script, LAMEDUCK];
+        let answer = lameduck(&[&["check"], &options[..], &server].concat());
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let hint = "running: keep it in the foreground, or use --start and --stop";
+        assert!(answer.stderr.contains(hint), "{answer:?}");
+        assert!(answer.stderr.contains("left lameduck ("), "{answer:?}");
+        let address = read(&file);
+        wait_until("nobody listens any more", || {
+            std::net::TcpStream::connect(address.trim()).is_err()
+        });
+    }
+}
+
+#[test]
+fn a_server_that_listens_elsewhere_is_told_where() {
+    let elsewhere = free_address();
+    let script = format!("exec \"$0\" fixture none --listen {elsewhere}");
+    let answer = check_shell(&["--ready-timeout", "2s"], &script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = format!("(for 2s), and it listens on {elsewhere}");
+    assert!(answer.stderr.contains(&told), "{answer:?}");
+}
+
+#[test]
+fn a_server_without_tls_is_not_said_to_be_missing() {
+    let options = ["--protocol", "http", "--tls", "--ready-timeout", "2s"];
+    let script = "exec \"$0\" fixture none --protocol http --listen $ADDR";
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "it accepts connections and does not answer over TLS";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+}
+
+#[test]
+fn a_stop_command_that_hangs_is_an_error_and_leaves_nothing_behind() {
+    let folder = Folder::new("hanging-stop");
+    let answer = check_commands(&folder, "sleep 600 && kill -TERM {pid}", "3s");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the stop command failed: it has no end";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
+}
+
+#[test]
+fn a_stop_command_that_does_nothing_convicts_and_leaves_nothing_behind() {
+    let folder = Folder::new("idle-stop");
+    let answer = check_commands(&folder, "true", "3s");
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let line = "the server did not end within 3s of the stop command";
+    assert!(answer.stdout.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
+}
+
+#[test]
+fn a_stop_command_that_never_works_leaves_nothing_behind() {
+    let folder = Folder::new("useless-stop");
+    let answer = check_commands(&folder, "echo no permission; exit 7", "20s");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the stop command failed: exit status: 7";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    let process = format!("/proc/{}/exe", read(&folder.file("pid")).trim());
+    wait_until("the server is gone", || {
+        std::fs::read_link(&process).is_err()
+    });
 }
 
 #[test]

@@ -36,6 +36,14 @@ fn a_server_that_never_listens() {
 }
 
 #[test]
+fn a_line_without_an_end_is_quoted_as_far_as_it_goes() {
+    let options = ["--ready-timeout", "300ms"];
+    let answer = check_shell(&options, "exec tr '\\0' x </dev/zero");
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("\n  | xxx"), "{answer:?}");
+}
+
+#[test]
 fn a_server_that_ignores_the_signal_has_failed() {
     let options = ["--scenario", "idle", "--signal", "USR1", "--limit", "300ms"];
     let answer = check_shell(&options, &format!("trap '' USR1; {FIXTURE}"));

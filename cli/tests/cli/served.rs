@@ -47,7 +47,7 @@ fn check_echo(runtime: &str) {
     assert_eq!(document["passed"], true);
     assert_eq!(document["protocol"], "echo");
     let scenarios = document["scenarios"].as_array().unwrap();
-    assert!(scenarios.len() >= 11, "{scenarios:#?}");
+    assert_eq!(scenarios.len(), 17, "{scenarios:#?}");
     for row in scenarios {
         assert_eq!(row["verdict"], "passed", "{row:#}");
         assert_eq!(row["messages_lost"], 0, "{row:#}");

@@ -132,14 +132,14 @@ impl std::error::Error for ConfigError {}
 
 /// When each signal came first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct SignalsSeen {
+pub(crate) struct SignalsSeen {
     at: [Option<Duration>; 4],
 }
 
 impl SignalsSeen {
     /// Notes the signal; returns whether it is one request more, and not the
     /// same one that was delivered twice ([F45](crate::docs::faults#f45)).
-    pub(super) fn is_another_request(
+    pub(crate) fn is_another_request(
         &mut self,
         config: &Config,
         now: Duration,

@@ -67,7 +67,7 @@ fn read_in_vain<C: Connection>(connection: &mut C, cx: &mut Context<'_>) -> Chec
 
 /// Reads in vain, lets something happen at the peer, and reads once more in the
 /// same poll.
-async fn news_of<C: Connection>(
+async fn seen_after<C: Connection>(
     connection: &mut C,
     mut happen: impl FnMut() -> Checked,
 ) -> Result<Option<usize>, String> {
@@ -92,9 +92,9 @@ fn what_arrived_a_moment_ago<R: Runtime>(runtime: &R) -> Checked {
         in_task(runtime, async move {
             send(&client, b"hello")?;
             read_exact(&mut connection, 5).await?;
-            let news = news_of(&mut connection, || send(&client, b"x")).await?;
-            ensure(news == Some(1), || {
-                format!("{news:?}, and a byte was there")
+            let seen = seen_after(&mut connection, || send(&client, b"x")).await?;
+            ensure(seen == Some(1), || {
+                format!("{seen:?}, and a byte was there")
             })
         })?;
     }
@@ -110,9 +110,9 @@ fn what_is_there_after_many_reads<R: Runtime>(runtime: &R) -> Checked {
                 send(&client, b"x")?;
                 is_sent = true;
             }
-            let news = ready!(poll_now(&mut connection, cx))?;
-            ensure(news == Some(1), || {
-                format!("{news:?} after {taken} reads, and a byte was there")
+            let seen = ready!(poll_now(&mut connection, cx))?;
+            ensure(seen == Some(1), || {
+                format!("{seen:?} after {taken} reads, and a byte was there")
             })?;
             is_sent = false;
             taken += 1;
@@ -127,9 +127,9 @@ fn the_end_that_came_a_moment_ago<R: Runtime>(runtime: &R) -> Checked {
         let (mut connection, client) = pair(runtime)?;
         in_task(runtime, async move {
             let end = || during("shutdown", client.shutdown(Shutdown::Write));
-            let news = news_of(&mut connection, end).await?;
-            ensure(news == Some(0), || {
-                format!("{news:?}, and the end was there")
+            let seen = seen_after(&mut connection, end).await?;
+            ensure(seen == Some(0), || {
+                format!("{seen:?}, and the end was there")
             })
         })?;
     }
@@ -156,9 +156,9 @@ fn poll_read_now_registers<R: Runtime>(runtime: &R) -> Checked {
     let waits = sent_later(client);
     let mut is_told = false;
     let woken = poll_fn(move |cx| {
-        let news = ready!(poll_now(&mut connection, cx))?;
-        if news.is_some() {
-            return Poll::Ready(ensure(news == Some(1), || format!("{news:?}")));
+        let seen = ready!(poll_now(&mut connection, cx))?;
+        if seen.is_some() {
+            return Poll::Ready(ensure(seen == Some(1), || format!("{seen:?}")));
         }
         if !std::mem::replace(&mut is_told, true) {
             let _ = waits.send(());

@@ -408,7 +408,7 @@ fn f45_each_signal_counts_from_its_own_first_time() {
     assert!(!is_aborted_by(&[(0, INT), (18, TERM), (22, TERM)]));
     assert!(is_aborted_by(&[(0, INT), (18, TERM), (24, TERM)]));
     assert!(is_aborted_by(&[(0, INT), (18, TERM), (19, INT)]));
-    // Neither window begins anew.
+    // Neither window begins again.
     assert!(is_aborted_by(&[(0, TERM), (4, TERM), (8, TERM)]));
     assert!(is_aborted_by(&[
         (0, INT),

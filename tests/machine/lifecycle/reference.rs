@@ -138,10 +138,10 @@ impl Reference {
         (self.reserve() / count).saturating_mul(count - 1 - id as u32)
     }
 
-    /// F61: whatever is late by more than half of the timeout gets it anew, once.
+    /// F61: whatever is late by more than half of the timeout gets it once more.
     fn thaw(&mut self) {
         let timeout = self.setup.config.abort_timeout;
-        let anew = self.now.saturating_add(timeout);
+        let again_at = self.now.saturating_add(timeout);
         let now = self.now;
         let is_late =
             |at: Duration| timeout > Duration::ZERO && now.saturating_sub(at) > timeout / 2;
@@ -149,8 +149,8 @@ impl Reference {
         let reserve = self.reserve();
         if is_left && self.phase < Phase::Aborting && !self.thawed.0 && is_late(self.abort_at) {
             self.thawed.0 = true;
-            self.abort_at = anew;
-            self.abandon_at = anew.saturating_add(timeout);
+            self.abort_at = again_at;
+            self.abandon_at = again_at.saturating_add(timeout);
             self.end_at = self.end_at.max(self.abandon_at.saturating_add(reserve));
         }
         if is_left
@@ -159,15 +159,15 @@ impl Reference {
             && is_late(self.abandon_at)
         {
             self.thawed.1 = true;
-            self.abandon_at = anew;
-            self.end_at = self.end_at.max(anew.saturating_add(reserve));
+            self.abandon_at = again_at;
+            self.end_at = self.end_at.max(again_at.saturating_add(reserve));
         }
         for id in 0..self.setup.hooks {
             if let Hook::RunsUntil(at) = self.hooks[id] {
                 if is_late(at) && !self.thawed.2[id] {
                     self.thawed.2[id] = true;
-                    self.hooks[id] = Hook::RunsUntil(anew);
-                    let end_at = anew.saturating_add(self.reserve_after(id));
+                    self.hooks[id] = Hook::RunsUntil(again_at);
+                    let end_at = again_at.saturating_add(self.reserve_after(id));
                     self.end_at = self.end_at.max(end_at);
                 }
             }

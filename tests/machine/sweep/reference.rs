@@ -1,5 +1,5 @@
 //! A second sweep, written to be obvious: it counts errors and looks, and finds
-//! each pause anew from the count.
+//! each pause again from the count.
 
 use std::time::Duration;
 

@@ -1,0 +1,99 @@
+//! A mark in the environment of a server, by which all that it has started is found again:
+//! also what has left its group and its session, as a daemon does. Linux only.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::Pid;
+
+use crate::procfs;
+
+/// The name of the variable.
+const NAME: &str = "LAMEDUCK_SERVER";
+
+/// The mark of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    pub(super) fn new() -> Mark {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only that no two calls get the same number matters.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Mark(format!("{}-{number}", std::process::id()))
+    }
+
+    /// Sets the mark of what a command starts.
+    pub(super) fn put(&self, command: &mut Command) {
+        command.env(NAME, &self.0);
+    }
+
+    /// Returns the processes that carry the mark, for people; none where there are none.
+    pub(super) fn found(&self) -> Option<String> {
+        let names = self.processes().into_iter().map(|pid| {
+            let name = procfs::name(pid).unwrap_or_default();
+            format!("{name} ({pid})")
+        });
+        let names: Vec<String> = names.collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    /// Kills every process that carries the mark.
+    pub(super) fn kill(&self) {
+        for pid in self.processes() {
+            kill(pid, || self.is_on(pid));
+        }
+    }
+
+    fn processes(&self) -> Vec<i32> {
+        let all = procfs::all().unwrap_or_default();
+        all.into_iter().filter(|pid| self.is_on(*pid)).collect()
+    }
+
+    fn is_on(&self, pid: i32) -> bool {
+        procfs::has_variable(pid, NAME, &self.0)
+    }
+}
+
+/// Kills a process that is still the one it was thought to be.
+#[cfg(target_os = "linux")]
+fn kill(pid: i32, is_still_it: impl Fn() -> bool) {
+    use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    // The descriptor is of this process for ever, whoever gets its number later.
+    if let Some(pid) = Pid::from_raw(pid)
+        && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        && is_still_it()
+    {
+        let _ = pidfd_send_signal(process, Signal::KILL);
+    }
+}
+
+/// Elsewhere no process with a mark is ever found.
+#[cfg(not(target_os = "linux"))]
+fn kill(_: i32, _: impl Fn() -> bool) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_found_and_killed() {
+        let (mark, other) = (Mark::new(), Mark::new());
+        let mut command = Command::new("setsid");
+        command.args(["--fork", "sleep", "600"]);
+        mark.put(&mut command);
+        assert!(command.status().unwrap().success());
+        let begun = std::time::Instant::now();
+        let is_there = || mark.found().is_some_and(|found| found.contains("sleep"));
+        while !is_there() {
+            assert!(begun.elapsed().as_secs() < 20, "it never starts");
+        }
+        other.kill();
+        assert!(is_there());
+        mark.kill();
+        while mark.found().is_some() {
+            assert!(begun.elapsed().as_secs() < 20, "it never ends");
+        }
+    }
+}
