@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
@@ -35,6 +35,8 @@ pub(crate) struct State {
     hides_end: AtomicBool,
     /// The response is one that hyper gives the connection away with.
     is_tunnel: AtomicBool,
+    /// It is one to a WebSocket, of which nothing has come before.
+    is_websocket: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
     /// The phase from which on responses announce the close.
@@ -69,6 +71,7 @@ impl State {
             is_last: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
+            is_websocket: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             announce_from,
             driver: Mutex::new(None),
@@ -125,6 +128,11 @@ impl State {
     /// connection away.
     pub(crate) fn is_tunnel(&self) -> bool {
         self.is_tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether all that comes now are the frames of a WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.is_websocket.load(Ordering::Relaxed)
     }
 
     /// Returns whether a request has begun of which the service does not know.
@@ -219,6 +227,11 @@ impl State {
             || (*method == Method::CONNECT && response.status().is_success());
         if is_tunnel {
             self.is_tunnel.store(true, Ordering::Relaxed);
+            let protocol = response.headers().get(UPGRADE);
+            let is_websocket =
+                protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
+            let follows = is_websocket && lock(framing).is_between();
+            self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
         if self.announces.load(Ordering::Relaxed) && lock(framing).nothing_follows() {

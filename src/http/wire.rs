@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::frames::Frames;
 use super::state::State;
 use crate::rt::Connection;
 use crate::session::Session;
@@ -28,6 +29,9 @@ pub(crate) struct Wire<C> {
     /// The head of a response of status 101 that the system had no room for, or
     /// did not say yet that it has: hyper gives the connection away without it.
     unsent: Bytes,
+    /// The frames of a WebSocket: a library that owns it, such as a framework's,
+    /// does not say that it holds a part of a message.
+    frames: Option<Box<Frames>>,
     /// The task of the connection, which hyper is polled in at first.
     task: Option<Waker>,
 }
@@ -46,6 +50,7 @@ impl<C> Wire<C> {
             large: Vec::new(),
             has_ended: false,
             unsent: Bytes::new(),
+            frames: None,
             task: None,
         }
     }
@@ -99,6 +104,10 @@ impl<C: Connection> Wire<C> {
             true => self.session.poll_read_in_task(cx, room),
             false => Pin::new(&mut self.session).poll_read(cx, room),
         };
+        let frames = self.frames.as_ref();
+        if read.is_pending() && frames.is_some_and(|frames| frames.is_mid_message()) {
+            self.state.info.facts().set_found_nothing(false);
+        }
         let n = match ready!(read) {
             // An end without the close of TLS is one, between two requests.
             Err(error) if error.kind() == UnexpectedEof && self.state.is_between() => {
@@ -107,7 +116,12 @@ impl<C: Connection> Wire<C> {
             }
             read => read?,
         };
-        self.state.note_read(&room[..n]);
+        if self.state.is_websocket() {
+            let frames = self.frames.get_or_insert_with(|| Box::new(Frames::new()));
+            frames.push(&room[..n]);
+        } else {
+            self.state.note_read(&room[..n]);
+        }
         cursor.put_slice(&room[..n]);
         if is_small && n == SMALL {
             self.large = vec![0; LARGE];
@@ -224,33 +238,93 @@ mod tests {
     use std::task::Waker;
     use std::time::Duration;
 
+    use futures::io::AsyncWriteExt;
+    use hyper::header::{HeaderValue, UPGRADE};
     use hyper::rt::ReadBuf;
+    use hyper::{Method, Response, StatusCode};
 
     use super::*;
     use crate::http::info::ConnectionInfo;
     use crate::phase::Phase;
     use crate::sim::Sim;
 
+    fn wire<C: Connection>(session: Session<C>) -> io::Result<Wire<C>> {
+        let handle = session.handle().map_err(io::Error::other)?;
+        let local = handle.peer_addr().clone();
+        let info = ConnectionInfo::new(
+            handle,
+            local,
+            #[cfg(feature = "tls")]
+            None,
+        );
+        let state = Arc::new(State::http1(info, Phase::Draining));
+        Ok(Wire::new(session, Bytes::new(), state))
+    }
+
     fn poll_read<C: Connection>(wire: &mut Wire<C>, cx: &mut Context<'_>) -> bool {
+        poll_read_some(wire, cx, 16)
+    }
+
+    /// Returns whether the read is pending.
+    fn poll_read_some<C: Connection>(
+        wire: &mut Wire<C>,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> bool {
         let mut bytes = [0; 16];
-        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut buffer = ReadBuf::new(&mut bytes[..most]);
         Pin::new(wire).poll_read(cx, buffer.unfilled()).is_pending()
+    }
+
+    fn websocket<C: Connection>(session: Session<C>) -> io::Result<Wire<C>> {
+        let wire = wire(session)?;
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let websocket = HeaderValue::from_static("websocket");
+        response.headers_mut().insert(UPGRADE, websocket);
+        wire.state.announce(&Method::GET, &mut response);
+        Ok(wire)
+    }
+
+    #[test]
+    fn f27_half_a_frame_of_a_websocket_is_mid_message_for_any_library() {
+        let mut sim = Sim::with_choices([]);
+        sim.serve(|session| async move {
+            let mut wire = websocket(session)?;
+            let mut read = async |bytes: usize| {
+                for _ in 0..bytes {
+                    poll_fn(|cx| match poll_read_some(&mut wire, cx, 1) {
+                        true => Poll::Pending,
+                        false => Poll::Ready(()),
+                    })
+                    .await;
+                }
+                poll_fn(|cx| Poll::Ready(assert!(poll_read(&mut wire, cx)))).await;
+                wire.state.info.facts().found_nothing()
+            };
+            assert!(read(0).await);
+            // A text of two bytes, masked by zeros.
+            assert!(!read(3).await && read(5).await);
+            io::Result::Ok(())
+        });
+        sim.client(async |client| {
+            client.write_all(&[0x81, 0x82, 0]).await?;
+            client.pause(Duration::from_millis(1)).await;
+            client.write_all(&[0, 0, 0, b'h', b'i']).await?;
+            client.pause(Duration::from_millis(10)).await;
+            Ok(())
+        });
+        sim.advance(Duration::from_millis(5), 1_000_000);
+        sim.signal(crate::Signal::Terminate);
+        let report = sim.run(1_000_000).expect("the stop has an end");
+        assert_eq!(report.closed.finished, 1, "{report}");
     }
 
     #[test]
     fn f69_a_wait_is_registered_for_the_abort_only_in_another_task() {
         let mut sim = Sim::with_choices([]);
         sim.serve(|session| async move {
-            let handle = session.handle().map_err(io::Error::other)?;
-            let local = handle.peer_addr().clone();
-            let info = ConnectionInfo::new(
-                handle,
-                local,
-                #[cfg(feature = "tls")]
-                None,
-            );
-            let state = Arc::new(State::http1(info, Phase::Draining));
-            let mut wire = Wire::new(session, Bytes::new(), state);
+            let mut wire = wire(session)?;
             let waits = poll_fn(|cx| Poll::Ready(poll_read(&mut wire, cx))).await;
             assert!(waits && !wire.session.awaits_abort());
             let mut elsewhere = Context::from_waker(Waker::noop());
