@@ -299,7 +299,8 @@ mod tests {
                     })
                     .await;
                 }
-                poll_fn(|cx| Poll::Ready(assert!(poll_read(&mut wire, cx)))).await;
+                let is_pending = poll_fn(|cx| Poll::Ready(poll_read(&mut wire, cx))).await;
+                assert!(is_pending);
                 wire.state.info.facts().found_nothing()
             };
             assert!(read(0).await);
