@@ -4,9 +4,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,8 +53,13 @@ impl Service<Request<Incoming>> for Site {
     }
 }
 
-/// Writes into the document what it sees of the stop.
+/// Writes into the document what it sees of the stop. It has loaded, and is
+/// written out, once the image is answered, which a [`Hold`] does in the end.
 const PAGE: &str = r#"<!doctype html><title>page</title><body><pre id="log"></pre><script>
+const hold = `http://127.0.0.1:${location.search.slice(1)}/`;
+document.write(`<img src="${hold}image">`);
+let ended = 0;
+const end = () => { if (++ended == 2) fetch(hold + "done", { mode: "no-cors" }); };
 const log = text => { document.getElementById("log").append(text + "\n"); };
 const socket = new WebSocket(`ws://${location.host}/ws`);
 const events = new EventSource("/stream");
@@ -66,10 +74,47 @@ socket.onmessage = message => {
     log("echo: " + message.data);
     if (message.data == "early") stop();
 };
-socket.onclose = event => log(`closed: ${event.code} ${event.wasClean}`);
+socket.onclose = event => { log(`closed: ${event.code} ${event.wasClean}`); end(); };
 events.onmessage = stop;
-events.onerror = () => { log("events ended"); events.close(); };
+events.onerror = () => { log("events ended"); events.close(); end(); };
 </script>"#;
+
+/// Answers a page's requests once one of them says that all is done.
+struct Hold {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Hold {
+    /// Returns the port.
+    fn start() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let port = listener.local_addr().expect("an address").port();
+        let hold = Arc::new(Hold {
+            done: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let hold = hold.clone();
+                // A browser may open connections that it does not use.
+                thread::spawn(move || hold.answer(stream));
+            }
+        });
+        port
+    }
+
+    fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
+        let mut request = [0; 4096];
+        let n = stream.read(&mut request)?;
+        let mut done = self.done.lock().expect("no panic");
+        *done |= request[..n].starts_with(b"GET /done");
+        self.changed.notify_all();
+        let waited = self.changed.wait_while(done, |done| !*done);
+        drop(waited.expect("no panic"));
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    }
+}
 
 fn site() -> Http<Site> {
     Http::new(Site(Routes::new(Smol)))
@@ -294,7 +339,7 @@ fn chromium_sees_an_orderly_end() {
     let folder = std::env::temp_dir().join(format!("lameduck-chromium-{}", std::process::id()));
     let mut has_ended = false;
     let report = serving(builder(Smol), site(), |server| {
-        let url = format!("http://{}/page", server.address);
+        let url = format!("http://{}/page?{}", server.address, Hold::start());
         let profile = format!("--user-data-dir={}", folder.display());
         let flags = [
             "--headless",
@@ -302,7 +347,7 @@ fn chromium_sees_an_orderly_end() {
             "--disable-gpu",
             "--no-proxy-server",
         ];
-        let dump = ["--virtual-time-budget=15000", "--dump-dom", &profile, &url];
+        let dump = ["--dump-dom", &profile, &url];
         let child = spawn(chromium.args(flags).args(dump));
         let output = over_a_stop(server, child, usize::MAX);
         has_ended = output.success;
