@@ -194,6 +194,17 @@ pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
 /// one of them runs or wants to. Twice the same answer says that all of them were at
 /// rest in between: whatever they had been told, they have acted on.
 pub(crate) fn resting(processes: &[i32]) -> Option<BTreeMap<i32, u64>> {
+    resting_but(processes, None)
+}
+
+/// Returns the same of all threads of this process but the one that asks.
+pub(crate) fn others_resting() -> Option<BTreeMap<i32, u64>> {
+    let own = fs::read_link("/proc/thread-self").ok()?;
+    let own = own.file_name()?.to_str()?.parse().ok()?;
+    resting_but(&[std::process::id().try_into().ok()?], Some(own))
+}
+
+fn resting_but(processes: &[i32], own: Option<i32>) -> Option<BTreeMap<i32, u64>> {
     let mut threads = BTreeMap::new();
     for pid in processes {
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -201,10 +212,13 @@ pub(crate) fn resting(processes: &[i32]) -> Option<BTreeMap<i32, u64>> {
             continue;
         };
         for task in tasks.flatten() {
+            let thread = task.file_name().to_str()?.parse().ok()?;
+            if own == Some(thread) {
+                continue;
+            }
             let Ok(status) = fs::read_to_string(task.path().join("status")) else {
                 continue;
             };
-            let thread = task.file_name().to_str()?.parse().ok()?;
             threads.insert(thread, parse_resting(&status)?);
         }
     }
