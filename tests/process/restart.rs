@@ -1,5 +1,6 @@
 //! Restart without a gap, and sockets from a supervisor.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,6 +27,7 @@ struct Chain {
     serving: Pid,
     address: String,
     lines: mpsc::Receiver<String>,
+    passed_over: RefCell<Vec<String>>,
     log: Option<JoinHandle<String>>,
     started: Vec<Pid>,
 }
@@ -60,6 +62,7 @@ impl Chain {
             serving,
             address: String::new(),
             lines,
+            passed_over: RefCell::default(),
             log: Some(log),
             started: vec![serving],
         };
@@ -67,12 +70,19 @@ impl Chain {
         chain
     }
 
-    /// Waits for a line, and gives what follows these words in it.
+    /// Waits for a line, and gives what follows these words in it. Two processes
+    /// write the log: what one wait has passed over can be for the next one.
     fn hear(&self, words: &str) -> String {
+        let after = |line: &String| line.split_once(words).map(|(_, rest)| rest.to_owned());
+        let mut passed = self.passed_over.borrow_mut();
+        if let Some(place) = passed.iter().position(|line| after(line).is_some()) {
+            return after(&passed.remove(place)).expect("it has the words");
+        }
         loop {
             let line = self.lines.recv_timeout(LONG).expect(words);
-            if let Some((_, rest)) = line.split_once(words) {
-                return rest.to_owned();
+            match after(&line) {
+                Some(rest) => return rest,
+                None => passed.push(line),
             }
         }
     }
