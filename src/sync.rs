@@ -31,7 +31,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// For what no model exercises: the same under every feature.
 pub(crate) mod plain {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-    #[cfg(feature = "conformance")]
+    #[cfg(any(feature = "conformance", feature = "handover"))]
     pub(crate) use std::sync::mpsc;
     pub(crate) use std::sync::{Arc, Mutex};
 

@@ -18,6 +18,7 @@ use log::info;
 use super::{
     CHANNEL, MARK_TAKEN, MSG_CANCEL, MSG_GO, MSG_READY, MSG_RESTART, MSG_SOLE_OWNER, Restart,
 };
+use crate::sync::plain::mpsc;
 
 /// Which of the sockets the successor serves, or why there is none.
 type Answer = Result<Vec<bool>, String>;
@@ -27,6 +28,8 @@ type Answer = Result<Vec<bool>, String>;
 pub(crate) struct Successor {
     channel: UnixStream,
     answer: oneshot::Receiver<Answer>,
+    /// Disconnected once the process is ready, or was ended.
+    supervised: mpsc::Receiver<()>,
     goes: bool,
 }
 
@@ -41,15 +44,20 @@ impl Successor {
         let (count, within) = (sockets.len(), restart.ready_within);
         let command = command(restart, sockets, theirs)?;
         let (tell, answer) = oneshot::channel();
+        let (supervises, supervised) = mpsc::channel();
         let name = "lameduck-successor".to_owned();
         // Once in a long while: a thread is what every runtime has, and to
         // start a process and to wait for it both block.
         thread::Builder::new().name(name).spawn(move || {
-            supervise_child(command, reader, count, within, tell);
+            let child = supervise_child(command, reader, count, within, tell);
+            drop(supervises);
+            // If it ends before us, it is not to stay as a zombie.
+            let _ = child.map(|mut child| child.wait());
         })?;
         Ok(Successor {
             channel,
             answer,
+            supervised,
             goes: false,
         })
     }
@@ -88,6 +96,10 @@ impl Drop for Successor {
             let _ = self.channel.write_all(&[MSG_CANCEL]);
             // Wakes the thread, which ends the process and waits for that.
             let _ = self.channel.shutdown(Shutdown::Both);
+            self.answer.close();
+            // This process may be about to end, and its threads with it: then
+            // one that hears nothing would stay for ever, and hold our log.
+            let _ = self.supervised.recv_timeout(LAST_WORDS);
         }
     }
 }
@@ -123,14 +135,14 @@ fn command(
     Ok(command)
 }
 
-/// Looks after the process: until it is ready, and then until it ends.
+/// Looks after the process until it is ready; one that is not is ended.
 fn supervise_child(
     mut command: Command,
     channel: UnixStream,
     sockets: usize,
     within: Duration,
     tell: oneshot::Sender<Answer>,
-) {
+) -> Option<Child> {
     let spawned = command.spawn();
     // With it go our copies of all that the process inherits (F6).
     drop(command);
@@ -138,7 +150,7 @@ fn supervise_child(
         Ok(child) => child,
         Err(error) => {
             let _ = tell.send(Err(format!("it cannot be started: {error}")));
-            return;
+            return None;
         }
     };
     info!("the successor is process {}", child.id());
@@ -151,8 +163,7 @@ fn supervise_child(
             let _ = tell.send(Err(format!("{why}{status}")));
         }
     }
-    // If it ends before us, it is not to stay as a zombie.
-    let _ = child.wait();
+    Some(child)
 }
 
 /// The time that a process which has closed its channel has to end by itself:
@@ -226,6 +237,19 @@ mod tests {
         let why = answer("exec sleep 1000", Duration::from_millis(50));
         assert!(why.contains("not ready within 50ms"), "{why}");
         assert!(why.contains("signal: 9"), "{why}");
+    }
+
+    /// This process may end right after: nobody else would end that one.
+    #[test]
+    fn f42_a_successor_that_is_cancelled_is_gone_at_once() {
+        let (mut held, theirs) = UnixStream::pair().unwrap();
+        let restart = Restart::on(Signal::Hangup).command(["/bin/sleep", "1000"]);
+        let sockets = vec![("held".to_owned(), OwnedFd::from(theirs))];
+        let successor = Successor::start(&restart, sockets).unwrap();
+        drop(successor);
+        // The other end is closed with the process that had it.
+        held.set_nonblocking(true).unwrap();
+        assert_eq!(held.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
