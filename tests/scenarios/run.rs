@@ -196,6 +196,12 @@ impl Expected {
         let connects = steps.iter().filter(|step| step.action == Action::Connect);
         let turns = connects.count() / setup.descriptor_limit;
         expected.can_hang |= turns > 5;
+        // One after the other, each with a timer that comes late.
+        let slow = steps.iter().map(|step| match step.action {
+            Action::Ask(_, Ask::Slow(millis)) => ms(u64::from(millis) + 30),
+            _ => Duration::ZERO,
+        });
+        expected.can_hang |= slow.sum::<Duration>() > GRACE_PERIOD / 2;
         for step in steps {
             match step.action {
                 Action::Ask(_, Ask::Panic) => expected.panics += 1,
