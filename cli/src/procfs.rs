@@ -233,7 +233,7 @@ fn parse_resting(status: &str) -> Option<u64> {
     };
     let state = field("State")?.trim_start().chars().next()?;
     let count = |name| field(name)?.trim().parse::<u64>().ok();
-    // Where a system does not count, the state has to do.
+    // A system that does not count still tells the state.
     let switches = count("voluntary_ctxt_switches").unwrap_or(0)
         + count("nonvoluntary_ctxt_switches").unwrap_or(0);
     (!matches!(state, 'R' | 'D')).then_some(switches)

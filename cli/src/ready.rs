@@ -84,7 +84,7 @@ enum Outcome {
     Silent(String),
     /// No connection was there in time.
     Late(String),
-    /// What came is no answer, nor will be.
+    /// The bytes that came are no answer, and no more bytes can make them one.
     Garbled(String),
 }
 

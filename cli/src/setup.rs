@@ -236,7 +236,7 @@ pub(crate) enum Failure {
     /// The server ended before it was asked to.
     Died {
         status: String,
-        /// What it has left running.
+        /// The processes that it has left running.
         left: Option<String>,
         output: Vec<String>,
     },

@@ -20,7 +20,7 @@ use crate::sync::plain::{Arc, AtomicU8, Ordering};
 ///
 /// It is watched from the first wait to the half-close, and again when
 /// something is waited for after that. When thousands end at once, nearly all
-/// peers answer with their own end at once. A socket that is not watched spares
+/// peers soon end their side, too. A socket that is not watched spares
 /// the kernel, the reactor and the executor an event for each of these, while
 /// other peers still wait for their end.
 ///

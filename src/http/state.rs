@@ -13,7 +13,7 @@ use super::info::ConnectionInfo;
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
-/// What a panic says.
+/// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// The state of one connection of hyper.

@@ -21,7 +21,7 @@ const LENGTH: usize = 2000;
 /// on: till then the kernel makes one of them (F36).
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-/// What comes later than this can be a second stop.
+/// A signal that comes later than this can be a second stop.
 const SAME_STOP: Duration = Duration::from_millis(100);
 
 /// How often it is tried on a machine that is too busy for that.

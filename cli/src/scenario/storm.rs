@@ -16,7 +16,7 @@ use crate::verdict::RoundResult;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Between two connections of a client that goes on for seconds: each leaves a port in
-/// TIME-WAIT, and without ports nobody can connect, whoever listens.
+/// TIME-WAIT, and without ports no client can connect to any server.
 const SPACING: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(

@@ -60,7 +60,7 @@ impl Mark {
 fn kill(pid: i32, is_still_it: impl Fn() -> bool) {
     use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    // The descriptor is of this process for ever, whoever gets its number later.
+    // The descriptor names this process for ever, also when another one gets its number.
     if let Some(pid) = Pid::from_raw(pid)
         && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
         && is_still_it()
