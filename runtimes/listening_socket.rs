@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -56,6 +57,24 @@ fn abstract_name(name: &[u8], options: &ListenOptions) -> io::Result<ListeningSo
 fn abstract_name(_: &[u8], _: &ListenOptions) -> io::Result<ListeningSocket> {
     let error = "only Linux has names of Unix sockets that are no paths";
     Err(io::Error::new(io::ErrorKind::Unsupported, error))
+}
+
+/// Takes a connection from the accept queue; an error of the kind `WouldBlock`
+/// where it was asked just now, and is empty.
+///
+/// `accept(2)` makes a socket before it looks whether there is a connection for
+/// it. poll(2) looks at the same queue for a tenth of that, and each burst of
+/// connections ends with such a look, as each sweep does.
+pub(in crate::runtimes) fn accept_queued<T: AsFd, C>(
+    socket: &T,
+    accept: impl FnOnce(&T) -> io::Result<C>,
+) -> io::Result<C> {
+    let mut polled = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut polled, Some(&Timespec::default())) {
+        Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+        // What else there is to say, `accept(2)` says.
+        _ => accept(socket),
+    }
 }
 
 fn nonblocking(domain: Domain) -> io::Result<Socket> {
@@ -303,5 +322,64 @@ impl Accepted {
         if self.nodelay {
             _ = stream.set_nodelay(true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Takes one connection, of which the client is kept; the others wait.
+    fn f68_an_empty_queue_is_not_accepted_from<T: AsFd, C>(
+        listener: &T,
+        connect: impl Fn() -> C,
+        accept: impl Fn(&T) -> io::Result<()>,
+    ) {
+        let empty = || {
+            let accepted = accept_queued(listener, |_| -> io::Result<()> {
+                panic!("accept(2) was called for an empty queue")
+            });
+            assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        };
+        empty();
+        let _clients = [connect(), connect()];
+        accept_queued(listener, &accept).unwrap();
+        accept_queued(listener, &accept).unwrap();
+        empty();
+    }
+
+    #[test]
+    fn f68_an_empty_queue_is_not_accepted_from_over_tcp() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        f68_an_empty_queue_is_not_accepted_from(
+            &listener,
+            || TcpStream::connect(address).unwrap(),
+            |listener| listener.accept().map(drop),
+        );
+    }
+
+    #[test]
+    fn f68_an_empty_queue_is_not_accepted_from_over_unix() {
+        let name = format!("lameduck-look-{}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        f68_an_empty_queue_is_not_accepted_from(
+            &listener,
+            || UnixStream::connect(&path).unwrap(),
+            |listener| listener.accept().map(drop),
+        );
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_accepted_from_for_its_error() {
+        let (unix, peer) = UnixStream::pair().unwrap();
+        drop(peer);
+        let error = io::Error::from_raw_os_error(22);
+        let accepted = accept_queued(&unix, |_| Err::<(), _>(error));
+        assert_eq!(accepted.unwrap_err().raw_os_error(), Some(22));
     }
 }

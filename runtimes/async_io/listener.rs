@@ -17,6 +17,7 @@ use super::socket::AsyncSocket;
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
+use crate::runtimes::listening_socket::accept_queued;
 use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// What a [`Listener`] accepts.
@@ -67,8 +68,10 @@ impl rt::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Address)>> {
         loop {
             let accepted = match &self.socket {
-                ListeningSocket::Tcp(socket) => accept_tcp(socket, self.accepted),
-                ListeningSocket::Unix(socket, _) => accept_unix(socket),
+                ListeningSocket::Tcp(socket) => {
+                    accept_queued(socket, |socket| accept_tcp(socket, self.accepted))
+                }
+                ListeningSocket::Unix(socket, _) => accept_queued(socket, accept_unix),
             };
             match accepted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -18,6 +18,7 @@ use super::socket::TokioSocket;
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
+use crate::runtimes::listening_socket::accept_queued;
 use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// A listener on TCP or on a Unix socket.
@@ -95,7 +96,7 @@ fn watch<T: AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
 /// Accepts. Where the queue is empty by tokio's memory, and that decides
 /// something, the system is asked as well: after the task was registered, so
 /// that no wake-up is lost.
-fn poll_accept_on<T: AsRawFd, C>(
+fn poll_accept_on<T: AsFd + AsRawFd, C>(
     socket: &AsyncFd<T>,
     cx: &mut Context<'_>,
     decides: bool,
@@ -106,14 +107,14 @@ fn poll_accept_on<T: AsRawFd, C>(
     let mut remembered = pin!(unconstrained(poll_fn(|cx| {
         loop {
             let mut ready = ready!(socket.poll_read_ready(cx))?;
-            match accept(socket.get_ref()) {
+            match accept_queued(socket.get_ref(), &accept) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 accepted => return Poll::Ready(accepted),
             }
         }
     })));
     match remembered.as_mut().poll(cx) {
-        Poll::Pending if decides => match accept(socket.get_ref()) {
+        Poll::Pending if decides => match accept_queued(socket.get_ref(), &accept) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             accepted => Poll::Ready(accepted),
         },
