@@ -8,20 +8,19 @@
 //! among them, so that only a zero is the last word.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::str::from_utf8;
+
+use rustix::fs::fstat;
 
 /// The state of a listener, as the file has it.
 const LISTEN: &[u8] = b"0A";
 
 /// Returns the inode of a socket, by which the file names it.
 pub(in crate::runtimes) fn inode(socket: &impl AsFd) -> Option<u64> {
-    let descriptor = socket.as_fd().as_raw_fd();
-    let metadata = fs::metadata(format!("/proc/thread-self/fd/{descriptor}"));
-    Some(metadata.ok()?.ino())
+    Some(fstat(socket).ok()?.st_ino)
 }
 
 /// Returns the number of handshakes with each listener of this network

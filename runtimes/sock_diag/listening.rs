@@ -2,10 +2,9 @@
 //! them are under way.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -75,8 +74,7 @@ fn tcp_backlog(socket: &impl AsFd, local: SocketAddr) -> Option<u32> {
 }
 
 fn unix_backlog(socket: &impl AsFd) -> Option<u32> {
-    let file = File::from(socket.as_fd().try_clone_to_owned().ok()?);
-    let inode = u32::try_from(file.metadata().ok()?.ino()).ok()?;
+    let inode = u32::try_from(proc_net::inode(socket)?).ok()?;
     let netlink = open().ok()?;
     send(&netlink, &message::unix_queue(inode), SendFlags::empty()).ok()?;
     let mut buffer = [0; 1024];
