@@ -33,7 +33,6 @@ fn no_room() -> io::Error {
 }
 
 impl Read {
-    #[inline]
     fn from_result(read: io::Result<usize>) -> io::Result<Read> {
         match read {
             Ok(n @ 1..) => Ok(Read::Bytes(n)),
@@ -98,33 +97,41 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         look(source, cx)
     }
 
+    /// Polls a connection at an idle point, and returns what `result` makes of the
+    /// read: of a constant where bytes were read, so that it costs nothing there.
+    ///
+    /// It is [`poll_or_drain`](Guard::poll_or_drain) by hand: connection and
+    /// buffer stay in registers until something is to be decided.
     #[inline]
-    pub(crate) fn poll_read_or_drain<C: Connection + ?Sized>(
+    pub(crate) fn poll_read_or_drain<C: Connection + ?Sized, T>(
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut C,
         buffer: &mut [u8],
-    ) -> Poll<io::Result<Read>> {
+        result: impl Fn(Read) -> T,
+    ) -> Poll<io::Result<T>> {
         if buffer.is_empty() {
             return Poll::Ready(Err(no_room()));
         }
-        self.poll_or_drain(
-            cx,
-            (connection, buffer),
-            |(connection, buffer), cx| {
-                let read = Pin::new(&mut **connection).poll_read(cx, buffer);
-                read.map(Read::from_result)
-            },
-            |(connection, buffer), cx| {
-                let read = ready!(connection.poll_read_now(cx, buffer));
-                match read.transpose() {
-                    // The rest of a message that has begun is awaited.
-                    None if connection.is_mid_message() => Poll::Pending,
-                    None => Poll::Ready(Ok(Read::Drained)),
-                    Some(read) => Poll::Ready(Read::from_result(read)),
-                }
-            },
-        )
+        if !self.is_settled() {
+            match Pin::new(&mut *connection).poll_read(cx, buffer) {
+                Poll::Ready(Ok(n @ 1..)) => return Poll::Ready(Ok(result(Read::Bytes(n)))),
+                Poll::Ready(read) => return Poll::Ready(Read::end(read).map(result)),
+                Poll::Pending if self.is_registered_for(cx) => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+        let look = |(connection, buffer): (&mut C, &mut [u8]), cx: &mut Context<'_>| {
+            let read = ready!(connection.poll_read_now(cx, buffer));
+            match read.transpose() {
+                // The rest of a message that has begun is awaited.
+                None if connection.is_mid_message() => Poll::Pending,
+                None => Poll::Ready(Ok(Read::Drained)),
+                Some(read) => Poll::Ready(Read::from_result(read)),
+            }
+        };
+        let decided = self.poll_decide(cx, (connection, buffer), look);
+        decided.map_ok(result)
     }
 
     /// Reads bytes, or learns that there is nothing more to wait for.
@@ -298,12 +305,11 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let read = this
-            .guard
-            .poll_read_or_drain(cx, this.connection, this.buffer);
-        read.map_ok(|read| match read {
+        let result = |read| match read {
             Read::Bytes(n) => Some(n),
             Read::EndOfInput | Read::Drained => None,
-        })
+        };
+        this.guard
+            .poll_read_or_drain(cx, this.connection, this.buffer, result)
     }
 }

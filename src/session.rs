@@ -453,7 +453,7 @@ impl<C: Connection> Session<C> {
         let GuardedConnection {
             connection, guard, ..
         } = self.inner_mut();
-        let read = guard.poll_read_or_drain(cx, connection, buffer);
+        let read = guard.poll_read_or_drain(cx, connection, buffer, |read| read);
         let is_idle = read.is_pending() && !connection.is_mid_message();
         self.record.facts().set_activity(match is_idle {
             true => Activity::Idle,
