@@ -232,7 +232,7 @@ impl<C: Connection> Write for Wire<C> {
     }
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(all(test, feature = "sim", not(feature = "loom")))]
 mod tests {
     use std::future::poll_fn;
     use std::task::Waker;
