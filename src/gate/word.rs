@@ -78,16 +78,21 @@ pub(crate) enum StepError {
 /// How far a stop has come, in the order of time: the phase, and inside of
 /// `Draining` whether the time to settle is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Progress(usize);
+pub(crate) struct Progress(u8);
 
 impl Progress {
     /// The beginning of a phase.
     pub(crate) const fn of(phase: Phase) -> Progress {
-        Progress((phase as usize) << 1)
+        Progress((phase as u8) << 1)
     }
 
     /// Draining, with no time left to settle: an idle connection ends.
-    pub(crate) const SETTLED: Progress = Progress((Phase::Draining as usize) << 1 | 1);
+    pub(crate) const SETTLED: Progress = Progress((Phase::Draining as u8) << 1 | 1);
+
+    #[inline]
+    const fn bits(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Settled flag and phase in the low bits, then the server's hold, then the
@@ -135,13 +140,13 @@ impl Word {
 
     #[inline]
     const fn progress(self) -> Progress {
-        Progress(self.0 & PROGRESS_MASK)
+        Progress((self.0 & PROGRESS_MASK) as u8)
     }
 
     /// Returns whether the stop has come this far.
     #[inline]
     pub(crate) const fn has_reached(self, progress: Progress) -> bool {
-        self.0 & PROGRESS_MASK >= progress.0
+        self.0 & PROGRESS_MASK >= progress.bits()
     }
 
     #[inline]
@@ -156,7 +161,7 @@ impl Word {
 
     #[inline]
     const fn with(self, progress: Progress) -> Word {
-        Word(self.0 & !PROGRESS_MASK | progress.0)
+        Word(self.0 & !PROGRESS_MASK | progress.bits())
     }
 
     /// Returns the word after `step`, or the reason why the step is refused.
@@ -230,7 +235,7 @@ mod tests {
     ];
 
     fn word(progress: Progress, is_held: bool, guards: usize) -> Word {
-        Word(guards << COUNT_SHIFT | usize::from(is_held) << PROGRESS_BITS | progress.0)
+        Word(guards << COUNT_SHIFT | usize::from(is_held) << PROGRESS_BITS | progress.bits())
     }
 
     fn all_steps() -> Vec<Step> {
