@@ -2,11 +2,11 @@
 //! the connection table share.
 
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::gate::{Guard, PhaseReached};
-use crate::report::{Activity, Straggler};
+use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// A connection and its guard, which end together.
@@ -56,6 +56,22 @@ pub(crate) enum LastRead {
     Drained,
 }
 
+/// The place of a connection in the connection table, which is used again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    /// Returns the place with this index. Each connection has a descriptor, and no
+    /// system has more of these than this can count.
+    pub(crate) fn of(index: usize) -> Slot {
+        Slot(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The facts about a connection that are known outside of its handler. Only
 /// the holder of the connection writes the counters: they need no atomic
 /// addition.
@@ -66,9 +82,13 @@ pub(crate) struct ConnectionFacts {
     /// Never used again (F26).
     id: u64,
     peer: Address,
-    listener_index: usize,
-    accepted_at: Instant,
+    slot: Slot,
+    listener_index: u32,
+    /// In nanoseconds since the table was made.
+    accepted_at: u64,
     activity: AtomicU8,
+    /// How it has ended, or would end now.
+    closed: AtomicU8,
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
     /// The stop has ended the wait at an idle point of the handler.
@@ -77,7 +97,11 @@ pub(crate) struct ConnectionFacts {
     requests: AtomicU32,
     read: AtomicU64,
     written: AtomicU64,
-    label: Mutex<Option<Box<str>>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most have none, which should take little room"
+    )]
+    label: Mutex<Option<Box<String>>>,
 }
 
 /// The part of a connection that its task, its session and the connection table
@@ -87,7 +111,8 @@ pub(crate) struct ConnectionRecord<C> {
     return_slot: Mutex<ReturnSlot<C>>,
 }
 
-/// The place where a session leaves its connection when it is dropped.
+/// The place of the connection while no handler has it: before the handler's
+/// call, and when its session was dropped.
 enum ReturnSlot<C> {
     /// The handler has the connection.
     InUse,
@@ -102,8 +127,12 @@ impl ConnectionFacts {
         self.id
     }
 
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
+    }
+
     pub(crate) fn listener_index(&self) -> usize {
-        self.listener_index
+        self.listener_index as usize
     }
 
     pub(crate) fn peer_addr(&self) -> &Address {
@@ -137,6 +166,17 @@ impl ConnectionFacts {
         let all = [Activity::New, Activity::Busy, Activity::Idle];
         let known = all.into_iter().find(|known| *known as u8 == activity);
         known.unwrap_or(Activity::Closing)
+    }
+
+    pub(crate) fn set_closed(&self, closed: CloseReason) {
+        self.closed.store(closed as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn closed(&self) -> CloseReason {
+        let closed = self.closed.load(Ordering::Relaxed);
+        let known = CloseReason::ALL.into_iter();
+        let mut known = known.filter(|known| *known as u8 == closed);
+        known.next().unwrap_or(CloseReason::Aborted)
     }
 
     /// Notes whether a read has just found nothing, between two messages.
@@ -175,16 +215,17 @@ impl ConnectionFacts {
     }
 
     pub(crate) fn set_label(&self, label: String) {
-        let before = lock(&self.label).replace(label.into());
+        let before = lock(&self.label).replace(Box::new(label));
         drop(before);
     }
 
-    pub(crate) fn describe(&self, now: Instant) -> Straggler {
+    /// Describes it at a time since the table was made.
+    pub(crate) fn describe(&self, now: Duration) -> Straggler {
         Straggler {
             id: self.id,
             peer: self.peer.clone(),
-            label: lock(&self.label).as_deref().map(str::to_owned),
-            age: now.saturating_duration_since(self.accepted_at),
+            label: lock(&self.label).as_deref().cloned(),
+            age: now.saturating_sub(Duration::from_nanos(self.accepted_at)),
             activity: self.activity(),
             requests: self.requests(),
             read: self.bytes_read(),
@@ -194,19 +235,26 @@ impl ConnectionFacts {
 }
 
 impl<C> ConnectionRecord<C> {
+    /// Makes the record of a connection whose handler was not called yet.
     pub(crate) fn new(
-        id: u64,
+        (id, slot): (u64, Slot),
         peer: Address,
         listener_index: usize,
-        accepted_at: Instant,
+        accepted_at: Duration,
+        connection: Box<GuardedConnection<C>>,
     ) -> ConnectionRecord<C> {
         ConnectionRecord {
             facts: ConnectionFacts {
                 id,
                 peer,
-                listener_index,
-                accepted_at,
+                slot,
+                // There are fewer listeners than this can count: each has a descriptor.
+                listener_index: u32::try_from(listener_index).unwrap_or(u32::MAX),
+                // That is enough for five hundred years.
+                accepted_at: u64::try_from(accepted_at.as_nanos()).unwrap_or(u64::MAX),
                 activity: AtomicU8::new(Activity::New as u8),
+                // Until something better is known: the runtime may drop the task.
+                closed: AtomicU8::new(CloseReason::Aborted as u8),
                 found_nothing: AtomicBool::new(false),
                 was_drained: AtomicBool::new(false),
                 requests: AtomicU32::new(0),
@@ -214,7 +262,7 @@ impl<C> ConnectionRecord<C> {
                 written: AtomicU64::new(0),
                 label: Mutex::new(None),
             },
-            return_slot: Mutex::new(ReturnSlot::InUse),
+            return_slot: Mutex::new(ReturnSlot::Returned(connection)),
         }
     }
 
@@ -232,20 +280,16 @@ impl<C> ConnectionRecord<C> {
     }
 
     /// Waits until no handler has the connection any more.
-    pub(crate) fn poll_returned(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Box<GuardedConnection<C>>> {
+    pub(crate) fn poll_returned(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut slot = lock(&self.return_slot);
-        match std::mem::replace(&mut *slot, ReturnSlot::InUse) {
-            ReturnSlot::Returned(connection) => Poll::Ready(connection),
-            before @ (ReturnSlot::InUse | ReturnSlot::Waiting(_)) => {
-                *slot = ReturnSlot::Waiting(Box::new(cx.waker().clone()));
-                drop(slot);
-                drop(before);
-                Poll::Pending
-            }
+        if matches!(*slot, ReturnSlot::Returned(_)) {
+            return Poll::Ready(());
         }
+        let waiting = ReturnSlot::Waiting(Box::new(cx.waker().clone()));
+        let before = std::mem::replace(&mut *slot, waiting);
+        drop(slot);
+        drop(before);
+        Poll::Pending
     }
 
     /// Returns the connection to the task, which is woken if it waits.

@@ -34,6 +34,7 @@ mod guard;
 mod waiters;
 mod word;
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -482,6 +483,37 @@ impl Future for PhaseReached {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let PhaseReached { waiter, until } = &mut *self;
         waiter.poll(*until, cx)
+    }
+}
+
+/// The wait of a connection's task for the abort. It has no handle of its own on
+/// the gate, but what the task needs anyway: each connection has one of these.
+#[derive(Debug)]
+pub(crate) struct AbortWait<S: Borrow<Shutdown>> {
+    waiter: Waiter<S>,
+}
+
+impl<S: Borrow<Shutdown>> AbortWait<S> {
+    pub(crate) fn new(shared: S) -> AbortWait<S> {
+        AbortWait {
+            waiter: Waiter::new(shared),
+        }
+    }
+
+    /// Returns what leads to the gate.
+    pub(crate) fn shared(&self) -> &S {
+        &self.waiter.shutdown
+    }
+
+    /// Returns ready once the gate aborts; otherwise the task is woken then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let aborting = Until::Progress(Progress::of(Phase::Aborting));
+        self.waiter.poll(aborting, cx)
+    }
+
+    /// Ends the wait: nobody is woken for it any more.
+    pub(crate) fn cancel(&mut self) {
+        self.waiter.deregister();
     }
 }
 

@@ -35,6 +35,17 @@ pub enum CloseReason {
     Aborted,
 }
 
+impl CloseReason {
+    pub(crate) const ALL: [CloseReason; 6] = [
+        CloseReason::Finished,
+        CloseReason::Drained,
+        CloseReason::PeerClosed,
+        CloseReason::Failed,
+        CloseReason::Panicked,
+        CloseReason::Aborted,
+    ];
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

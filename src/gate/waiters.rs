@@ -230,10 +230,18 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
             Poll::Pending
         }
     }
+
+    /// Gives the place back.
+    pub(super) fn deregister(&mut self) {
+        if let Some(registered) = self.registered.take() {
+            self.shared().waiters.remove(registered.key);
+        }
+    }
 }
 
 impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
     fn drop(&mut self) {
+        // Not by `deregister`, which would write: it is a part of each guard's drop.
         if let Some(registered) = &self.registered {
             self.shared().waiters.remove(registered.key);
         }

@@ -505,9 +505,9 @@ impl<R: Runtime> Builder<R> {
         Ok(Server {
             recording,
             shared: ServerShared {
+                table: ConnectionTable::new(self.runtime.now()),
                 runtime: self.runtime,
                 handler: (),
-                table: ConnectionTable::new(),
                 shutdown,
                 lingering_close: self.lingering_close,
                 stop_on_panic: self.stop_on_panic,

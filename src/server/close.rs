@@ -34,17 +34,17 @@ pub async fn close<C: Connection, R: Runtime>(
     runtime: &R,
     closing: LingeringClose,
 ) -> io::Result<()> {
-    close_rest(connection, false, runtime, closing).await
+    close_rest(connection, false, runtime.clone(), closing).await
 }
 
 /// Closes a connection whose outgoing side may have ended before.
 pub(super) async fn close_rest<C: Connection, R: Runtime>(
     connection: &mut C,
     is_half_closed: bool,
-    runtime: &R,
+    runtime: R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
-    let clock = Clock::new(runtime.clone());
+    let clock = Clock::new(runtime);
     let mut timer = Timer::new();
     let mut is_ending = false;
     loop {

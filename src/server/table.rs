@@ -2,32 +2,26 @@
 
 use std::fmt;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::connection::Describe;
+use crate::connection::{ConnectionFacts, Describe, Slot};
 use crate::report::{CloseCounts, CloseReason, Straggler};
 use crate::sync::plain::{Arc, Mutex, lock};
 
 #[derive(Debug)]
 pub(crate) struct ConnectionTable {
+    /// The time of its making, from which others are counted.
+    origin: Instant,
     inner: Mutex<Inner>,
-}
-
-/// The key of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
-    id: u64,
-    /// The index in the slab, which is used again.
-    slot: usize,
 }
 
 #[derive(Default)]
 struct Inner {
     accepted: u64,
     closed: CloseCounts,
-    open: Slab<(u64, Arc<dyn Describe>)>,
+    open: Slab<Arc<dyn Describe>>,
     aborted: Vec<Straggler>,
     /// The driver, while it waits at the connection limit.
     at_limit: Option<Waker>,
@@ -62,42 +56,51 @@ pub(crate) struct Snapshot {
 }
 
 impl ConnectionTable {
-    pub(crate) fn new() -> ConnectionTable {
+    pub(crate) fn new(now: Instant) -> ConnectionTable {
         ConnectionTable {
+            origin: now,
             inner: Mutex::new(Inner::default()),
         }
     }
 
-    /// Adds a connection, which `record` makes of its number.
-    pub(crate) fn insert<D>(&self, record: impl FnOnce(u64) -> D) -> (Key, Arc<D>)
+    /// Returns the time since it was made.
+    pub(crate) fn time_of(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.origin)
+    }
+
+    /// Adds a connection, which `record` makes of its number and of its place.
+    pub(crate) fn insert<D>(&self, record: impl FnOnce(u64, Slot) -> D) -> Arc<D>
     where
         D: Describe + 'static,
     {
         let mut inner = lock(&self.inner);
         inner.accepted += 1;
         let (id, open) = (inner.accepted, inner.open.len());
-        let record = Arc::new(record(id));
         if open == inner.open.capacity() {
             // Half of a table that doubles would be empty.
             inner.open.reserve_exact(open / 8 + INITIAL);
         }
-        let slot = inner.open.insert((id, record.clone()));
+        let vacant = inner.open.vacant_entry();
+        let record = Arc::new(record(id, Slot::of(vacant.key())));
+        vacant.insert(record.clone());
         inner.assert_consistent();
-        (Key { id, slot }, record)
+        record
     }
 
     /// Removes a connection, with its one outcome.
-    pub(crate) fn remove(&self, key: Key, closed: CloseReason, now: Instant) {
-        let Key { id, slot } = key;
+    pub(crate) fn remove(&self, facts: &ConnectionFacts, now: Instant) {
+        let (id, closed) = (facts.id(), facts.closed());
         let mut inner = lock(&self.inner);
-        let removed = inner.open.try_remove(slot);
-        let Some((_, record)) = removed.filter(|(known, _)| *known == id) else {
+        let removed = inner.open.try_remove(facts.slot().index());
+        let Some(record) = removed.filter(|known| known.facts().id() == id) else {
             debug_assert!(false, "S4: connection {id} ended twice");
             return;
         };
         inner.closed.count(closed);
         if closed == CloseReason::Aborted {
-            inner.aborted.push(record.facts().describe(now));
+            inner
+                .aborted
+                .push(record.facts().describe(self.time_of(now)));
         }
         inner.assert_consistent();
         let at_limit = inner.at_limit.take();
@@ -128,10 +131,11 @@ impl ConnectionTable {
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let now = self.time_of(now);
         let inner = lock(&self.inner);
         let open = inner.open.iter();
         let mut open: Vec<_> = open
-            .map(|(_, (_, record))| record.facts().describe(now))
+            .map(|(_, record)| record.facts().describe(now))
             .collect();
         let mut aborted = inner.aborted.clone();
         open.sort_by_key(|straggler| straggler.id);
@@ -148,7 +152,6 @@ impl ConnectionTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::ConnectionFacts;
 
     struct Nobody;
 
@@ -160,10 +163,10 @@ mod tests {
 
     #[test]
     fn the_table_grows_seldom_and_not_far_ahead() {
-        let table = ConnectionTable::new();
+        let table = ConnectionTable::new(Instant::now());
         let (mut grown, mut room) = (0, 0);
         for open in 0..10_000 {
-            table.insert(|_| Nobody);
+            table.insert(|_, _| Nobody);
             let now = lock(&table.inner).open.capacity();
             grown += usize::from(room != now);
             room = now;
@@ -177,8 +180,8 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "S4")]
     fn s4_a_table_that_does_not_add_up_is_noticed() {
-        let table = ConnectionTable::new();
+        let table = ConnectionTable::new(Instant::now());
         lock(&table.inner).accepted = 1;
-        table.insert(|_| Nobody);
+        table.insert(|_, _| Nobody);
     }
 }

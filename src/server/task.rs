@@ -1,5 +1,6 @@
 //! One connection's task: its handler, its close, its one outcome.
 
+use std::borrow::Borrow;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -9,13 +10,12 @@ use log::{debug, error, warn};
 
 use super::close;
 use super::hooks::BoxError;
-use super::table::{ConnectionTable, Key};
+use super::table::ConnectionTable;
 use crate::address::Address;
 use crate::cause::Cause;
 use crate::connection::{ConnectionRecord, GuardedConnection, LastRead};
-use crate::gate::{Guard, PhaseReached, Shutdown};
+use crate::gate::{AbortWait, Guard, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
-use crate::phase::Phase;
 use crate::report::{Activity, Chain, CloseReason};
 use crate::rt::{Connection, ConnectionOf, Runtime};
 use crate::session::Session;
@@ -44,27 +44,50 @@ impl<R> ServerShared<R, ()> {
     }
 }
 
+/// What all connections of a server share, and with it the server's gate.
+struct SharedByAll<R, H>(Arc<ServerShared<R, H>>);
+
+impl<R, H> Borrow<Shutdown> for SharedByAll<R, H> {
+    #[inline]
+    fn borrow(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+}
+
 /// An open connection. Its drop records the outcome, even if the runtime drops
 /// the task (F25).
 struct ConnectionTask<R: Runtime, H> {
-    key: Key,
-    shared: Arc<ServerShared<R, H>>,
+    /// It leads to what all connections share.
+    aborting: AbortWait<SharedByAll<R, H>>,
     record: Arc<ConnectionRecord<ConnectionOf<R>>>,
-    /// The connection, until its handler has it, and once it was returned.
-    inner: Option<Box<GuardedConnection<ConnectionOf<R>>>>,
-    closed: CloseReason,
 }
 
 impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
     fn drop(&mut self) {
-        let inner = self.inner.take().or_else(|| self.record.take_returned());
-        let guard = inner.map(|inner| inner.close());
-        let now = self.shared.runtime.now();
-        self.shared.table.remove(self.key, self.closed, now);
-        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
-        debug!("#{id} {peer}: {}", self.closed);
+        let guard = self.record.take_returned().map(|inner| inner.close());
+        // Before the guard, whose drop wakes those that wait for the end.
+        self.aborting.cancel();
+        let now = self.shared().runtime.now();
+        let facts = self.record.facts();
+        self.shared().table.remove(facts, now);
+        debug!("#{} {}: {}", facts.id(), facts.peer_addr(), facts.closed());
         // The guard last: a thread that sees an empty gate sees a complete table.
         drop(guard);
+    }
+}
+
+/// A connection that its task closes. The drop leaves it in the record, from where
+/// the task's own drop takes it: its guard goes last.
+struct Taken<'a, C> {
+    connection: Option<Box<GuardedConnection<C>>>,
+    record: &'a ConnectionRecord<C>,
+}
+
+impl<C> Drop for Taken<'_, C> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.record.give_back(connection);
+        }
     }
 }
 
@@ -96,50 +119,46 @@ where
         peer,
         listener_index,
     } = accepted;
-    let now = shared.runtime.now();
-    let record = |id| ConnectionRecord::new(id, peer, listener_index, now);
-    let (key, record) = shared.table.insert(record);
+    let now = shared.table.time_of(shared.runtime.now());
+    let connection = GuardedConnection::new(connection, guard);
+    let record = shared.table.insert(|id, slot| {
+        ConnectionRecord::new((id, slot), peer, listener_index, now, connection)
+    });
     let mut task = ConnectionTask {
-        key,
-        shared,
+        aborting: AbortWait::new(SharedByAll(shared)),
         record,
-        inner: Some(GuardedConnection::new(connection, guard)),
-        // Until something better is known: the runtime may drop the task.
-        closed: CloseReason::Aborted,
     };
     async move {
         task.record.facts().set_activity(Activity::Busy);
-        let mut aborting = task.shared.shutdown.reached(Phase::Aborting);
         // No `async fn`s of their own: what those borrow is in the task, too.
         let closed = {
-            let mut handler = pin!(None);
-            let ended = match call(&mut task, handler.as_mut()) {
+            // No variable for the handler, which would be a part of the task.
+            let ended = match call(&task, pin!(None)) {
                 Err(Panicked) => Err(Panicked),
-                Ok(()) => {
-                    let ended = until_abort(&mut aborting, CatchUnwind(handler.as_mut())).await;
+                Ok(handler) => {
+                    let (ended, handler) = until_abort(&mut task.aborting, handler).await;
                     drop_handler(handler, ended.transpose())
                 }
             };
             task.classify(ended)
         };
         if let Some(closed) = closed {
-            task.finish(closed, &mut aborting).await;
+            task.finish(closed).await;
         }
-        if task.inner.is_none() {
-            // Aborted, and in another task, whose reads and writes fail: it is
-            // open until that one drops it (F69).
-            task.await_return().await;
-        }
+        // Aborted, and in another task, whose reads and writes fail: it is open
+        // until that one drops it (F69). All others are back already.
+        poll_fn(|cx| task.record.poll_returned(cx)).await;
     }
 }
 
 /// Drops the handler, which returns the session. That is the handler's code
 /// once more.
 fn drop_handler<F, T>(
-    mut handler: Pin<&mut Option<F>>,
+    mut handler: Option<CatchUnwind<'_, F>>,
     ended: Result<T, Panicked>,
 ) -> Result<T, Panicked> {
-    match catch_unwind(AssertUnwindSafe(|| handler.set(None))) {
+    let drop_it = || handler.iter_mut().for_each(|handler| handler.0.set(None));
+    match catch_unwind(AssertUnwindSafe(drop_it)) {
         Ok(()) => ended,
         Err(_) => Err(Panicked),
     }
@@ -150,22 +169,22 @@ struct Panicked;
 /// Calls the handler, whose future goes where it stays. In an `async fn` the
 /// variables that it passes through would be as large as it is, and be a part
 /// of every connection's task.
-fn call<R, H, F>(
-    task: &mut ConnectionTask<R, H>,
-    mut handler: Pin<&mut Option<F>>,
-) -> Result<(), Panicked>
+fn call<'a, R, H, F>(
+    task: &ConnectionTask<R, H>,
+    mut handler: Pin<&'a mut Option<F>>,
+) -> Result<CatchUnwind<'a, F>, Panicked>
 where
     R: Runtime,
     H: Fn(Session<ConnectionOf<R>>) -> F,
 {
     let session = task
-        .inner
-        .take()
+        .record
+        .take_returned()
         .map(|inner| Session::new(inner, task.record.clone()));
     let called = catch_unwind(AssertUnwindSafe(|| {
-        handler.set(session.map(&task.shared.handler));
+        handler.set(session.map(&task.shared().handler));
     }));
-    called.map_err(|_| Panicked)
+    called.map(|()| CatchUnwind(handler)).map_err(|_| Panicked)
 }
 
 /// A handler whose panics are values.
@@ -189,6 +208,10 @@ where
 }
 
 impl<R: Runtime, H> ConnectionTask<R, H> {
+    fn shared(&self) -> &ServerShared<R, H> {
+        &self.aborting.shared().0
+    }
+
     /// Returns what the handler's end means for the connection; `None` where
     /// it was aborted.
     fn classify<E: Into<BoxError>>(
@@ -206,25 +229,26 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             }
             Err(Panicked) => {
                 error!("#{id} {peer}: the handler panicked");
-                if self.shared.stop_on_panic {
-                    self.shared.shutdown.stop(Cause::Panic);
+                if self.shared().stop_on_panic {
+                    self.shared().shutdown.stop(Cause::Panic);
                 }
                 Some(CloseReason::Panicked)
             }
         }
     }
 
-    /// Waits until an aborted session is dropped by the task that has it.
-    async fn await_return(&mut self) {
-        let returned = poll_fn(|cx| self.record.poll_returned(cx));
-        self.inner = Some(returned.await);
-    }
-
     /// Closes in order, once the session was returned, unless the abort comes
     /// first.
-    async fn finish(&mut self, closed: CloseReason, aborting: &mut PhaseReached) {
+    async fn finish(&mut self, closed: CloseReason) {
         let returned = poll_fn(|cx| self.record.poll_returned(cx));
-        let Some(inner) = until_abort(aborting, returned).await else {
+        if until_abort(&mut self.aborting, returned).await.0.is_none() {
+            return;
+        }
+        let mut taken = Taken {
+            connection: self.record.take_returned(),
+            record: &self.record,
+        };
+        let Some(inner) = taken.connection.as_deref_mut() else {
             return;
         };
         let facts = self.record.facts();
@@ -241,18 +265,20 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             is_draining: inner.guard.is_draining(),
         };
         let is_half_closed = inner.is_half_closed;
-        let connection = &mut self.inner.insert(inner).connection;
+        let shared = self.shared();
+        let (runtime, config) = (shared.runtime.clone(), shared.lingering_close);
+        let connection = &mut inner.connection;
         if matches!(closed, CloseReason::Failed | CloseReason::Panicked) {
             connection.set_failed();
         }
-        let closing = LingeringClose::new(self.shared.lingering_close, facts);
+        let closing = LingeringClose::new(config, facts);
         let closing = pin!(close::close_rest(
             connection,
             is_half_closed,
-            &self.shared.runtime,
+            runtime,
             closing
         ));
-        match until_abort(aborting, closing).await {
+        match until_abort(&mut self.aborting, closing).await.0 {
             None => return,
             Some(Ok(())) => {}
             Some(Err(error)) => {
@@ -260,27 +286,32 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
                 debug!("#{id} {peer}: closing: {error}");
             }
         }
-        self.closed = match (closed, last_read) {
+        self.record.facts().set_closed(match (closed, last_read) {
             (CloseReason::Finished, LastRead::Drained) => CloseReason::Drained,
             (CloseReason::Finished, LastRead::EndOfInput) => CloseReason::PeerClosed,
             _ => closed,
-        };
+        });
     }
 }
 
-/// Returns what `work` gives, or `None` when the abort comes before. No
-/// `async fn`: it would have a place for its work twice.
-fn until_abort<T>(
-    aborting: &mut PhaseReached,
-    mut work: impl Future<Output = T> + Unpin,
-) -> impl Future<Output = Option<T>> {
+/// Returns what `work` gives, or `None` when the abort comes before, and the work
+/// itself. No `async fn`: it would have a place for its work twice.
+fn until_abort<W: Future + Unpin, S: Borrow<Shutdown>>(
+    aborting: &mut AbortWait<S>,
+    work: W,
+) -> impl Future<Output = (Option<W::Output>, Option<W>)> {
+    let mut work = Some(work);
     poll_fn(move |cx| {
         // First: the work would see reads and writes fail, and call that its
         // own end.
-        if Pin::new(&mut *aborting).poll(cx).is_ready() {
-            return Poll::Ready(None);
+        if aborting.poll(cx).is_ready() {
+            return Poll::Ready((None, work.take()));
         }
-        Pin::new(&mut work).poll(cx).map(Some)
+        let polled = work.as_mut().map(|work| Pin::new(work).poll(cx));
+        match polled {
+            Some(Poll::Ready(output)) => Poll::Ready((Some(output), work.take())),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
     })
 }
 
