@@ -22,13 +22,17 @@ pub fn programs(one: &str) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Allows as many descriptors as there may be: to this process and to servers.
+/// Allows as many descriptors as there may be, to this process and to servers; more
+/// than that where this process may.
 ///
 /// # Errors
 /// When fewer than `wanted` are allowed.
 pub fn descriptors(wanted: u64) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (_, mut most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if most < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
+        most = wanted;
+    }
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     match most >= wanted {
         true => Ok(()),
