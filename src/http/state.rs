@@ -245,6 +245,9 @@ impl State {
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    if headers.is_empty() {
+        return false;
+    }
     let values = headers.get_all(CONNECTION).iter();
     values
         .filter_map(|value| value.to_str().ok())
