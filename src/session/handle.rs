@@ -273,7 +273,7 @@ impl<C: crate::rt::Connection> super::Session<C> {
     }
 
     /// Returns whether a read waits for the abort, too.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "sim", not(feature = "loom")))]
     pub(crate) fn awaits_abort(&self) -> bool {
         let aborts = self.inner().aborts.as_ref();
         aborts.is_some_and(|aborts| aborts.read.is_some())
