@@ -57,6 +57,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             false
         }
     });
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let programs = turns::programs(env!("CARGO_BIN_EXE_counted"));
     let rounds = if args.quick { 1 } else { 3 };
     let header = [
