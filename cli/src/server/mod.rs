@@ -121,7 +121,8 @@ impl Server {
         }
     }
 
-    /// Freezes the server, and returns when every thread of it stands still.
+    /// Freezes the server, and returns when every thread of it stands still, or when it
+    /// has ended before that.
     pub(crate) async fn freeze(&mut self) -> Result<(), Failure> {
         let failed = |error| Failure::Other(format!("cannot stop it with SIGSTOP: {error}"));
         self.is_frozen = true;
@@ -129,7 +130,8 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             let are_stopped = self.processes().and_then(|all| procfs::are_stopped(&all));
-            if are_stopped.or_else(|| self.is_reported_stopped()) == Some(true) {
+            let are_stopped = are_stopped.or_else(|| self.is_reported_stopped());
+            if are_stopped == Some(true) || self.has_ended() {
                 return Ok(());
             }
             Timer::after(Duration::from_micros(200)).await;
