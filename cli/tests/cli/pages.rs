@@ -323,7 +323,10 @@ command = ["{LAMEDUCK}", "fixture", "stop-first", "--protocol", "http", "--liste
     let result: Value =
         serde_json::from_str(&std::fs::read_to_string(&result).unwrap()).unwrap();
     let lost = &result["servers"][1]["scenarios"][0]["messages_lost"];
-    assert!(lost.as_u64() >= Some(4), "those in the queue at least: {lost}");
+    assert!(
+        lost.as_u64() >= Some(4),
+        "those in the queue at least: {lost}"
+    );
     // Each loss is there, however many of them the machine left the time for.
     assert_eq!(targets, json!([lost]));
 }
