@@ -111,7 +111,7 @@ pub struct Http<S> {
 struct Shared<S> {
     service: Arc<S>,
     health: Option<HealthPaths>,
-    options: Options,
+    options: Arc<Options>,
     protocol: Protocol,
     http1: http1::Builder,
     http2: Option<Configure>,
@@ -127,6 +127,10 @@ enum Protocol {
 }
 
 impl<S> Http<S> {
+    fn options_mut(&mut self) -> &mut Options {
+        Arc::make_mut(&mut self.shared.options)
+    }
+
     /// Creates it from a service of hyper.
     pub fn new(service: S) -> Http<S> {
         let mut http1 = http1::Builder::new();
@@ -136,7 +140,7 @@ impl<S> Http<S> {
             shared: Shared {
                 service: Arc::new(service),
                 health: None,
-                options: Options::default(),
+                options: Arc::new(Options::default()),
                 protocol: Protocol::Any,
                 http1,
                 http2: None,
@@ -154,21 +158,21 @@ impl<S> Http<S> {
     /// Sets the phase from which on connections announce that they close.
     /// Default: from the lame duck on.
     pub fn announce(mut self, announce: Announce) -> Http<S> {
-        self.shared.options.announce = announce;
+        self.options_mut().announce = announce;
         self
     }
 
     /// Sets the longest time that a head may take, from its first byte on; a
     /// connection that takes longer is closed. Default: 30 s.
     pub fn header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Http<S> {
-        self.shared.options.header_timeout = timeout.into();
+        self.options_mut().header_timeout = timeout.into();
         self
     }
 
     /// Sets the longest time that a connection may wait for its next request,
     /// or for its first. Default: no limit.
     pub fn keep_alive_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Http<S> {
-        self.shared.options.keep_alive_timeout = timeout.into();
+        self.options_mut().keep_alive_timeout = timeout.into();
         self
     }
 
@@ -180,7 +184,7 @@ impl<S> Http<S> {
     /// earlier, each by another share of it.
     pub fn max_age(mut self, age: Duration, jitter: f64) -> Http<S> {
         let jitter = jitter.clamp(0.0, 1.0);
-        self.shared.options.max_age = Some(MaxAge { age, jitter });
+        self.options_mut().max_age = Some(MaxAge { age, jitter });
         self
     }
 
@@ -189,14 +193,14 @@ impl<S> Http<S> {
     /// the stop. [`Builder::settle`](crate::Builder::settle) is the same for
     /// what was idle at the stop.
     pub fn settle(mut self, settle: Duration) -> Http<S> {
-        self.shared.options.settle = settle;
+        self.options_mut().settle = settle;
         self
     }
 
     /// Sets the longest time to wait for the answer to the ping that comes with a
     /// GOAWAY, while no stream is open. Default: 2 s.
     pub fn goaway_timeout(mut self, timeout: Duration) -> Http<S> {
-        self.shared.options.goaway_timeout = timeout;
+        self.options_mut().goaway_timeout = timeout;
         self
     }
 

@@ -15,6 +15,7 @@ mod hooks;
 mod listener;
 mod listeners;
 mod open;
+mod readiness;
 mod table;
 mod task;
 pub(crate) mod timer;
@@ -33,6 +34,7 @@ use self::early_signals::EarlySignals;
 pub(crate) use self::hooks::BoxError;
 use self::hooks::Hook;
 use self::listener::ListenerTask;
+use self::readiness::ReadinessCallback;
 use self::task::ServerShared;
 use crate::address::Address;
 use crate::gate::{Hold, Shutdown};
@@ -53,8 +55,6 @@ pub enum Readiness {
     NotReady,
 }
 
-type OnReadinessChange = Box<dyn Fn(Readiness) + Send + Sync>;
-
 /// A server that is bound, and does not serve yet.
 ///
 /// ```
@@ -73,7 +73,7 @@ pub struct Server<R: Runtime> {
     listeners: Vec<ListenerTask<R>>,
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
-    on_readiness_change: Option<OnReadinessChange>,
+    on_readiness_change: Option<ReadinessCallback>,
     hold: Hold,
     handover: Handover,
     #[cfg(feature = "handover")]

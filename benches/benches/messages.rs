@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::ProgressBar;
 use lameduck_benches::args::Args;
+use lameduck_benches::message::Message;
 use lameduck_benches::page::{Page, nanoseconds};
 use lameduck_benches::servers::KINDS;
 use lameduck_benches::stats::{Turns, median};
@@ -48,11 +49,11 @@ fn measure(
 
     // So many messages fill a slice; what is found out here also warms up.
     let mut count = connections.max(64);
-    let (wall, _) = sides[0].exchange(size, count)?;
+    let (wall, _) = sides[0].exchange(Message::Echo(size), count)?;
     count = (length.slice.as_secs_f64() / wall.as_secs_f64() * count as f64) as usize;
     count = count.max(connections);
     for side in &mut sides {
-        side.exchange(size, count)?;
+        side.exchange(Message::Echo(size), count)?;
         side.latencies = turns::latencies();
     }
 
@@ -60,7 +61,7 @@ fn measure(
     let mut throughput = vec![Vec::new(); sides.len()];
     for round in 0..length.rounds {
         for n in turns::order(round, sides.len()) {
-            let (wall, processor) = sides[n].exchange(size, count)?;
+            let (wall, processor) = sides[n].exchange(Message::Echo(size), count)?;
             cost[n].push(processor.as_nanos() as f64 / count as f64);
             throughput[n].push(count as f64 / wall.as_secs_f64());
         }

@@ -12,6 +12,7 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::Process;
 
+use crate::http::{HttpKind, Transport, Version};
 use crate::operations::pin_to;
 use crate::servers::Kind;
 
@@ -50,6 +51,23 @@ impl Running {
     pub fn counted(programs: &Path, kind: Kind) -> io::Result<Running> {
         let mut command = Command::new(programs.join("counted"));
         command.arg(kind.program);
+        Running::spawn(command)
+    }
+
+    /// Starts an HTTP server and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not start, or ends.
+    pub fn http(programs: &Path, kind: HttpKind, how: &Transport) -> io::Result<Running> {
+        let mut command = Command::new(programs.join("http"));
+        command.arg(kind.title);
+        command.arg(match how.version {
+            Version::Http1 => "1",
+            Version::Http2 => "2",
+        });
+        if let Some(files) = &how.tls {
+            command.args([&files.certificate, &files.key]);
+        }
         Running::spawn(command)
     }
 

@@ -3,7 +3,9 @@
 pub mod args;
 pub mod child;
 pub mod host;
+pub mod http;
 pub mod load;
+pub mod message;
 pub mod operations;
 pub mod page;
 pub mod plot;

@@ -3,12 +3,17 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_rustls::rustls::pki_types::ServerName;
+use futures_rustls::rustls::{self, ClientConfig, ClientConnection};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+
+use crate::message::{Dialogue, Message};
 
 /// So many connections are under way at once: within any accept queue.
 const AT_ONCE: usize = 64;
@@ -33,10 +38,18 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     stream: Option<TcpStream>,
-    /// What is left to be written, and to be read, of the message under way.
-    to_write: usize,
-    to_read: usize,
+    dialogue: Dialogue,
     begun: Instant,
+}
+
+impl Client {
+    fn new(stream: Option<TcpStream>) -> Client {
+        Client {
+            stream,
+            dialogue: Dialogue::default(),
+            begun: Instant::now(),
+        }
+    }
 }
 
 /// When clients and server came to their end after a signal.
@@ -60,7 +73,19 @@ impl Clients {
     /// # Errors
     /// Those of the network.
     pub fn connect(address: SocketAddr, count: usize) -> io::Result<Clients> {
-        Clients::connect_by(address, count, AT_ONCE)
+        Clients::connect_with(Message::Echo(1), address, count, AT_ONCE)
+    }
+
+    /// The same, with another message.
+    ///
+    /// # Errors
+    /// Those of the network.
+    pub fn connect_to(
+        message: Message,
+        address: SocketAddr,
+        count: usize,
+    ) -> io::Result<Clients> {
+        Clients::connect_with(message, address, count, AT_ONCE)
     }
 
     /// The same, with so many connections under way at once.
@@ -72,12 +97,16 @@ impl Clients {
         count: usize,
         at_once: usize,
     ) -> io::Result<Clients> {
-        let mut clients = Clients {
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
-            connections: Vec::with_capacity(count),
-            scratch: vec![0; 1 << 16],
-        };
+        Clients::connect_with(Message::Echo(1), address, count, at_once)
+    }
+
+    fn connect_with(
+        message: Message,
+        address: SocketAddr,
+        count: usize,
+        at_once: usize,
+    ) -> io::Result<Clients> {
+        let mut clients = Clients::none(count)?;
         while clients.connections.len() < count {
             let first = clients.connections.len();
             for n in first..count.min(first + at_once) {
@@ -86,12 +115,9 @@ impl Clients {
                     .poll
                     .registry()
                     .register(&mut stream, Token(n), BOTH)?;
-                clients.connections.push(Client {
-                    stream: Some(stream),
-                    to_write: 1,
-                    to_read: 1,
-                    begun: Instant::now(),
-                });
+                let mut client = Client::new(Some(stream));
+                client.dialogue.begin(message);
+                clients.connections.push(client);
             }
             let mut waiting = clients.connections.len() - first;
             while waiting > 0 {
@@ -101,6 +127,52 @@ impl Clients {
             }
         }
         Ok(clients)
+    }
+
+    /// Connects over TLS, and lets each exchange one message of HTTP/1.1.
+    ///
+    /// What the server says in TLS from then on is not looked at.
+    ///
+    /// # Errors
+    /// Those of the network and of TLS.
+    pub fn connect_over_tls(
+        config: &Arc<ClientConfig>,
+        address: SocketAddr,
+        count: usize,
+    ) -> io::Result<Clients> {
+        let mut clients = Clients::none(count)?;
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        for n in 0..count {
+            let mut stream = std::net::TcpStream::connect(nth_address(address, n))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let session = ClientConnection::new(config.clone(), name.clone());
+            let mut session = session.map_err(io::Error::other)?;
+            let mut tls = rustls::Stream::new(&mut session, &mut stream);
+            let mut dialogue = Dialogue::default();
+            dialogue.begin(Message::Http1);
+            tls.write_all(dialogue.unwritten())?;
+            while dialogue.awaits() {
+                match tls.read(&mut clients.scratch)? {
+                    0 => return Err(ErrorKind::UnexpectedEof.into()),
+                    read => dialogue.read(&clients.scratch[..read])?,
+                }
+            }
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            let registry = clients.poll.registry();
+            registry.register(&mut stream, Token(n), Interest::READABLE)?;
+            clients.connections.push(Client::new(Some(stream)));
+        }
+        Ok(clients)
+    }
+
+    fn none(count: usize) -> io::Result<Clients> {
+        Ok(Clients {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            connections: Vec::with_capacity(count),
+            scratch: vec![0; 1 << 16],
+        })
     }
 
     /// The connections that something happened on.
@@ -117,27 +189,29 @@ impl Clients {
 
     /// Writes and reads what can be; true when this completed a message.
     fn go_on(&mut self, n: usize) -> io::Result<bool> {
-        let client = &mut self.connections[n];
-        let Some(stream) = &mut client.stream else {
+        let Client {
+            stream, dialogue, ..
+        } = &mut self.connections[n];
+        let Some(stream) = stream else {
             return Ok(false);
         };
-        while client.to_write > 0 {
-            match stream.write(&self.scratch[..client.to_write]) {
-                Ok(written) => client.to_write -= written,
+        while !dialogue.unwritten().is_empty() {
+            match stream.write(dialogue.unwritten()) {
+                Ok(written) => dialogue.wrote(written),
                 Err(error) if not_yet(&error) => break,
                 Err(error) => return Err(error),
             }
         }
-        let was_reading = client.to_read > 0;
-        while client.to_read > 0 {
+        let was_reading = dialogue.awaits();
+        while dialogue.awaits() {
             match stream.read(&mut self.scratch) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(read) => client.to_read -= read,
+                Ok(read) => dialogue.read(&self.scratch[..read])?,
                 Err(error) if not_yet(&error) => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(was_reading && client.to_read == 0)
+        Ok(was_reading && !dialogue.awaits())
     }
 
     /// Exchanges `count` messages over all connections, each of which sends its
@@ -147,7 +221,7 @@ impl Clients {
     /// Those of the network.
     pub fn exchange(
         &mut self,
-        size: usize,
+        message: Message,
         count: usize,
         latencies: &mut Histogram<u64>,
     ) -> io::Result<Duration> {
@@ -155,13 +229,13 @@ impl Clients {
         let mut unsent = count;
         let mut answered = 0;
         for n in 0..self.connections.len() {
-            answered += self.begin(n, size, &mut unsent, latencies)?;
+            answered += self.begin(n, message, &mut unsent, latencies)?;
         }
         while answered < count {
             for n in self.wait()? {
                 if self.go_on(n)? {
                     self.note(n, latencies);
-                    answered += 1 + self.begin(n, size, &mut unsent, latencies)?;
+                    answered += 1 + self.begin(n, message, &mut unsent, latencies)?;
                 }
             }
         }
@@ -173,7 +247,7 @@ impl Clients {
     fn begin(
         &mut self,
         n: usize,
-        size: usize,
+        message: Message,
         unsent: &mut usize,
         latencies: &mut Histogram<u64>,
     ) -> io::Result<usize> {
@@ -181,7 +255,7 @@ impl Clients {
         while *unsent > 0 {
             *unsent -= 1;
             let client = &mut self.connections[n];
-            (client.to_write, client.to_read) = (size, size);
+            client.dialogue.begin(message);
             client.begun = Instant::now();
             if !self.go_on(n)? {
                 break;
@@ -227,17 +301,28 @@ impl Clients {
     }
 
     fn has_ended(&mut self, n: usize) -> bool {
-        let Some(stream) = &mut self.connections[n].stream else {
+        let Client {
+            stream, dialogue, ..
+        } = &mut self.connections[n];
+        let Some(stream) = stream else {
             return false;
         };
-        match stream.read(&mut self.scratch) {
-            Err(error) if not_yet(&error) => false,
-            // A reset is an end, too.
-            Ok(_) | Err(_) => {
-                self.connections[n].stream = None;
-                true
+        loop {
+            match stream.read(&mut self.scratch) {
+                Err(error) if not_yet(&error) => return false,
+                // What a protocol says before its end.
+                Ok(read @ 1..) => {
+                    let answer = dialogue.read_at_end(&self.scratch[..read]);
+                    if !answer.is_empty() && stream.write_all(&answer).is_err() {
+                        break;
+                    }
+                }
+                // A reset is an end, too.
+                Ok(0) | Err(_) => break,
             }
         }
+        self.connections[n].stream = None;
+        true
     }
 }
 
@@ -247,23 +332,13 @@ impl Clients {
 /// Those of the network.
 pub fn visit(address: SocketAddr, size: usize, count: usize) -> io::Result<Duration> {
     let begun = Instant::now();
-    let mut clients = Clients {
-        poll: Poll::new()?,
-        events: Events::with_capacity(1024),
-        connections: Vec::new(),
-        scratch: vec![0; 1 << 16],
-    };
+    let mut clients = Clients::none(AT_ONCE)?;
     let (mut opened, mut done) = (0, 0);
     while done < count {
         while opened < count && opened - done < AT_ONCE {
             let slot = match opened < AT_ONCE {
                 true => {
-                    clients.connections.push(Client {
-                        stream: None,
-                        to_write: 0,
-                        to_read: 0,
-                        begun,
-                    });
+                    clients.connections.push(Client::new(None));
                     opened
                 }
                 false => {
@@ -278,7 +353,7 @@ pub fn visit(address: SocketAddr, size: usize, count: usize) -> io::Result<Durat
                 .register(&mut stream, Token(slot), BOTH)?;
             let client = &mut clients.connections[slot];
             client.stream = Some(stream);
-            (client.to_write, client.to_read) = (size, size);
+            client.dialogue.begin(Message::Echo(size));
             opened += 1;
         }
         for n in clients.wait()? {

@@ -102,21 +102,22 @@ pub const KINDS: [Kind; 9] = [
     ),
 ];
 
-const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+pub(crate) const ANY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What a connection reads at once.
 const BUFFER: usize = 4096;
 
 /// After a failed accept.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Says the port to the process that started this server.
-fn listening(port: u16) {
+pub(crate) fn listening(port: u16) {
     println!("{port}");
 }
 
 /// Gives up the privilege that a server rarely has, unless it is to be measured.
-fn drop_privilege() -> io::Result<()> {
+pub(crate) fn drop_privilege() -> io::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("privileged") {
         return Ok(());
     }
@@ -284,7 +285,7 @@ pub fn swansong_smol() -> Ended {
 }
 
 /// SIGTERM or SIGINT, caught from the call on.
-fn terminated() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) fn terminated() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -8,7 +8,9 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::child::Running;
+use crate::http::{HTTP_KINDS, HttpKind, Transport};
 use crate::load::Clients;
+use crate::message::Message;
 use crate::servers::{KINDS, Kind};
 use crate::stats::Turns;
 
@@ -20,13 +22,17 @@ pub fn programs(one: &str) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Allows as many descriptors as there may be: to this process and to servers.
+/// Allows as many descriptors as there may be, to this process and to servers; more
+/// than that where this process may.
 ///
 /// # Errors
 /// When fewer than `wanted` are allowed.
 pub fn descriptors(wanted: u64) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (_, mut most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if most < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
+        most = wanted;
+    }
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     match most >= wanted {
         true => Ok(()),
@@ -50,12 +56,21 @@ pub fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
 
 /// Each kind's values, one a round, beside those of its floor.
 pub fn against_floors(values: &[Vec<f64>]) -> Vec<Turns> {
-    let floor = |kind: &Kind| KINDS.iter().position(|floor| floor.title == kind.floor);
-    let kinds = KINDS.iter().zip(values);
-    kinds
-        .map(|(kind, values_of)| Turns {
-            floor: floor(kind).map_or_else(Vec::new, |floor| values[floor].clone()),
-            subject: values_of.clone(),
+    against(values, KINDS.map(|kind| (kind.title, kind.floor)))
+}
+
+/// The same, of HTTP servers.
+pub fn against_http_floors(values: &[Vec<f64>]) -> Vec<Turns> {
+    against(values, HTTP_KINDS.map(|kind| (kind.title, kind.floor)))
+}
+
+fn against<const N: usize>(values: &[Vec<f64>], kinds: [(&str, &str); N]) -> Vec<Turns> {
+    let floor = |name| kinds.iter().position(|(title, _)| *title == name);
+    let values_of = kinds.iter().zip(values);
+    values_of
+        .map(|((_, name), of_it)| Turns {
+            floor: floor(*name).map_or_else(Vec::new, |floor| values[floor].clone()),
+            subject: of_it.clone(),
         })
         .collect()
 }
@@ -83,13 +98,37 @@ impl Side {
         })
     }
 
+    /// Starts an HTTP server, and connects.
+    ///
+    /// # Errors
+    /// Those of the process and of the network.
+    pub fn http(
+        programs: &Path,
+        kind: HttpKind,
+        how: &Transport,
+        connections: usize,
+    ) -> io::Result<Side> {
+        let running = Running::http(programs, kind, how)?;
+        let message = how.version.message();
+        let clients = Clients::connect_to(message, running.address, connections)?;
+        Ok(Side {
+            running,
+            clients,
+            latencies: latencies(),
+        })
+    }
+
     /// Exchanges messages; how much time passed, and how much the server took.
     ///
     /// # Errors
     /// Those of the process and of the network.
-    pub fn exchange(&mut self, size: usize, count: usize) -> io::Result<(Duration, Duration)> {
+    pub fn exchange(
+        &mut self,
+        message: Message,
+        count: usize,
+    ) -> io::Result<(Duration, Duration)> {
         let before = self.running.processor_time()?;
-        let wall = self.clients.exchange(size, count, &mut self.latencies)?;
+        let wall = self.clients.exchange(message, count, &mut self.latencies)?;
         Ok((wall, self.running.processor_time()? - before))
     }
 }

@@ -12,6 +12,7 @@ use crate::report::Activity;
 use crate::rt::Runtime;
 use crate::server::timer::{Clock, Timer};
 use crate::session::SessionHandle;
+use crate::sync::plain::Arc;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +40,7 @@ pub(super) enum Due {
 
 pub(super) struct Driver<R: Runtime> {
     pub(super) handle: SessionHandle,
-    pub(super) options: Options,
-    /// Completes when connections begin to announce their close.
-    pub(super) announcing: PhaseReached,
+    options: Arc<Options>,
     clock: Clock<R>,
     timer: Timer<R>,
     waiting: Waiting,
@@ -54,12 +53,10 @@ pub(super) struct Driver<R: Runtime> {
 }
 
 impl<R: Runtime> Driver<R> {
-    pub(super) fn new(runtime: R, handle: SessionHandle, options: Options) -> Driver<R> {
+    pub(super) fn new(runtime: R, handle: SessionHandle, options: Arc<Options>) -> Driver<R> {
         let id = handle.id();
-        let announcing = handle.shutdown().reached(options.announce.phase());
         Driver {
             handle,
-            announcing,
             clock: Clock::new(runtime),
             timer: Timer::new(),
             waiting: Waiting::Request,
@@ -103,6 +100,11 @@ impl<R: Runtime> Driver<R> {
     /// Returns the phase from which on responses announce the close.
     pub(super) fn announce_from(&self) -> Phase {
         self.options.announce.phase()
+    }
+
+    /// Completes when connections begin to announce their close.
+    pub(super) fn announcing(&self) -> PhaseReached {
+        self.handle.shutdown().reached(self.announce_from())
     }
 
     /// Returns ready where the stop came since the last look, which has not seen

@@ -7,9 +7,9 @@
 //! hands back the transport together with its buffer, the driver takes the last
 //! look itself, and a fresh connection of hyper goes on with whatever is found.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -44,7 +44,7 @@ enum Ended {
 /// Serves a session, of which `prefix` was read before.
 pub(super) async fn serve<R, C, S, B>(
     shared: &Shared<S>,
-    mut driver: Driver<R>,
+    mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     mut session: Session<C>,
     mut prefix: Bytes,
@@ -78,7 +78,7 @@ where
             }
         };
         let Some(parts) = hyper.into_parts() else {
-            return upgraded::<C, R>(driver, info).await;
+            return Box::pin(upgraded::<C, R>(driver, info)).await;
         };
         // Without having been told, it ends for a reason of its own.
         if result.is_err() || !was_told || state.is_last() {
@@ -168,16 +168,21 @@ fn into_rest<C, S>(parts: Parts<Wire<C>, S>) -> (Session<C>, Bytes) {
 
 /// Reads what the system has just now. `None`: it has nothing, or the peer has
 /// ended its side.
-async fn last_look<C: Connection>(session: &mut Session<C>) -> Result<Option<Bytes>, Error> {
-    let mut buffer = [0; 512];
-    let read = poll_fn(|cx| session.poll_look(cx, &mut buffer)).await;
-    let n = read.map_err(Error::io)?.unwrap_or(0);
-    Ok((n > 0).then(|| Bytes::copy_from_slice(&buffer[..n])))
+fn last_look<C: Connection>(
+    session: &mut Session<C>,
+) -> impl Future<Output = Result<Option<Bytes>, Error>> {
+    poll_fn(|cx| {
+        // Not a part of the connection's task.
+        let mut buffer = [0; 512];
+        let read = ready!(session.poll_look(cx, &mut buffer));
+        let n = read.map_err(Error::io)?.unwrap_or(0);
+        Poll::Ready(Ok((n > 0).then(|| Bytes::copy_from_slice(&buffer[..n]))))
+    })
 }
 
 /// Runs what a request has left for the time after the upgrade.
 async fn upgraded<C: Connection, R: Runtime>(
-    driver: Driver<R>,
+    driver: Box<Driver<R>>,
     info: &ConnectionInfo,
 ) -> Result<(), Error> {
     let handle = driver.handle;

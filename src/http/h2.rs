@@ -25,17 +25,24 @@ use super::service::CountedService;
 use super::state::State;
 use super::wire::Wire;
 use super::{BoxError, Shared};
+use crate::gate::PhaseReached;
 use crate::rt::{Connection, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
 
 type Hyper<C, S> = http2::Connection<Wire<C>, CountedService<S>, StreamExecutor>;
 
+/// What the peer was told of the end of the connection, and when it will be.
+struct Told {
+    was_told: bool,
+    announcing: PhaseReached,
+}
+
 /// Serves a session, of which `prefix` was read before.
 pub(super) async fn serve<R, C, S, B>(
     shared: &Shared<S>,
     runtime: R,
-    mut driver: Driver<R>,
+    mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     session: Session<C>,
     prefix: Bytes,
@@ -53,23 +60,27 @@ where
     let guard = driver.handle.try_guard().map_err(Error::guard)?;
     let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
     let executor = StreamExecutor::new(runtime.clone(), guard, state.clone());
-    let mut builder = http2::Builder::new(executor);
-    builder.timer(HyperTimer(runtime));
-    if let Some(configure) = &shared.http2 {
-        configure(&mut builder);
-    }
     let service = CountedService {
         service: shared.service.clone(),
         health: shared.health.clone(),
         state: state.clone(),
     };
     let wire = Wire::new(session, prefix, state.clone());
-    let mut hyper = pin!(builder.serve_connection(wire, service));
-    let mut was_told = false;
-    let ended =
-        poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut was_told, cx)).await;
+    let mut hyper = pin!({
+        let mut builder = http2::Builder::new(executor);
+        builder.timer(HyperTimer(runtime));
+        if let Some(configure) = &shared.http2 {
+            configure(&mut builder);
+        }
+        builder.serve_connection(wire, service)
+    });
+    let mut told = Told {
+        was_told: false,
+        announcing: driver.announcing(),
+    };
+    let ended = poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut told, cx)).await;
     // By the stop, and not by its age; maybe in the lame duck already.
-    if was_told && !driver.handle.shutdown().is_ready() {
+    if told.was_told && !driver.handle.shutdown().is_ready() {
         driver.facts().set_drained();
     }
     if let Some(panic) = state.take_panic() {
@@ -93,7 +104,7 @@ fn poll<R, C, S, B>(
     mut hyper: Pin<&mut Hyper<C, S>>,
     driver: &mut Driver<R>,
     state: &State,
-    was_told: &mut bool,
+    told: &mut Told,
     cx: &mut Context<'_>,
 ) -> Poll<Option<hyper::Result<()>>>
 where
@@ -106,6 +117,10 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    let Told {
+        was_told,
+        announcing,
+    } = told;
     loop {
         if state.has_panicked() {
             // Its other streams end in order, and then the panic is counted.
@@ -138,7 +153,7 @@ where
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }
-        let is_announcing = Pin::new(&mut driver.announcing).poll(cx).is_ready();
+        let is_announcing = Pin::new(&mut *announcing).poll(cx).is_ready();
         if is_announcing && !*was_told && state.calls() > 0 {
             continue;
         }

@@ -38,7 +38,7 @@ struct Inner {
     handle: SessionHandle,
     local: Address,
     #[cfg(feature = "tls")]
-    tls: Option<TlsInfo>,
+    tls: Option<Box<TlsInfo>>,
     upgrade: UpgradeSlot,
 }
 
@@ -52,7 +52,7 @@ impl ConnectionInfo {
             handle,
             local,
             #[cfg(feature = "tls")]
-            tls,
+            tls: tls.map(Box::new),
             upgrade: UpgradeSlot::default(),
         }))
     }
@@ -77,7 +77,7 @@ impl ConnectionInfo {
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.0.tls.as_ref()
+        self.0.tls.as_deref()
     }
 
     /// Returns the server's gate: to ask for the stop, or to observe it.

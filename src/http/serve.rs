@@ -42,7 +42,9 @@ where
     B::Error: Into<BoxError>,
 {
     let handle = session.handle().map_err(Error::guard)?;
-    let mut driver = Driver::new(runtime.clone(), handle, shared.options);
+    // In boxes, like what follows: a future has a place of its own for each variable
+    // that is moved on, and for each future that it may come to.
+    let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
     let mut first = [0; PREFACE.len()];
     let Some(n) = first_bytes(&mut driver, &mut session, &mut first, shared.protocol).await?
     else {
@@ -61,9 +63,9 @@ where
     };
     let prefix = Bytes::copy_from_slice(&first[..n]);
     if is_http2 {
-        h2::serve(&shared, runtime, driver, &info, session, prefix).await
+        Box::pin(h2::serve(&shared, runtime, driver, &info, session, prefix)).await
     } else {
-        h1::serve(&shared, driver, &info, session, prefix).await
+        Box::pin(h1::serve(&shared, driver, &info, session, prefix)).await
     }
 }
 

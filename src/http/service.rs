@@ -64,8 +64,9 @@ pin_project! {
     pub(crate) struct CountedResponse<F, B> {
         #[pin]
         awaited: Awaited<F>,
-        // The response, while the driver has to look at the stop.
-        ready: Option<Response<CountedBody<B>>>,
+        // The response, while the driver has to look at the stop: rarely, so it
+        // takes no room here.
+        ready: Option<Box<Response<CountedBody<B>>>>,
         method: Method,
         in_flight: Option<InFlight>,
     }
@@ -89,7 +90,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = match this.ready.take() {
-            Some(response) => response,
+            Some(response) => *response,
             None => match this.awaited.project() {
                 Projected::Health { status } => {
                     let mut response = Response::new(CountedBody::empty());
@@ -109,7 +110,7 @@ where
             return Poll::Ready(Ok(response));
         };
         if in_flight.state().is_look_stale() {
-            (*this.ready, *this.in_flight) = (Some(response), Some(in_flight));
+            (*this.ready, *this.in_flight) = (Some(Box::new(response)), Some(in_flight));
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -245,6 +245,10 @@ impl State {
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    // Most messages have no such field, and this costs less than to ask for all.
+    if headers.is_empty() || !headers.contains_key(CONNECTION) {
+        return false;
+    }
     let values = headers.get_all(CONNECTION).iter();
     values
         .filter_map(|value| value.to_str().ok())

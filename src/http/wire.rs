@@ -1,5 +1,6 @@
 //! The transport that hyper is given: a session, and what was read of it before.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind::UnexpectedEof};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -23,8 +24,6 @@ pub(crate) struct Wire<C> {
     /// What was read before: it comes first.
     prefix: Bytes,
     state: Arc<State>,
-    /// Room for reads that the stack has not; empty while reads are small.
-    large: Vec<u8>,
     has_ended: bool,
     /// The head of a response of status 101 that the system had no room for, or
     /// did not say yet that it has: hyper gives the connection away without it.
@@ -36,10 +35,14 @@ pub(crate) struct Wire<C> {
     task: Option<Waker>,
 }
 
-/// hyper's buffer can be filled without `unsafe` only from another one. Most
-/// requests fit into this.
-const SMALL: usize = 2 * 1024;
-const LARGE: usize = 64 * 1024;
+thread_local! {
+    /// hyper's buffer can be filled without `unsafe` only from another one, which
+    /// all connections of a thread share: it is filled and copied from in one go.
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The largest read, in bytes.
+const ROOM_SIZE: usize = 64 * 1024;
 
 impl<C> Wire<C> {
     pub(crate) fn new(session: Session<C>, prefix: Bytes, state: Arc<State>) -> Wire<C> {
@@ -47,7 +50,6 @@ impl<C> Wire<C> {
             session,
             prefix,
             state,
-            large: Vec::new(),
             has_ended: false,
             unsent: Bytes::new(),
             frames: None,
@@ -88,13 +90,28 @@ impl<C: Connection> Wire<C> {
         cx: &mut Context<'_>,
         cursor: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut small = [0; SMALL];
-        let is_small = self.large.is_empty();
-        let room = if is_small {
-            &mut small[..]
-        } else {
-            &mut self.large[..]
-        };
+        let read = ROOM.try_with(|room| match room.try_borrow_mut() {
+            Ok(mut room) => {
+                if room.is_empty() {
+                    *room = vec![0; ROOM_SIZE];
+                }
+                Some(self.poll_read_by(&mut room, cx, cursor))
+            }
+            Err(_) => None,
+        });
+        match read {
+            Ok(Some(read)) => read,
+            // The thread ends, or is in the read of another connection.
+            _ => self.poll_read_by(&mut [0; 2 * 1024], cx, cursor),
+        }
+    }
+
+    fn poll_read_by(
+        &mut self,
+        room: &mut [u8],
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<usize>> {
         let room_len = room.len().min(cursor.remaining());
         let room = &mut room[..room_len];
         // In the connection's own task the abort drops all of this: the wait need
@@ -123,11 +140,6 @@ impl<C: Connection> Wire<C> {
             self.state.note_read(&room[..n]);
         }
         cursor.put_slice(&room[..n]);
-        if is_small && n == SMALL {
-            self.large = vec![0; LARGE];
-        } else if !is_small && n < SMALL {
-            self.large = Vec::new();
-        }
         Poll::Ready(Ok(n))
     }
 }

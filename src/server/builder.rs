@@ -9,9 +9,10 @@ use super::early_signals::EarlySignals;
 use super::hard_deadline::HardDeadline;
 use super::hooks::{BoxError, Hook, HookContext};
 use super::open::{Source, Sources};
+use super::readiness::ReadinessCallback;
 use super::table::ConnectionTable;
 use super::task::ServerShared;
-use super::{BindError, OnReadinessChange, Readiness, Server};
+use super::{BindError, Readiness, Server};
 use crate::address::{Address, AddressError};
 use crate::gate::Shutdown;
 #[cfg(feature = "handover")]
@@ -56,7 +57,7 @@ pub struct Builder<R: Runtime> {
     hard_deadline: Option<HardDeadline>,
     recording_limit: Option<usize>,
     hooks: Vec<Hook>,
-    on_readiness_change: Option<OnReadinessChange>,
+    on_readiness_change: Option<ReadinessCallback>,
 }
 
 impl<R: Runtime> Builder<R> {
@@ -444,11 +445,17 @@ impl<R: Runtime> Builder<R> {
     ///
     /// It is not called with `NotReady` when a successor serves: the service is
     /// ready.
+    ///
+    /// The calls are made in order, in a task of the runtime, so that one that
+    /// blocks its thread holds up neither the grace period nor a second signal
+    /// where the runtime has another thread. The stop waits for a call as it
+    /// waits for a handler, and the report counts one that does not return
+    /// among its `untracked_guards`.
     pub fn on_readiness_change(
         mut self,
         tell: impl Fn(Readiness) + Send + Sync + 'static,
     ) -> Self {
-        self.on_readiness_change = Some(Box::new(tell));
+        self.on_readiness_change = Some(ReadinessCallback::new(Box::new(tell)));
         self
     }
 

@@ -8,7 +8,6 @@ mod handover;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -20,9 +19,10 @@ use super::early_signals::EarlySignals;
 use super::hooks::{BoxError, Hook};
 use super::listener::{Accepted, Limit, ListenerTask};
 use super::listeners::Listeners;
+use super::readiness::ReadinessCallback;
 use super::task::{self, AcceptedConnection, ServerShared};
 use super::timer::{Clock, Timer};
-use super::{OnReadinessChange, Readiness, Server};
+use super::{Readiness, Server};
 use crate::address::Address;
 use crate::cause::Cause;
 use crate::gate::{Hold, InRestart, PhaseReached};
@@ -54,7 +54,7 @@ pub struct Serve<R: Runtime, H> {
     connection_limit: Option<usize>,
     hooks: Vec<Hook>,
     running_hook: Option<usize>,
-    on_readiness_change: Option<OnReadinessChange>,
+    on_readiness_change: Option<ReadinessCallback>,
     serving: bool,
     stop_requested: Option<PhaseReached>,
     /// Whether a stop can still be asked for, since a successor serves.
@@ -352,10 +352,9 @@ impl<R: Runtime, H> Serve<R, H> {
     }
 
     fn tell_readiness(&self, readiness: Readiness) {
-        if let Some(tell) = &self.on_readiness_change {
-            if catch_unwind(AssertUnwindSafe(|| tell(readiness))).is_err() {
-                warn!("the callback for readiness changes panicked");
-            }
+        if let Some(callback) = &self.on_readiness_change {
+            let guard = self.hold.try_guard().ok();
+            callback.call(&self.shared.runtime, readiness, guard);
         }
     }
 

@@ -238,6 +238,34 @@ pub(crate) fn f43_a_supervisor_hears_of_the_stop_once(runtime: impl Runtime) {
     assert!(supervisor.recv(&mut [0; 32]).is_err(), "said once more");
 }
 
+pub(crate) fn f47_a_readiness_callback_that_blocks_does_not_hold_up_the_stop(
+    runtime: impl Runtime,
+) {
+    let (release, released) = mpsc::channel::<()>();
+    let (told, readiness) = mpsc::channel();
+    let released = Mutex::new(released);
+    let server = builder(runtime)
+        .grace_period(Duration::from_millis(200))
+        .on_readiness_change(move |ready| {
+            told.send(ready).unwrap();
+            if ready == Readiness::NotReady {
+                // A supervisor that does not read what it is told.
+                _ = released.lock().unwrap().recv();
+            }
+        });
+    let server = start(server.bind().unwrap(), echo);
+    assert_eq!(readiness.recv(), Ok(Readiness::Ready));
+    server.shutdown.stop("now");
+    assert_eq!(readiness.recv(), Ok(Readiness::NotReady));
+    let report = server.report();
+    assert_eq!(
+        (report.outcome, report.untracked_guards),
+        (Outcome::Abandoned, 1),
+        "{report}"
+    );
+    drop(release);
+}
+
 /// Held by a test that sends the signal of a restart, which comes to all servers
 /// of this process that restart on it.
 static RESTARTS: Mutex<()> = Mutex::new(());

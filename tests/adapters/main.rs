@@ -59,6 +59,7 @@ mod holding_threads {
         alone;
         conformance: f72_the_adapter_keeps_every_contract;
         draining: f17_what_arrived_while_a_handler_computes_is_answered;
+        faults: f47_a_readiness_callback_that_blocks_does_not_hold_up_the_stop;
         outcomes: f32_a_connection_that_ignores_the_abort_is_abandoned;
     }
 }

@@ -118,8 +118,8 @@ pub(crate) async fn frozen_in_the_drain(
 ) -> Result<RoundResult, Failure> {
     let halves = begin(round, count, "half a request", cut).await?;
     let from = round.stop_and_wait().await?;
-    if round.server.ended_within(LATER).await.is_none() {
-        round.server.freeze().await?;
+    let has_ended = round.server.ended_within(LATER).await.is_some();
+    if !has_ended && round.server.freeze_unless_ended().await? {
         let until = Instant::now() + round.setup.freeze;
         finish(round, halves, Duration::ZERO);
         Timer::at(until).await;

@@ -121,18 +121,35 @@ impl Server {
         }
     }
 
-    /// Freezes the server, and returns when every thread of it stands still, or when it
-    /// has ended before that.
+    /// Freezes the server, which has not been told to stop, and returns when every thread
+    /// of it stands still.
     pub(crate) async fn freeze(&mut self) -> Result<(), Failure> {
-        let failed = |error| Failure::Other(format!("cannot stop it with SIGSTOP: {error}"));
+        if self.freeze_unless_ended().await? {
+            Ok(())
+        } else {
+            Err(self.died())
+        }
+    }
+
+    /// Freezes the server, unless it ends before. Says whether it stands still.
+    pub(crate) async fn freeze_unless_ended(&mut self) -> Result<bool, Failure> {
         self.is_frozen = true;
-        self.signal_all(Signal::STOP).map_err(failed)?;
+        if let Err(error) = self.signal_all(Signal::STOP) {
+            if self.has_ended() {
+                return Ok(false);
+            }
+            return Err(Failure::Other(format!(
+                "cannot stop it with SIGSTOP: {error}"
+            )));
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             let are_stopped = self.processes().and_then(|all| procfs::are_stopped(&all));
-            let are_stopped = are_stopped.or_else(|| self.is_reported_stopped());
-            if are_stopped == Some(true) || self.has_ended() {
-                return Ok(());
+            if are_stopped.or_else(|| self.is_reported_stopped()) == Some(true) {
+                return Ok(true);
+            }
+            if self.has_ended() {
+                return Ok(false);
             }
             Timer::after(Duration::from_micros(200)).await;
         }
@@ -142,8 +159,12 @@ impl Server {
     /// Lets a frozen server run on.
     pub(crate) fn thaw(&mut self) -> Result<(), Failure> {
         self.is_frozen = false;
-        let failed = |error| Failure::Other(format!("cannot continue it: {error}"));
-        self.signal_all(Signal::CONT).map_err(failed)
+        match self.signal_all(Signal::CONT) {
+            Err(error) if !self.has_ended() => {
+                Err(Failure::Other(format!("cannot continue it: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn signal_all(&self, signal: Signal) -> std::io::Result<()> {
