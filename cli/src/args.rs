@@ -165,7 +165,8 @@ pub(crate) struct Check {
     pub(crate) run: Run,
     #[command(flatten)]
     pub(crate) asking: Asking,
-    /// A path with a response of several megabytes, for slow readers
+    /// A path with a response of several megabytes, for slow readers; with a method,
+    /// as in "POST /report", it is sent the body of --request
     #[arg(long, value_name = "PATH")]
     pub(crate) large_path: Option<String>,
     /// What is done to it; repeatable [default: all that fit]
@@ -294,7 +295,7 @@ impl Check {
             host: self.host,
             signal: self.run.signal,
             model: Target {
-                large_path: self.large_path.clone(),
+                large: self.asking.large(self.large_path.as_deref())?,
                 ..self.asking.target(self.host, self.protocol)?
             },
             restart: self.run.restart(),

@@ -1,7 +1,7 @@
 //! `compare`: several servers side by side, in turns, so that what else happens
 //! on the machine hits all of them alike.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{bar, dice, print, write};
 use crate::client::Target;
+use crate::options::Asking;
 use crate::results::check::ScenarioDocument;
 use crate::results::compare::{CompareDocument, ServerDocument};
 use crate::results::{json, junit, page, summary};
@@ -42,6 +43,13 @@ struct Entry {
     signal: Option<String>,
     path: Option<String>,
     large_path: Option<String>,
+    /// What is asked, as the options of `check` of these names say it.
+    request: Option<String>,
+    body: Option<String>,
+    #[serde(default)]
+    header: Vec<String>,
+    #[serde(default)]
+    expect: Vec<String>,
     /// Without it the server is left out.
     requires: Option<String>,
 }
@@ -195,9 +203,11 @@ fn contestant(
     load: &Load,
     ready_timeout: Duration,
 ) -> Result<Contestant, String> {
-    let name = entry.name;
+    let name = entry.name.clone();
+    let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
     let signal = entry.signal.as_deref().unwrap_or("TERM").parse();
-    let signal = signal.map_err(|error| format!("{name}: {error}"))?;
+    let signal = signal.map_err(|error: String| failed(&error))?;
+    let model = model(&entry, folder).map_err(|error| failed(&error))?;
     Ok(Contestant {
         setup: Setup {
             launch: Launch::Child {
@@ -206,11 +216,7 @@ fn contestant(
                 stdin_open: false,
             },
             signal,
-            model: Target {
-                path: entry.path.unwrap_or_else(|| "/".to_owned()),
-                large_path: entry.large_path,
-                ..Target::new(SocketAddr::from(([127, 0, 0, 1], 0)), entry.protocol)
-            },
+            model,
             connections: load.connections,
             limit: load.limit,
             ready_timeout,
@@ -219,6 +225,29 @@ fn contestant(
         name,
         rows: Vec::new(),
         has_failed: false,
+    })
+}
+
+/// What clients send to the server.
+fn model(entry: &Entry, folder: &Path) -> Result<Target, Failure> {
+    let body = entry
+        .body
+        .as_deref()
+        .map(|body| match body.strip_prefix('@') {
+            Some(path) => format!("@{}", folder.join(path).display()),
+            None => body.to_owned(),
+        });
+    let asking = Asking {
+        path: entry.path.clone().unwrap_or_else(|| "/".to_owned()),
+        request: entry.request.clone(),
+        body,
+        header: entry.header.clone(),
+        expect: entry.expect.clone(),
+        ..Asking::default()
+    };
+    Ok(Target {
+        large: asking.large(entry.large_path.as_deref())?,
+        ..asking.target(IpAddr::from([127, 0, 0, 1]), entry.protocol)?
     })
 }
 

@@ -156,7 +156,7 @@ impl Ready {
 }
 
 /// What clients ask, and what a good answer is.
-#[derive(Clone, Debug, Group)]
+#[derive(Clone, Debug, Default, Group)]
 pub(crate) struct Asking {
     /// The path of HTTP requests
     #[arg(long, default_value = "/")]
@@ -226,16 +226,7 @@ impl Asking {
         let Some(text) = &self.request else {
             return Ok(None);
         };
-        let body = match self
-            .body
-            .as_deref()
-            .map(|body| (body, body.strip_prefix('@')))
-        {
-            None => Vec::new(),
-            Some((_, Some(path))) => std::fs::read(path)
-                .map_err(|error| Failure::Other(format!("--body @{path}: {error}")))?,
-            Some((body, None)) => body.as_bytes().to_vec(),
-        };
+        let body = self.body()?;
         if !protocol.is_http() {
             return Ok(Some(OwnRequest {
                 method: String::new(),
@@ -243,20 +234,38 @@ impl Asking {
                 body,
             }));
         }
-        let (method, path) = match text.split_once(' ') {
-            Some((method, path)) => (method, path.trim()),
-            None => ("GET", text.as_str()),
-        };
-        let is_token = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
-        if !is_token || !path.starts_with('/') || path.contains(char::is_whitespace) {
-            let text = format!("--request {text:?} is no method and path, such as \"GET /\"");
-            return Err(Failure::Other(text));
-        }
+        let (method, path) = method_and_path("--request", text)?;
         Ok(Some(OwnRequest {
             method: method.to_owned(),
             path: path.to_owned(),
             body,
         }))
+    }
+
+    /// Returns the request that `--large-path` stands for.
+    pub(crate) fn large(&self, text: Option<&str>) -> Result<Option<OwnRequest>, Failure> {
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let (method, path) = method_and_path("--large-path", text)?;
+        Ok(Some(match method {
+            "GET" => OwnRequest::get(path),
+            method => OwnRequest {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                body: self.body()?,
+            },
+        }))
+    }
+
+    fn body(&self) -> Result<Vec<u8>, Failure> {
+        let body = self.body.as_deref();
+        match body.map(|body| (body, body.strip_prefix('@'))) {
+            None => Ok(Vec::new()),
+            Some((_, Some(path))) => std::fs::read(path)
+                .map_err(|error| Failure::Other(format!("--body @{path}: {error}"))),
+            Some((body, None)) => Ok(body.as_bytes().to_vec()),
+        }
     }
 
     fn tls(&self, protocol: Protocol) -> Result<Option<Tls>, Failure> {
@@ -273,6 +282,20 @@ impl Asking {
         let tls = Tls::new(&trust, name, protocols.as_slice());
         tls.map(Some).map_err(Failure::Other)
     }
+}
+
+/// Reads "GET /path", or only the path.
+fn method_and_path<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    let (method, path) = match text.split_once(' ') {
+        Some((method, path)) => (method, path.trim()),
+        None => ("GET", text),
+    };
+    let is_token = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+    if !is_token || !path.starts_with('/') || path.contains(char::is_whitespace) {
+        let text = format!("{option} {text:?} is no method and path, such as \"GET /\"");
+        return Err(Failure::Other(text));
+    }
+    Ok((method, path))
 }
 
 #[cfg(test)]

@@ -198,6 +198,7 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         ));
     };
     traits.usual.push(response.status);
+    traits.usual_grpc = response.grpc;
     traits.keeps = is_open;
     if !is_open && !response.closes {
         traits.notes.push(
@@ -222,6 +223,11 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         let status = response.status;
         traits.notes.push(format!(
             "it answers with status {status} while nothing is wrong"
+        ));
+    }
+    if let Some(status @ 1..) = response.grpc {
+        traits.notes.push(format!(
+            "it answers with grpc-status {status} while nothing is wrong"
         ));
     }
     Ok(traits)

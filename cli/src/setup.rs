@@ -128,6 +128,7 @@ pub(crate) struct Traits {
     pub(crate) posts: bool,
     pub(crate) keeps: bool,
     pub(crate) usual: Vec<u16>,
+    pub(crate) usual_grpc: Option<u16>,
     pub(crate) notes: Vec<String>,
 }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""second-opinion FREEZE SIGNAL COMMAND...: the scenarios frozen, half-head, idle and silent
-of `lameduck check`, written again in the plainest way: blocking sockets, HTTP/1.1,
-one GET a connection. FREEZE is how long the server is frozen, in seconds. Says how many clients had a whole answer, and how the others
-ended. Shares no line with the tool, so that the one can confirm the other."""
+"""The scenarios frozen, half-head, idle and silent of `lameduck check`, written again in the
+plainest way: blocking sockets, HTTP/1.1, one request after the first GET on each
+connection. Says how many clients had a whole answer, and how the others ended, once for
+each round. Shares no line with the tool, so that the one can confirm the other."""
 
+import argparse
 import os
 import signal
 import socket
@@ -11,8 +12,12 @@ import subprocess
 import sys
 import time
 
-CLIENTS = 20
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = b"a body of a client"
+POST = (
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+)
 
 
 def start(command):
@@ -76,7 +81,7 @@ def is_whole(received, is_end):
 
 def served(port):
     clients = []
-    for _ in range(CLIENTS):
+    for _ in range(options.clients):
         client = connect(port)
         client.sendall(REQUEST)
         if outcome(client) == "answer":
@@ -97,13 +102,13 @@ def frozen(server, port, stop):
     time.sleep(0.1)
     new = []
     try:
-        for _ in range(CLIENTS):
+        for _ in range(options.clients):
             new.append(connect(port))
     except OSError:
         pass  # The accept queue is full.
     for client in old + new:
-        client.sendall(REQUEST)
-    time.sleep(float(sys.argv[1]))
+        client.sendall(POST if options.post else REQUEST)
+    time.sleep(options.freeze)
     server.send_signal(stop)
     os.killpg(server.pid, signal.SIGCONT)
     return {"reused": count(old), "in the queue": count(new)}
@@ -140,25 +145,43 @@ def silent(server, port, stop):
 
 def count(clients):
     counted = {}
+    until = time.monotonic() + options.patience
     for client in clients:
+        client.settimeout(max(until - time.monotonic(), 0.01))
         found = outcome(client)
         counted[found] = counted.get(found, 0) + 1
     return counted
 
 
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=20, help="of each kind")
+    parser.add_argument("--freeze", type=float, default=1.1, help="how long, in seconds")
+    parser.add_argument("--patience", type=float, default=35, help="the longest wait for all")
+    parser.add_argument("--post", action="store_true", help="send POST to the frozen server")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS)
+    parser.add_argument("--signal", default="TERM")
+    parser.add_argument("command", nargs="+", help="the server, after --, with {addr}")
+    return parser.parse_args()
+
+
 def main():
-    stop = getattr(signal, "SIG" + sys.argv[2])
-    for scenario in [frozen, half_head, idle, silent]:
-        server, port = start(sys.argv[3:])
+    stop = getattr(signal, "SIG" + options.signal)
+    chosen = options.scenario or list(SCENARIOS)
+    for name in [name for name in chosen for _ in range(options.rounds)]:
+        server, port = start(options.command)
         try:
-            found = scenario(server, port, stop)
+            found = SCENARIOS[name](server, port, stop)
         finally:
             try:
                 os.killpg(server.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             server.wait()
-        print(f"{scenario.__name__}: {found}")
+        print(f"{name}: {found}", flush=True)
 
 
+SCENARIOS = {"frozen": frozen, "half-head": half_head, "idle": idle, "silent": silent}
+options = parse()
 main()

@@ -345,12 +345,9 @@ impl Connection {
         match event {
             Event::Progress { key, received } => journal.progress(key, received),
             Event::Answered { key, response } => {
-                let status = response.status;
-                if status == 0 || self.target.is_expected(status) {
-                    journal.answer(key, response.keep_alive);
-                } else {
-                    let problem = format!("it was answered with status {status}");
-                    journal.fail(key, problem);
+                match self.target.problem(&response) {
+                    None => journal.answer(key, response.keep_alive),
+                    Some(problem) => journal.fail(key, problem),
                 }
                 self.answers.push_back(response);
             }

@@ -87,7 +87,7 @@ impl Rule {
 
 /// An idle connection is not tested beyond this time where the server announces no
 /// limit: the shortest one that is in use is two seconds.
-const UNANNOUNCED: Duration = Duration::from_millis(1900);
+pub(crate) const UNANNOUNCED: Duration = Duration::from_millis(1900);
 
 /// What a server said of a connection, and when its client read it.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::codec;
+use super::codec::{self, Response};
 use super::tls::Tls;
 use crate::setup::{Protocol, Traits};
 
@@ -14,7 +14,8 @@ pub(crate) struct Target {
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Tls>,
     pub(crate) path: String,
-    pub(crate) large_path: Option<String>,
+    /// What has a response of several megabytes.
+    pub(crate) large: Option<OwnRequest>,
     /// What every client sends instead of requests of ours.
     pub(crate) own: Option<OwnRequest>,
     /// Headers of every request.
@@ -26,6 +27,8 @@ pub(crate) struct Target {
     /// The statuses that the server gave when it was asked for the first time: what
     /// it says then is no refusal of a stopping server.
     pub(crate) usual: Vec<u16>,
+    /// The same of its grpc-status.
+    pub(crate) usual_grpc: Option<u16>,
     /// The server takes POST, too.
     pub(crate) posts: bool,
     /// A connection can be used for more than one request.
@@ -41,6 +44,16 @@ pub(crate) struct OwnRequest {
     /// The path of HTTP; the text of lines, redis and ws.
     pub(crate) path: String,
     pub(crate) body: Vec<u8>,
+}
+
+impl OwnRequest {
+    pub(crate) fn get(path: &str) -> OwnRequest {
+        OwnRequest {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            body: Vec::new(),
+        }
+    }
 }
 
 /// A range of statuses, such as 200, 2xx or 200-299.
@@ -104,12 +117,13 @@ impl Target {
             protocol,
             tls: None,
             path: "/".to_owned(),
-            large_path: None,
+            large: None,
             own: None,
             headers: Vec::new(),
             expected: Vec::new(),
             expected_text: Vec::new(),
             usual: Vec::new(),
+            usual_grpc: None,
             posts: false,
             keeps: true,
             holds_windows: false,
@@ -121,6 +135,7 @@ impl Target {
         self.posts = traits.posts;
         self.keeps = traits.keeps;
         self.usual.clone_from(&traits.usual);
+        self.usual_grpc = traits.usual_grpc;
     }
 
     /// Returns the host and port as they stand in requests.
@@ -146,6 +161,21 @@ impl Target {
         }
     }
 
+    /// Says what is wrong with an answer that is whole.
+    pub(crate) fn problem(&self, response: &Response) -> Option<String> {
+        let status = response.status;
+        if status != 0 && !self.is_expected(status) {
+            return Some(format!("it was answered with status {status}"));
+        }
+        // The status of HTTP is 200 whatever a call comes to.
+        match response.grpc {
+            grpc if grpc == self.usual_grpc => None,
+            Some(0) => None,
+            Some(status) => Some(format!("it was answered with grpc-status {status}")),
+            None => Some("it was answered without a grpc-status".to_owned()),
+        }
+    }
+
     /// Returns the next request of a client.
     pub(crate) fn request(&self, client: usize, number: u64) -> Request {
         if let Some(own) = &self.own {
@@ -159,6 +189,11 @@ impl Target {
                 false => self.get(&self.path),
             },
         }
+    }
+
+    /// Returns the request for a large response, if there is one.
+    pub(crate) fn large_request(&self) -> Option<Request> {
+        self.large.as_ref().map(|large| self.own_request(large))
     }
 
     fn own_request(&self, own: &OwnRequest) -> Request {
@@ -283,6 +318,24 @@ mod tests {
         assert!(target.is_expected(503));
         target.expected = vec![Statuses(200, 200)];
         assert!(!target.is_expected(404));
+    }
+
+    #[test]
+    fn a_grpc_status_is_good_if_it_is_ok_or_was_usual() {
+        let mut target = target();
+        let with = |grpc| Response {
+            status: 200,
+            grpc,
+            ..Response::default()
+        };
+        assert_eq!(target.problem(&with(None)), None);
+        assert_eq!(target.problem(&with(Some(0))), None);
+        assert!(target.problem(&with(Some(14))).is_some());
+        target.usual_grpc = Some(0);
+        assert!(target.problem(&with(None)).is_some());
+        assert!(target.problem(&with(Some(14))).is_some());
+        target.usual_grpc = Some(12);
+        assert_eq!(target.problem(&with(Some(12))), None);
     }
 
     #[test]

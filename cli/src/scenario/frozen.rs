@@ -6,15 +6,48 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use crate::client::Connection;
+use crate::client::owed::UNANNOUNCED;
 use crate::round::{Client, Round};
-use crate::setup::Failure;
+use crate::setup::{Failure, Launch};
 use crate::verdict::RoundResult;
 
 /// Longer than the second after which many servers look around: their timers have run
 /// out when they run on, as they would have at an unlucky moment.
 const FROZEN: Duration = Duration::from_millis(1100);
 
+/// How often it is tried on a machine that is too busy for that.
+const ATTEMPTS: usize = 5;
+
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
+    let can_start_again = matches!(round.setup.launch, Launch::Child { .. });
+    let mut attempts = if can_start_again { ATTEMPTS } else { 1 };
+    loop {
+        let (served, waiting) = freeze(round, count).await?;
+        attempts -= 1;
+        if attempts == 0 || !have_idled(&served) {
+            return stop(round, served, waiting).await;
+        }
+        round.server.kill();
+        *round = Round::start(&round.setup.clone()).await?;
+    }
+}
+
+/// Says whether connections have been idle for so long that the server need not answer on
+/// them: nothing would be learnt of them.
+fn have_idled(served: &[Client]) -> bool {
+    let mut journals = served.iter().map(|client| client.journal.lock());
+    journals.any(|journal| {
+        let since = journal.current.idle_since;
+        since.is_some_and(|since| since.elapsed() >= UNANNOUNCED)
+    })
+}
+
+/// Halts the server, and sends it requests on connections that had an answer, and on those
+/// that wait in its accept queue.
+async fn freeze(
+    round: &mut Round,
+    count: usize,
+) -> Result<(Vec<Client>, Vec<Client>), Failure> {
     let mut served = round.served("served", count).await?;
     round.server.freeze().await?;
     let frozen = Instant::now();
@@ -26,6 +59,14 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     let waiting = waiting(round, count).await;
     round.arrived().await;
     Timer::at(frozen + FROZEN).await;
+    Ok((served, waiting))
+}
+
+async fn stop(
+    round: &mut Round,
+    served: Vec<Client>,
+    waiting: Vec<Client>,
+) -> Result<RoundResult, Failure> {
     for (client, is_first) in served
         .into_iter()
         .map(|client| (client, false))

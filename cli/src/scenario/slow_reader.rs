@@ -46,9 +46,9 @@ const BUFFERS: u64 = 8 << 20;
 const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
-    match round.target.large_path.clone() {
+    match round.target.large_request() {
         _ if !round.protocol().is_http() => echo(round, count).await,
-        Some(path) => http(round, count, &path).await,
+        Some(request) => http(round, count, &request).await,
         None => Ok(RoundResult::skip(
             "a large response is needed: --large-path",
         )),
@@ -136,28 +136,28 @@ async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
 }
 
 /// The response to one request must come whole.
-async fn http(round: &mut Round, count: usize, path: &str) -> Result<RoundResult, Failure> {
+async fn http(
+    round: &mut Round,
+    count: usize,
+    request: &Request,
+) -> Result<RoundResult, Failure> {
     let target = Arc::new(Target {
         holds_windows: true,
         ..Target::clone(&round.target)
     });
-    let request = target.get(path);
     let opened = open(round, &target, count).await?;
     let patience = round.patience();
-    let begun = join_all(opened.into_iter().map(|mut client| {
-        let request = &request;
-        async move {
-            let begun = async {
-                client.connection.send(request).await?;
-                client.connection.peek().await.map(Some)
-            };
-            let late = async {
-                Timer::after(patience).await;
-                Ok::<_, Disconnected>(None)
-            };
-            let has_begun = matches!(begun.or(late).await, Ok(Some(1..)));
-            (client, has_begun)
-        }
+    let begun = join_all(opened.into_iter().map(|mut client| async move {
+        let begun = async {
+            client.connection.send(request).await?;
+            client.connection.peek().await.map(Some)
+        };
+        let late = async {
+            Timer::after(patience).await;
+            Ok::<_, Disconnected>(None)
+        };
+        let has_begun = matches!(begun.or(late).await, Ok(Some(1..)));
+        (client, has_begun)
     }));
     let mut clients = Vec::new();
     for (client, has_begun) in begun.await {

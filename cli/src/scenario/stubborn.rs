@@ -94,10 +94,8 @@ async fn fill(
     mut connection: Connection,
     target: Arc<Target>,
 ) -> Client {
-    let request = match &target.large_path {
-        Some(path) => target.get(path),
-        None => target.request(id, 0),
-    };
+    let usual = || target.request(id, 0);
+    let request = target.large_request().unwrap_or_else(usual);
     let bytes = connection.begin(&request);
     let (many, most) = match target.protocol {
         Protocol::H2 => {

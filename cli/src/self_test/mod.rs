@@ -122,7 +122,7 @@ impl Case {
             )
         };
         Ok(Target {
-            large_path: Some("/large".to_owned()),
+            large: Some(OwnRequest::get("/large")),
             own: own.map(|(method, path)| OwnRequest {
                 method: method.to_owned(),
                 path: path.to_owned(),

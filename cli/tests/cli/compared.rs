@@ -82,3 +82,34 @@ fn a_file_with_a_mistake_names_it() {
         assert!(answer.stderr.contains("servers.toml"), "{answer:?}");
     }
 }
+
+#[test]
+fn a_compared_server_is_asked_with_a_body_that_lies_beside_the_list() {
+    let folder = Folder::new("compared-request");
+    let [servers, body] = ["servers.toml", "body"].map(|name| folder.file(name));
+    let list = format!(
+        r#"
+rounds = 1
+connections = 2
+scenarios = ["half-request"]
+[[server]]
+name = "asked"
+protocol = "h2"
+command = ["{LAMEDUCK}", "fixture", "none", "--protocol", "h2", "--listen", "{{addr}}"]
+request = "POST /"
+body = "@body"
+header = ["Content-Type: application/grpc"]
+expect = ["200"]
+large_path = "POST /large"
+"#
+    );
+    std::fs::write(&servers, list).unwrap();
+    let servers = servers.to_str().unwrap();
+    let answer = lameduck(&["compare", servers]);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("/body: "), "{answer:?}");
+    std::fs::write(&body, "a message").unwrap();
+    let answer = lameduck(&["compare", servers]);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(answer.stdout.contains("| asked"), "{answer:?}");
+}

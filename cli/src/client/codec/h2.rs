@@ -202,6 +202,15 @@ impl H2 {
             let status = text.parse();
             response.status = status.map_err(|_| format!("no status: {text:.20?}"))?;
         }
+        let status = headers.iter().find(|(name, _)| name == b"grpc-status");
+        if let Some((_, value)) = status
+            && let Some(response) = self.streams.get_mut(&stream)
+        {
+            let text = String::from_utf8_lossy(value);
+            let status = text.parse();
+            let status = status.map_err(|_| format!("no grpc-status: {text:.20?}"))?;
+            response.grpc = Some(status);
+        }
         self.progress(stream, block.len(), events);
         if is_end {
             self.end_stream(stream, events);
@@ -317,6 +326,22 @@ mod tests {
             .collect();
         assert_eq!(keys, [1, 3]);
         assert_eq!(answered, [(3, 200)]);
+    }
+
+    #[test]
+    fn a_grpc_status_is_read_from_the_trailers() {
+        let mut codec = codec();
+        request(&mut codec);
+        let mut bytes = answer(1, false);
+        let mut trailers = Vec::new();
+        h2::write_header(&mut trailers, "grpc-status", "14");
+        let flags = h2::END_HEADERS | h2::END_STREAM;
+        h2::write(&mut bytes, Kind::Headers, flags, 1, &trailers);
+        let events = codec.feed(&bytes).unwrap();
+        let Some(Event::Answered { response, .. }) = events.last() else {
+            panic!("{events:?}");
+        };
+        assert_eq!((response.status, response.grpc), (200, Some(14)));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) use redis::command;
 pub(crate) struct Response {
     /// The status of HTTP; 0 in protocols without one.
     pub(crate) status: u16,
+    /// The grpc-status of h2, which comes in trailers; none where it is not spoken.
+    pub(crate) grpc: Option<u16>,
     /// The server said that it ends the connection after this answer.
     pub(crate) closes: bool,
     /// The length of the answer, in bytes.

@@ -1,0 +1,150 @@
+//! The end of a round: what is left is waited for, and judged.
+
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use smol::Timer;
+use smol::future::FutureExt;
+
+use super::Round;
+use crate::client::ClientJournal;
+use crate::procfs;
+use crate::server;
+use crate::setup::Failure;
+use crate::verdict::{RoundResult, tell};
+
+/// How long clients wait once the server is gone: all that they can still see is there.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+impl Round {
+    /// Waits for the end of all clients, takes them out of the round, and returns what
+    /// they noted.
+    pub(crate) async fn halt(
+        &mut self,
+        patience: Duration,
+    ) -> Vec<(usize, &'static str, MutexGuard<'_, ClientJournal>)> {
+        self.finish_clients(patience).await;
+        self.halted = std::mem::take(&mut self.entries);
+        let halted = self.halted.iter();
+        halted.map(|e| (e.id, e.kind, e.journal.lock())).collect()
+    }
+
+    /// Waits for the end of the server and of the clients, and judges.
+    ///
+    /// # Errors
+    /// The stop command failed.
+    pub(crate) async fn settle(
+        &mut self,
+        from: Instant,
+        limit: Duration,
+    ) -> Result<RoundResult, Failure> {
+        let mut result = RoundResult::default();
+        let left = limit.saturating_sub(from.elapsed());
+        let ended = self.server.ended_within(left).await;
+        if let Some(failure) = self.server.stop_failure() {
+            return Err(failure);
+        }
+        self.gone_sender = None;
+        let patience = match ended {
+            Some(_) => AFTERWARDS,
+            None => Duration::ZERO,
+        };
+        self.finish_clients(patience).await;
+        match ended {
+            Some(at) => result.stop = Some(at.saturating_duration_since(from)),
+            None => {
+                let limit = humantime::format_duration(limit);
+                let signal = self.server.stop_name();
+                result
+                    .findings
+                    .push(format!("the server did not end within {limit} of {signal}"));
+            }
+        }
+        self.judge_clients(&mut result, from);
+        result.trace.close(result.stop);
+        self.note_wrapper(ended.is_some());
+        if ended.is_none() {
+            self.server.kill();
+        }
+        self.judge_status(&mut result, ended.is_some());
+        for note in self.notes.drain(..) {
+            if !result.notes.contains(&note) {
+                result.notes.push(note);
+            }
+        }
+        Ok(result)
+    }
+
+    fn judge_clients(&self, result: &mut RoundResult, from: Instant) {
+        let signalled = self.signalled.unwrap_or(from);
+        for entry in &self.entries {
+            let client = entry.journal.lock();
+            result.judge(entry.id, entry.kind, &client, signalled);
+            if self.setup.is_verbose {
+                let told = client.past.iter().chain(&client.recent);
+                let told = told.chain([&client.current]);
+                let told = told.map(|c| tell(entry.id, entry.kind, c, signalled));
+                result.stories.extend(told);
+            }
+        }
+    }
+
+    fn judge_status(&mut self, result: &mut RoundResult, has_ended: bool) {
+        let Some(status) = self.server.status().filter(|_| has_ended) else {
+            return;
+        };
+        if server::crash(status).is_some() {
+            result
+                .findings
+                .push(format!("the server crashed: {status}"));
+        } else if !status.success() {
+            self.notes.push(status.to_string());
+        }
+    }
+
+    /// Says so if the process that got the signal is not the one that serves.
+    fn note_wrapper(&mut self, has_ended: bool) {
+        let Some(main) = self.server.main_process() else {
+            return;
+        };
+        let family = self.server.processes().unwrap_or_default();
+        let is_serving = |pid: &&i32| **pid != main && family.contains(pid);
+        let Some(serving) = self.listeners.iter().find(is_serving).copied() else {
+            return;
+        };
+        if self.listeners.contains(&main) {
+            return;
+        }
+        let name = |pid: i32| procfs::name(pid).unwrap_or_default();
+        let signal = self.server.stop_name();
+        let server = name(serving);
+        self.notes.push(match has_ended {
+            true => format!(
+                "{signal} ended the process that was started, and {server} ({serving}), which \
+                 serves, is still running: a wrapper has to exec the server or pass the signal on"
+            ),
+            false => format!(
+                "{signal} was sent to {} ({main}), and {server} ({serving}) is what serves: a \
+                 wrapper has to exec the server or pass the signal on",
+                name(main)
+            ),
+        });
+    }
+
+    async fn finish_clients(&mut self, patience: Duration) {
+        let tasks: Vec<_> = self
+            .entries
+            .iter_mut()
+            .filter_map(|e| e.task.take())
+            .collect();
+        let all = async {
+            join_all(tasks).await;
+        };
+        let late = async {
+            Timer::after(patience).await;
+        };
+        // What is late is dropped, and so cancelled: its journal stays open.
+        all.or(late).await;
+    }
+}
