@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Parser;
 use lameduck_benches::args::Args;
@@ -109,6 +110,19 @@ fn memory(args: &Args, programs: &Path) -> io::Result<Page> {
     Ok(page)
 }
 
+/// The allocations of a server that has closed what its clients have left.
+fn settled(running: &mut Running) -> io::Result<u64> {
+    let mut before = running.allocations()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = running.allocations()?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+}
+
 /// Counted by the server itself; one thing after the other, since how much a
 /// runtime allocates at once depends on how much happens at once.
 fn allocations(programs: &Path) -> io::Result<Page> {
@@ -119,7 +133,7 @@ fn allocations(programs: &Path) -> io::Result<Page> {
         let mut ignored = turns::latencies();
         // The first ones make room for those that follow.
         drop(Clients::connect_by(running.address, 2 * COUNT, 1)?);
-        let before = running.allocations()?;
+        let before = settled(&mut running)?;
         let connected = Clients::connect_by(running.address, COUNT, 1)?;
         let after = running.allocations()?;
         drop(connected);

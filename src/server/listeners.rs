@@ -189,8 +189,10 @@ impl<R: Runtime> Listeners<R> {
             }
         }
         let mut inner = lock(&self.woken.inner);
-        for id in std::mem::take(&mut inner.ids) {
-            inner.is_woken[id] = false;
+        let Inner { ids, is_woken, .. } = &mut *inner;
+        // Its room stays: a listener is woken for each connection.
+        for id in ids.drain(..) {
+            is_woken[id] = false;
             self.queue.push_back(id);
         }
     }

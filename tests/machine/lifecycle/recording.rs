@@ -1,6 +1,6 @@
 //! A recording has all inputs of a stop, and so all of the stop.
 
-use lameduck::machine::lifecycle::{Config, Input, Outcome, Output, Recording};
+use lameduck::machine::lifecycle::{Config, Input, Lifecycle, Outcome, Output, Recording};
 use proptest::prelude::*;
 
 use super::bare::plain;
@@ -62,4 +62,10 @@ fn the_text_of_a_recording_has_a_line_for_each_input() {
         (last.at, last.input, last.result),
         (ms(4), Input::Emptied, Ok(()))
     );
+}
+
+#[test]
+fn a_lifecycle_says_the_times_that_it_goes_by() {
+    let config = plain().config;
+    assert_eq!(*Lifecycle::new(config, 1, 0).config(), config);
 }
