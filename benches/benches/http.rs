@@ -173,7 +173,7 @@ fn stop(programs: &Path, kind: HttpKind, how: &Transport, idle: usize) -> io::Re
 }
 
 fn stop_page(args: &Args, programs: &Path, files: &PemFiles) -> io::Result<Page> {
-    let (rounds, idle) = if args.quick { (3, 1_000) } else { (11, IDLE) };
+    let (rounds, idle) = if args.quick { (3, 1_000) } else { (5, IDLE) };
     let header = ["", "last end", "of a killed server", "exit", "goal"];
     let mut page = Page::new(
         "http-stop",
