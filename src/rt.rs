@@ -322,7 +322,7 @@ pub trait SignalSource: Send + Unpin + 'static {
 /// An async runtime, as far as a server needs it.
 ///
 /// It is generic rather than an object, so that a connection's task has the
-/// size of its own parts: 57 bytes more than on the bare runtime.
+/// size of its own parts: 49 bytes more than on the bare runtime.
 ///
 /// ```
 /// use lameduck::{Address, BindError, Runtime, Server};
