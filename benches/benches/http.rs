@@ -1,5 +1,4 @@
-//! What HTTP costs a server: for each request, for each idle connection, and at
-//! the stop.
+//! Measures HTTP servers: each request, each idle connection, and the stop.
 
 use std::error::Error;
 use std::io;
@@ -18,10 +17,10 @@ use lameduck_benches::turns::{self, Side};
 
 const CONNECTIONS: [usize; 3] = [1, 64, 1_000];
 
-/// What lameduck wants to reach, in requests of hyper alone.
+/// The goal for a request, as a multiple of one of hyper alone.
 const GOAL: f64 = 1.02;
 
-/// And in bytes beyond an idle connection of hyper alone.
+/// The goal for an idle connection, in bytes above one of hyper alone.
 const MEMORY_GOAL: f64 = 300.0;
 
 /// So many connections wait for the stop.
@@ -135,7 +134,7 @@ fn memory_page(args: &Args, programs: &Path, files: &PemFiles) -> io::Result<Pag
         for round in 0..rounds {
             for n in turns::order(round, HTTP_KINDS.len()) {
                 let running = Running::http(programs, HTTP_KINDS[n], &how)?;
-                // What is made once is not to be counted.
+                // The first connection makes what all share, which does not count.
                 drop(connect(&running, &how, 1)?);
                 let before = running.resident()?;
                 let clients = connect(&running, &how, count)?;

@@ -1,5 +1,5 @@
-//! What many listeners cost: a stop and a visit, against those of a server with
-//! one listener.
+//! Measures a server with many listeners: its stop and a visit, against those of a
+//! server with one listener.
 
 use std::error::Error;
 use std::future::Future;
@@ -29,7 +29,7 @@ const MANY: usize = 500;
 /// The number of visits that are measured together.
 const VISITS: usize = 200;
 
-/// What lameduck wants many listeners to take, in those of one.
+/// The goals for many listeners, as multiples of one listener.
 const STOP_GOAL: f64 = 3.0;
 const VISIT_GOAL: f64 = 1.2;
 

@@ -16,7 +16,7 @@ use lameduck_benches::{plot, turns};
 
 const IDLE: [usize; 4] = [1_000, 4_000, 16_000, 100_000];
 
-/// What one server took.
+/// The figures of one server.
 struct Taken {
     /// In bytes for each connection.
     memory: f64,
@@ -27,7 +27,7 @@ struct Taken {
 
 fn measure(programs: &Path, kind: Kind, idle: usize) -> io::Result<Taken> {
     let running = Running::start(programs, kind)?;
-    // What is made once is not to be counted.
+    // The first connection makes what all share, which does not count.
     drop(Clients::connect(running.address, 1)?);
     let before = running.resident()?;
     let clients = Clients::connect(running.address, idle)?;

@@ -65,7 +65,7 @@ pub const HTTP_KINDS: [HttpKind; 7] = [
 #[derive(Clone, Debug)]
 pub struct Transport {
     pub version: Version,
-    /// Where a server with TLS has its certificate and its key.
+    /// The certificate and the key of a server with TLS.
     pub tls: Option<PemFiles>,
 }
 
