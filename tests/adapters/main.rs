@@ -99,7 +99,7 @@ suite! {
     storm:
         f2_a_storm_loses_nothing,
         f78_few_clients_wait_for_their_refusal,
-        f78_nobody_waits_where_the_filter_is_off;
+        f78_hardly_anybody_waits_where_the_filter_is_off;
     closing:
         f16_unread_input_does_not_reset,
         f16_unread_input_does_not_reset_a_draining_server,

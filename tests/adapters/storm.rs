@@ -137,7 +137,9 @@ pub(crate) fn f78_few_clients_wait_for_their_refusal(runtime: impl Runtime) {
     }
 }
 
-pub(crate) fn f78_nobody_waits_where_the_filter_is_off(runtime: impl Runtime) {
+pub(crate) fn f78_hardly_anybody_waits_where_the_filter_is_off(runtime: impl Runtime) {
     let (waited, clients) = waits(&runtime, false, Duration::from_millis(5));
-    assert_eq!(waited, 0, "of {clients}");
+    // Linux drops a segment by itself if the listener is closed while the segment is
+    // being delivered.
+    assert!(waited * 16 <= clients, "{waited} of {clients}");
 }
