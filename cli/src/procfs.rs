@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -145,22 +146,28 @@ fn listening_sockets(address: SocketAddr) -> Option<Vec<String>> {
 
 /// Returns the lines of all listening sockets.
 fn listening_lines() -> Option<Vec<String>> {
-    const LISTEN: &str = "0A";
     let mut lines = Vec::new();
     for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(table) = fs::read_to_string(path) else {
-            continue;
-        };
-        let is_listening = |line: &&str| line.split_whitespace().nth(3) == Some(LISTEN);
-        lines.extend(
-            table
-                .lines()
-                .skip(1)
-                .filter(is_listening)
-                .map(str::to_owned),
-        );
+        if let Ok(table) = fs::File::open(path) {
+            lines.extend(listening_in(BufReader::new(table)));
+        }
     }
     fs::metadata("/proc/net/tcp").ok().map(|_| lines)
+}
+
+/// Returns the lines of the listening sockets of a table. Linux writes them before all
+/// others (`net/ipv4/tcp_ipv4.c`, `tcp_seq_start`); behind them can be a hundred thousand
+/// connections in TIME-WAIT, and nobody has to print and to read those.
+fn listening_in(table: impl BufRead) -> impl Iterator<Item = String> {
+    const LISTEN: &str = "0A";
+    /// A listener whose close has begun.
+    const CLOSED: &str = "07";
+    let state = |line: &str| line.split_whitespace().nth(3).map(str::to_owned);
+    let lines = table.lines().skip(1).map_while(Result::ok);
+    let lines = lines.map(move |line| (state(&line), line));
+    let lines =
+        lines.take_while(|(state, _)| matches!(state.as_deref(), Some(LISTEN | CLOSED)));
+    lines.filter_map(|(state, line)| (state.as_deref() == Some(LISTEN)).then_some(line))
 }
 
 /// Returns what a process calls itself.
@@ -335,6 +342,8 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -367,6 +376,27 @@ mod tests {
             assert!(holders.contains(&own), "{holders:?}");
             assert!(family(own).unwrap().contains(&own));
         }
+    }
+
+    /// What must not be read.
+    struct TimeWaits;
+
+    impl Read for TimeWaits {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("it reads on")
+        }
+    }
+
+    #[test]
+    fn listeners_are_read_up_to_the_first_connection() {
+        let table = "  sl  local_address rem_address   st\n\
+                     0: 0100007F:0050 00000000:0000 0A 0:0\n\
+                     1: 0100007F:0051 00000000:0000 07 0:0\n\
+                     2: 0100007F:0052 00000000:0000 0A 0:0\n\
+                     3: 0100007F:0050 0100007F:BEEF 06 0:0\n";
+        let found: Vec<String> =
+            listening_in(BufReader::new(table.as_bytes().chain(TimeWaits))).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
     }
 
     #[cfg(target_endian = "little")]

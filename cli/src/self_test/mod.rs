@@ -29,7 +29,7 @@ const BAD_LIMIT: Duration = Duration::from_millis(700);
 const FLOOD_LIMIT: Duration = Duration::from_secs(3);
 
 /// Most of them wait most of the time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 12;
 
 /// What a good server takes when its clients are stubborn.
 const GRACE: Duration = Duration::from_millis(500);
