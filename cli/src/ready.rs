@@ -191,12 +191,18 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         ..Traits::default()
     };
     let first = target.request(0, 0);
-    let Some((response, is_open)) = try_request(&target, &first, AT_ONCE).await else {
+    let Some(Tried {
+        response,
+        answer_time,
+        is_open,
+    }) = try_request(&target, &first, AT_ONCE).await
+    else {
         return Err(not_ready(
             server,
             "its first answer is its last one".to_owned(),
         ));
     };
+    traits.answer_time = answer_time;
     traits.usual.push(response.status);
     traits.usual_grpc = response.grpc;
     traits.keeps = is_open;
@@ -217,7 +223,11 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         };
         // Many servers refuse POST, some with a reset: that is not ours to judge.
         let answer = answer.or(late).await;
-        traits.posts = answer.is_some_and(|(response, _)| response.status < 400);
+        let answer = answer.filter(|tried| tried.response.status < 400);
+        traits.posts = answer.is_some();
+        // It may be the slower one of the two.
+        let answer_time = answer.map_or(Duration::ZERO, |tried| tried.answer_time);
+        traits.answer_time = traits.answer_time.max(answer_time);
     }
     if target.protocol == Protocol::Http && !target.is_expected(response.status) {
         let status = response.status;
@@ -233,19 +243,32 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
     Ok(traits)
 }
 
-/// Sends a request; returns the answer, and whether the connection is still open
-/// some time later.
+/// What came of a request.
+struct Tried {
+    response: Response,
+    answer_time: Duration,
+    /// Whether the connection was still open some time later.
+    is_open: bool,
+}
+
+/// Sends a request, and looks at its connection for some time.
 async fn try_request(
     target: &Arc<Target>,
     request: &Request,
     patience: Duration,
-) -> Option<(Response, bool)> {
+) -> Option<Tried> {
     let journal = Journal::new();
     let mut connection = Connection::open(target, &journal).await.ok()?;
+    let begun = Instant::now();
     let response = connection.exchange(request).await.ok()?;
+    let answer_time = begun.elapsed();
     if response.closes {
         connection.leave();
-        return Some((response, false));
+        return Some(Tried {
+            response,
+            answer_time,
+            is_open: false,
+        });
     }
     let ended = async {
         connection.until_end().await;
@@ -257,7 +280,11 @@ async fn try_request(
     };
     let is_open = ended.or(stays).await && journal.lock().current.end == End::Open;
     connection.leave();
-    Some((response, is_open))
+    Some(Tried {
+        response,
+        answer_time,
+        is_open,
+    })
 }
 
 fn not_ready(server: &Server, problem: String) -> Failure {

@@ -127,6 +127,7 @@ pub(crate) enum Restart {
 pub(crate) struct Traits {
     pub(crate) posts: bool,
     pub(crate) keeps: bool,
+    pub(crate) answer_time: Duration,
     pub(crate) usual: Vec<u16>,
     pub(crate) usual_grpc: Option<u16>,
     pub(crate) notes: Vec<String>,

@@ -79,6 +79,7 @@ impl Connection {
         let mut client = journal.lock();
         client.current.closes_idle = target.closes_idle();
         client.current.is_single = !target.keeps;
+        client.current.answer_time = target.answer_time;
         client.current.connect(stream.local());
         drop(client);
         Ok(Connection {

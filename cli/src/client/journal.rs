@@ -14,6 +14,9 @@ const KEPT: usize = 1000;
 /// Earlier connections without a fault that are kept for the picture.
 const RECENT: usize = 32;
 
+/// An answer comes within this many times of what the first ones took.
+const USUAL: u32 = 4;
+
 /// Events that are kept of one connection: the last ones are those near the stop.
 const EVENTS: usize = 240;
 
@@ -119,8 +122,10 @@ pub(crate) struct ConnectionJournal {
     pub(crate) is_single: bool,
     /// The announced limit of such a time.
     pub(crate) idle_limit: Option<Duration>,
-    /// When the last answer was whole.
+    /// When the server had answered last, as far as its client can know.
     pub(crate) idle_since: Option<Instant>,
+    /// How long the server takes to answer while nothing is wrong.
+    pub(crate) answer_time: Duration,
     /// Over TLS: whether a close_notify came before the end.
     pub(crate) close_notify: Option<bool>,
     /// How many messages were begun.
@@ -145,6 +150,7 @@ impl ConnectionJournal {
             is_single: false,
             idle_limit: None,
             idle_since: None,
+            answer_time: Duration::MAX,
             close_notify: None,
             begun_messages: 0,
         }
@@ -218,9 +224,14 @@ impl ConnectionJournal {
     /// The answer to a message is whole.
     pub(crate) fn answer(&mut self, key: u64, limits: KeepAlive) {
         let now = Instant::now();
+        let sent = self.find(key).and_then(|message| message.written);
         self.unanswered.retain(|message| message.key != key);
         self.answered += 1;
-        self.idle_since = Some(now);
+        // It answered by now. On a busy machine that may be read late, and the server
+        // counts from when it was written.
+        let usual =
+            sent.and_then(|sent| sent.checked_add(self.answer_time.saturating_mul(USUAL)));
+        self.idle_since = Some(usual.map_or(now, |usual| usual.min(now)));
         self.idle_limit = limits.timeout.or(self.idle_limit);
         self.note(now, EventKind::Answered);
     }

@@ -152,6 +152,7 @@ pub(crate) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::codec::KeepAlive;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -229,6 +230,29 @@ mod tests {
         connection.idle_since = Some(signal - 51 * MS);
         connection.answered = 0;
         assert_eq!(judge(&connection, &message, signal), Debt::Lost);
+    }
+
+    /// The answer came in a millisecond, and the client was not let to read it for a
+    /// second, in which the server's limit passed.
+    #[test]
+    fn an_answer_that_was_read_late_does_not_shorten_the_idle_time() {
+        let mut connection = ConnectionJournal::new();
+        connection.closes_idle = true;
+        connection.idle_limit = Some(1000 * MS);
+        connection.begin(0, "request");
+        connection.sent();
+        connection.unanswered[0].written = Instant::now().checked_sub(1200 * MS);
+        let mut slow = connection.clone();
+        connection.answer_time = MS;
+        slow.answer_time = 400 * MS;
+        for connection in [&mut connection, &mut slow] {
+            connection.answer(0, KeepAlive::default());
+        }
+        let signal = Instant::now() + MS;
+        let message = message(signal);
+        let excused = Debt::Excused(Rule::KeepAliveTime);
+        assert_eq!(judge(&connection, &message, signal), excused);
+        assert_eq!(judge(&slow, &message, signal), Debt::Lost);
     }
 
     #[test]

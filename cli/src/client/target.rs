@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::codec::{self, Response};
 use super::tls::Tls;
@@ -33,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) posts: bool,
     /// A connection can be used for more than one request.
     pub(crate) keeps: bool,
+    /// How long the server takes to answer while nothing is wrong.
+    pub(crate) answer_time: Duration,
     /// The client grants an h2 server no more room than the protocol starts with.
     pub(crate) holds_windows: bool,
 }
@@ -126,6 +129,7 @@ impl Target {
             usual_grpc: None,
             posts: false,
             keeps: true,
+            answer_time: Duration::MAX,
             holds_windows: false,
         }
     }
@@ -134,6 +138,7 @@ impl Target {
     pub(crate) fn apply(&mut self, traits: &Traits) {
         self.posts = traits.posts;
         self.keeps = traits.keeps;
+        self.answer_time = traits.answer_time;
         self.usual.clone_from(&traits.usual);
         self.usual_grpc = traits.usual_grpc;
     }
