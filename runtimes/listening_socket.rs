@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::io::retry_on_intr;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -75,6 +77,28 @@ pub(in crate::runtimes) fn accept_queued<T: AsFd, C>(
         // What else there is to say, `accept(2)` says.
         _ => accept(socket),
     }
+}
+
+/// Accepts a connection, which is nonblocking.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in crate::runtimes) fn accept_tcp(
+    listener: &TcpListener,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (stream, peer) = retry_on_intr(|| acceptfrom_with(listener, flags))?;
+    let peer = peer.ok_or(io::ErrorKind::InvalidData)?.try_into()?;
+    Ok((stream.into(), peer))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(in crate::runtimes) fn accept_tcp(
+    listener: &TcpListener,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((stream, peer))
 }
 
 fn nonblocking(domain: Domain) -> io::Result<Socket> {

@@ -17,7 +17,7 @@ use super::socket::AsyncSocket;
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::listening_socket::accept_queued;
+use crate::runtimes::listening_socket::{self, accept_queued};
 use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// What a [`Listener`] accepts.
@@ -110,9 +110,12 @@ fn accept_tcp(
     socket: &Async<TcpListener>,
     accepted: Accepted,
 ) -> io::Result<(Connection, Address)> {
-    let (stream, peer) = socket.get_ref().accept()?;
+    let (stream, peer) = listening_socket::accept_tcp(socket.get_ref())?;
     accepted.set_on(&stream);
-    Ok((TcpOrUnix::Tcp(AsyncSocket::new(stream)?), peer.into()))
+    Ok((
+        TcpOrUnix::Tcp(AsyncSocket::nonblocking(stream)),
+        peer.into(),
+    ))
 }
 
 fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {

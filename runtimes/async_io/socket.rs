@@ -62,11 +62,16 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Those of the operating system.
     pub fn new(socket: T) -> io::Result<AsyncSocket<T>> {
         SockRef::from(&socket).set_nonblocking(true)?;
-        Ok(AsyncSocket {
+        Ok(AsyncSocket::nonblocking(socket))
+    }
+
+    /// Takes a socket that is nonblocking.
+    pub(super) fn nonblocking(socket: T) -> AsyncSocket<T> {
+        AsyncSocket {
             socket: Arc::new(socket),
             watched: None,
             refused: None,
-        })
+        }
     }
 
     /// Returns the socket itself, for its options.

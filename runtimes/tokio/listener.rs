@@ -18,7 +18,7 @@ use super::socket::TokioSocket;
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
-use crate::runtimes::listening_socket::accept_queued;
+use crate::runtimes::listening_socket::{self, accept_queued};
 use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
 
 /// A listener on TCP or on a Unix socket.
@@ -69,8 +69,7 @@ impl Listener {
     }
 
     fn accept_tcp(&self, socket: &TcpListener) -> io::Result<(Connection, Address)> {
-        let (stream, peer) = socket.accept()?;
-        stream.set_nonblocking(true)?;
+        let (stream, peer) = listening_socket::accept_tcp(socket)?;
         self.accepted.set_on(&stream);
         let stream = TokioSocket::unwatched(stream, self.handle.clone());
         Ok((TcpOrUnix::Tcp(stream), peer.into()))
