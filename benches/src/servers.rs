@@ -8,6 +8,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -116,6 +117,12 @@ pub(crate) fn listening(port: u16) {
     println!("{port}");
 }
 
+/// Lets each write be sent at once, as lameduck does: a delayed acknowledgement would
+/// be all that is measured. Accepted connections inherit it.
+fn send_at_once(listener: &impl AsFd) -> io::Result<()> {
+    socket2::SockRef::from(listener).set_tcp_nodelay(true)
+}
+
 /// Gives up the privilege that a server rarely has, unless it is to be measured.
 pub(crate) fn drop_privilege() -> io::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("privileged") {
@@ -145,6 +152,7 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()>
 pub fn bare_smol() -> Ended {
     smol::block_on(async {
         let listener = smol::net::TcpListener::bind(ANY).await?;
+        send_at_once(&listener)?;
         listening(listener.local_addr()?.port());
         loop {
             match listener.accept().await {
@@ -162,6 +170,7 @@ pub fn bare_smol() -> Ended {
 pub fn bare_async_std() -> Ended {
     async_std::task::block_on(async {
         let listener = async_std::net::TcpListener::bind(ANY).await?;
+        send_at_once(&listener)?;
         listening(listener.local_addr()?.port());
         loop {
             match listener.accept().await {
@@ -189,6 +198,7 @@ pub async fn bare_tokio() -> Ended {
         }
     }
     let listener = tokio::net::TcpListener::bind(ANY).await?;
+    send_at_once(&listener)?;
     listening(listener.local_addr()?.port());
     loop {
         match listener.accept().await {
@@ -275,6 +285,7 @@ pub fn swansong_smol() -> Ended {
         use async_signal::{Signal, Signals};
         let mut signals = Signals::new([Signal::Term, Signal::Int])?;
         let listener = smol::net::TcpListener::bind(ANY).await?;
+        send_at_once(&listener)?;
         listening(listener.local_addr()?.port());
         let swansong = Swansong::new();
         smol::spawn(swansong.guarded(serve(listener, swansong.clone()))).detach();
@@ -337,6 +348,7 @@ pub async fn tracker_tokio() -> Ended {
     }
     let terminated = terminated()?;
     let listener = tokio::net::TcpListener::bind(ANY).await?;
+    send_at_once(&listener)?;
     listening(listener.local_addr()?.port());
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
     tracker.spawn(serve(listener, tracker.clone(), token.clone()));
@@ -381,6 +393,7 @@ pub async fn graceful_tokio() -> Ended {
     }
     let shutdown = tokio_graceful::Shutdown::new(terminated()?);
     let listener = tokio::net::TcpListener::bind(ANY).await?;
+    send_at_once(&listener)?;
     listening(listener.local_addr()?.port());
     shutdown.spawn_task_fn(move |guard| serve(listener, guard));
     shutdown
