@@ -106,17 +106,22 @@ impl<T: TokioStream> TokioSocket<T> {
     }
 
     fn watched(&mut self) -> io::Result<Pin<&mut T>> {
-        self.state = match self.state.take() {
-            Some(State::Unwatched(socket, handle)) => {
-                let _context = handle.enter();
-                Some(State::Watched(T::watch(socket)?))
-            }
-            state => state,
-        };
+        if !self.is_watched() {
+            self.watch()?;
+        }
         match &mut self.state {
             Some(State::Watched(watched)) => Ok(Pin::new(watched)),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    #[cold]
+    fn watch(&mut self) -> io::Result<()> {
+        if let Some(State::Unwatched(socket, handle)) = self.state.take() {
+            let _context = handle.enter();
+            self.state = Some(State::Watched(T::watch(socket)?));
+        }
+        Ok(())
     }
 
     /// Ends our side: the peer reads what was written, then the end.
