@@ -1,13 +1,12 @@
 //! `check`: the scenarios one after another, on one server.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::args::{Check, Load};
 use crate::client::owed::Rule;
+use crate::progress::Progress;
 use crate::results::check::CheckDocument;
 use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
@@ -37,7 +36,7 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
             break;
         }
     }
-    progress.finish_and_clear();
+    progress.finish();
     report(&options, &setup, seed, &rows)?;
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
 }
@@ -78,7 +77,7 @@ async fn rounds_of(
     setup: &Setup,
     seed: u64,
     row: &mut Row,
-    progress: &ProgressBar,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let is_attached = matches!(setup.launch, Launch::Attached { .. });
     for round in rounds.clone() {
@@ -102,24 +101,12 @@ pub(crate) fn dice(seed: u64, round: usize) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed.wrapping_add(round as u64))
 }
 
-fn progress(scenarios: &[Scenario], load: &Load, is_quiet: bool) -> ProgressBar {
+fn progress(scenarios: &[Scenario], load: &Load, is_quiet: bool) -> Progress {
     let rounds: usize = scenarios
         .iter()
         .map(|scenario| load.rounds(*scenario))
         .sum();
-    bar(rounds as u64, is_quiet)
-}
-
-/// A bar on a terminal, and nothing elsewhere.
-pub(crate) fn bar(length: u64, is_quiet: bool) -> ProgressBar {
-    if is_quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar
+    Progress::of(rounds as u64, is_quiet)
 }
 
 fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(), Failure> {

@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use crate::args::{Compare, Load};
 use crate::chart;
-use crate::check::{bar, dice, print, write};
+use crate::check::{dice, print, write};
 use crate::client::Target;
 use crate::options::Asking;
+use crate::progress::Progress;
 use crate::results::check::ScenarioDocument;
 use crate::results::compare::{CompareDocument, ServerDocument};
 use crate::results::{json, junit, page, summary};
@@ -80,7 +81,7 @@ pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
         .iter()
         .map(|scenario| plan.load.rounds(*scenario));
     let length = rounds.sum::<usize>() * plan.contestants.len();
-    let bar = bar(length as u64, options.quiet);
+    let progress = Progress::of(length as u64, options.quiet);
     for scenario in plan.scenarios.clone() {
         let rounds = plan.load.rounds(scenario);
         plan.contestants
@@ -88,13 +89,13 @@ pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
             .for_each(|c| c.rows.push(Row::new(scenario.name())));
         for round in 0..rounds {
             for contestant in &mut plan.contestants {
-                bar.set_message(format!("{scenario}: {}", contestant.name));
+                progress.set_message(format!("{scenario}: {}", contestant.name));
                 contestant.take_turn(scenario, &mut dice(seed, round)).await;
-                bar.inc(1);
+                progress.inc(1);
             }
         }
     }
-    bar.finish_and_clear();
+    progress.finish();
     report(&options, seed, &plan.contestants)
 }
 

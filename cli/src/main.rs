@@ -17,6 +17,7 @@ mod manual;
 mod options;
 mod output;
 mod procfs;
+mod progress;
 mod ready;
 mod results;
 mod round;

@@ -9,14 +9,12 @@ pub(crate) mod options;
 mod report;
 pub(crate) mod tally;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use indicatif::{ProgressBar, ProgressStyle};
 use smol::Timer;
 use smol::future::FutureExt;
 
@@ -28,6 +26,7 @@ use tally::{SharedTally, Tally};
 use crate::client::Target;
 use crate::client::target::Statuses;
 use crate::latch::Latch;
+use crate::progress::Progress;
 use crate::setup::Failure;
 
 /// How often the line on the terminal is drawn anew.
@@ -127,7 +126,7 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
     });
     let clients = (0..pace.clients).map(|id| smol::spawn(load::client(load.clone(), id)));
     let clients: Vec<_> = clients.collect();
-    let line = line(options.output.quiet);
+    let line = Progress::endless(options.output.quiet);
     let work = async {
         line.set_message("before the command");
         Timer::after(options.times.before).await;
@@ -144,7 +143,7 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
         Ok(status)
     };
     let status = work.or(redraw(&line, &tally)).await;
-    line.finish_and_clear();
+    line.finish();
     let tally = tally.lock().clone();
     Ok(Outcome {
         address: target.address,
@@ -157,26 +156,13 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
     })
 }
 
-/// A line on a terminal, and nothing elsewhere.
-fn line(is_quiet: bool) -> ProgressBar {
-    if is_quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let line = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}: {prefix}") {
-        line.set_style(style);
-    }
-    line
-}
-
-async fn redraw(line: &ProgressBar, tally: &SharedTally) -> Result<ExitStatus, Failure> {
+async fn redraw(line: &Progress, tally: &SharedTally) -> Result<ExitStatus, Failure> {
     loop {
         Timer::after(REDRAW).await;
         let (answered, lost) = {
             let tally = tally.lock();
             (tally.answered(), tally.lost())
         };
-        line.set_prefix(format!("{answered} answered, {lost} lost"));
-        line.tick();
+        line.show(&format!("{answered} answered, {lost} lost"));
     }
 }

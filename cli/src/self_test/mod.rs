@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt};
 
 use crate::args::SelfTest;
-use crate::check::{bar, dice, print};
+use crate::check::{dice, print};
 use crate::client::Target;
 use crate::client::target::OwnRequest;
 use crate::client::tls::{Tls, Trust};
 use crate::fixture::Fault;
+use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Restart, Setup};
 use crate::signal::StopSignal;
@@ -49,7 +50,7 @@ pub(crate) async fn run(options: SelfTest) -> Result<bool, Failure> {
     if !options.protocol.is_empty() {
         cases.retain(|case| options.protocol.contains(&case.protocol));
     }
-    let bar = bar(cases.len() as u64 * options.rounds, options.quiet);
+    let progress = Progress::of(cases.len() as u64 * options.rounds, options.quiet);
     let begun = Instant::now();
     let work =
         (0..options.rounds).flat_map(|round| cases.iter().map(move |case| (round, case)));
@@ -62,12 +63,12 @@ pub(crate) async fn run(options: SelfTest) -> Result<bool, Failure> {
     let mut wrong = 0;
     while let Some(verdict) = verdicts.next().await {
         if let Err(problem) = verdict {
-            bar.suspend(|| eprintln!("{problem}"));
+            progress.print(&problem);
             wrong += 1;
         }
-        bar.inc(1);
+        progress.inc(1);
     }
-    bar.finish_and_clear();
+    progress.finish();
     if !options.quiet {
         let verdicts = cases.len() as u64 * options.rounds;
         let seconds = begun.elapsed().as_secs_f64();
