@@ -246,7 +246,7 @@ impl State {
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
     // Most messages have no such field, and this costs less than to ask for all.
-    if headers.is_empty() || !headers.contains_key(CONNECTION) {
+    if !headers.contains_key(CONNECTION) {
         return false;
     }
     let values = headers.get_all(CONNECTION).iter();
