@@ -294,7 +294,8 @@ pub(crate) struct Queues {
     pub(crate) unread: u64,
 }
 
-/// Returns the queues of every established TCP socket, by its own and its peer's address.
+/// Returns the queues of every open TCP socket, by its own and its peer's address. That
+/// takes its time where many others are in TIME-WAIT: the system prints those, too.
 pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
     let path = match of {
         IpAddr::V4(_) => "/proc/net/tcp",
@@ -307,8 +308,9 @@ pub(crate) fn queues(of: IpAddr) -> Option<HashMap<(SocketAddr, SocketAddr), Que
 fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
     /// A handshake that is not over, or a connection that TCP_DEFER_ACCEPT holds back.
     const SYN_RECEIVED: &str = "03";
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if fields.get(3) == Some(&SYN_RECEIVED) {
+    const TIME_WAIT: &str = "06";
+    let fields: Vec<&str> = line.split_whitespace().take(5).collect();
+    if matches!(*fields.get(3)?, SYN_RECEIVED | TIME_WAIT) {
         return None;
     }
     let (transmit, receive) = fields.get(4)?.split_once(':')?;
@@ -407,5 +409,7 @@ mod tests {
         assert_eq!(addresses.0, "127.0.0.1:48879".parse().unwrap());
         assert_eq!(addresses.1, "127.0.0.1:80".parse().unwrap());
         assert_eq!((queues.unacknowledged, queues.unread), (10, 16));
+        let time_wait = line.replace(" 01 ", " 06 ");
+        assert_eq!(parse_socket(&time_wait), None);
     }
 }
