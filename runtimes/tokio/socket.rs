@@ -15,7 +15,7 @@ use ::tokio::runtime::Handle;
 use ::tokio::task::coop::poll_proceed;
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 use rustix::io::retry_on_intr;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
 
 use crate::rt::Connection;
@@ -64,6 +64,9 @@ impl TokioStream for UnixStream {
         self.into_std()
     }
 }
+
+/// How many buffers the system takes at once (`UIO_MAXIOV`, linux/uio.h).
+const MOST_BUFFERS: usize = 1024;
 
 /// A socket that tokio's reactor watches from the first wait to the half-close.
 ///
@@ -227,6 +230,17 @@ impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if !self.is_watched() {
+            let sent = self.poll_system(cx, |socket| {
+                let mut control = SendAncillaryBuffer::default();
+                let most = buffers.len().min(MOST_BUFFERS);
+                let first = &buffers[..most];
+                retry_on_intr(|| sendmsg(socket, first, &mut control, SendFlags::NOSIGNAL))
+            });
+            if let Some(n) = ready!(sent)? {
+                return Poll::Ready(Ok(n));
+            }
+        }
         self.watched()?.poll_write_vectored(cx, buffers)
     }
 
@@ -271,5 +285,36 @@ impl<T: TokioStream> Connection for TokioSocket<T> {
 
     fn round_trip(&self) -> Option<Duration> {
         parts::round_trip(&self.descriptor().ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream as StdStream;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// What tokio does not know yet would have to wait for its reactor.
+    #[test]
+    fn the_first_write_does_not_wait_for_the_reactor() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let (ours, mut peer) = StdStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut socket = TokioSocket::<UnixStream>::unwatched(ours, runtime.handle().clone());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let buffers = vec![IoSlice::new(b"ab"); 2 * MOST_BUFFERS];
+        let Poll::Ready(sent) = Pin::new(&mut socket).poll_write_vectored(cx, &buffers) else {
+            panic!("it waits");
+        };
+        assert_eq!(sent.unwrap(), 2 * MOST_BUFFERS);
+        assert!(!socket.is_watched());
+        let mut received = vec![0; 2 * MOST_BUFFERS];
+        peer.read_exact(&mut received).unwrap();
+        assert!(received.chunks(2).all(|pair| pair == b"ab"));
     }
 }
