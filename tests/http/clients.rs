@@ -177,18 +177,22 @@ fn spawn(command: &mut Command) -> Child {
         .expect("it is installed")
 }
 
-/// 300 requests of curl, over the begin of a lame duck: each is answered.
+/// 300 requests of curl, one of which begins a lame duck: each is answered.
 fn curl(protocol: &str, over_tls: bool) {
     let Some(mut curl) = installed("curl") else {
         return;
     };
     let ask = |server: &Running| {
         let scheme = if over_tls { "https" } else { "http" };
-        let urls = format!("{scheme}://{}/?[1-300]", server.address);
-        let arguments = ["-kfsS", "--noproxy", "*", "-m", "20", protocol, &urls];
-        let output = over_a_stop(server, spawn(curl.args(arguments)), 100);
+        let url = |path: &str| format!("{scheme}://{}{path}", server.address);
+        let urls = [url("/?[1-100]"), url("/stop"), url("/?[1-199]")];
+        let arguments = ["-kfsS", "--noproxy", "*", "-m", "20", protocol];
+        let child = spawn(curl.args(arguments).args(urls));
+        let output = over_a_stop(server, child, usize::MAX);
         assert!(output.success, "{}", output.text);
-        assert_eq!(output.text, "hello\n".repeat(300));
+        let hello = "hello\n";
+        let (before, after) = (hello.repeat(100), hello.repeat(199));
+        assert_eq!(output.text, format!("{before}stopping{after}"));
         server.shutdown.abort("curl has ended");
     };
     let report = if over_tls {
