@@ -53,6 +53,7 @@ mod rt;
 mod serve;
 mod service;
 mod state;
+mod streams;
 mod tower;
 mod upgrade;
 mod wire;

@@ -17,8 +17,8 @@ use crate::sync::plain::Arc;
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    /// The service, or a response that is written.
-    Response,
+    /// The service, a response that is written, or the rest of a request.
+    Exchange,
     /// The rest of a head.
     Head,
     /// The next request.
@@ -129,8 +129,8 @@ impl<R: Runtime> Driver<R> {
 
     /// Looks what the connection waits for, and since when.
     pub(super) fn observe(&mut self, state: &State) {
-        let waiting = if state.in_flight() > 0 {
-            Waiting::Response
+        let waiting = if state.in_flight() > 0 || state.is_exchanging() {
+            Waiting::Exchange
         } else if state.is_in_head() || state.awaits_first_head() {
             Waiting::Head
         } else {
@@ -138,7 +138,7 @@ impl<R: Runtime> Driver<R> {
         };
         if waiting != self.waiting || state.calls() != self.calls {
             (self.waiting, self.calls) = (waiting, state.calls());
-            if waiting != Waiting::Response {
+            if waiting != Waiting::Exchange {
                 self.since = self.clock.now();
             }
         }
@@ -169,7 +169,7 @@ impl<R: Runtime> Driver<R> {
         let ends_idle = self.is_retired || self.is_settled();
         let retires = self.retire_at.map(|at| (at, Due::Retired));
         let waits = match self.waiting {
-            Waiting::Response => None,
+            Waiting::Exchange => None,
             Waiting::Head => {
                 let limit = self.options.header_timeout;
                 limit.map(|limit| (self.since + limit, Due::Head))
@@ -181,7 +181,9 @@ impl<R: Runtime> Driver<R> {
         };
         let is_idle = self.waiting == Waiting::Request;
         let goaway = self.told_at.filter(|_| is_idle);
-        let goaway = goaway.map(|at| (at + self.options.goaway_timeout, Due::Goaway));
+        // A peer that has its hands full with a response answers no ping.
+        let goaway = goaway.map(|at| at.max(self.since) + self.options.goaway_timeout);
+        let goaway = goaway.map(|at| (at, Due::Goaway));
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
         let all = [retires, waits, goaway, settles];

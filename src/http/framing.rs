@@ -110,6 +110,11 @@ impl Framing {
         matches!(self.state, State::Head { .. })
     }
 
+    /// Returns whether the body of a request that was called has not ended.
+    pub(crate) fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body(_) | State::Chunk(_))
+    }
+
     /// Takes bytes that the server was given.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

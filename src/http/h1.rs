@@ -136,7 +136,10 @@ where
             });
         }
         driver.observe(state);
-        if ends_idle && !*was_told && driver.is_idle(state) {
+        // hyper gives up the rest of a request if it is told to end after a response
+        // that says so itself; and it does not need to be told then.
+        let ends_itself = state.is_last() && state.is_exchanging();
+        if ends_idle && !*was_told && driver.is_idle(state) && !ends_itself {
             *was_told = true;
             Pin::new(&mut *hyper).graceful_shutdown();
             continue;

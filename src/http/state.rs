@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::task::{Context, Waker};
 
+use futures_io::IoSlice;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
@@ -10,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
+use super::streams::Streams;
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
@@ -47,21 +49,25 @@ pub(crate) struct State {
     panic: Mutex<Option<Panic>>,
     /// `None` for HTTP/2, whose frames say all of it.
     framing: Option<Mutex<Framing>>,
+    /// Those of HTTP/2.
+    streams: Option<Box<Mutex<Streams>>>,
 }
 
 impl State {
     pub(crate) fn http1(info: ConnectionInfo, announce_from: Phase) -> State {
-        State::new(info, announce_from, Some(Mutex::new(Framing::new())))
+        State::new(info, announce_from, Some(Mutex::new(Framing::new())), None)
     }
 
     pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
-        State::new(info, announce_from, None)
+        let streams = Box::new(Mutex::new(Streams::new()));
+        State::new(info, announce_from, None, Some(streams))
     }
 
     fn new(
         info: ConnectionInfo,
         announce_from: Phase,
         framing: Option<Mutex<Framing>>,
+        streams: Option<Box<Mutex<Streams>>>,
     ) -> State {
         State {
             info,
@@ -77,6 +83,7 @@ impl State {
             driver: Mutex::new(None),
             panic: Mutex::new(None),
             framing,
+            streams,
         }
     }
 
@@ -148,6 +155,15 @@ impl State {
         framing.is_none_or(|framing| lock(framing).is_between())
     }
 
+    /// Returns whether a request that the service knows of is still coming, or its
+    /// response is still leaving, although the service may be done with both.
+    pub(crate) fn is_exchanging(&self) -> bool {
+        let framing = self.framing.as_ref();
+        let streams = self.streams.as_ref();
+        framing.is_some_and(|framing| lock(framing).is_in_body())
+            || streams.is_some_and(|streams| lock(streams).is_any_open())
+    }
+
     /// Returns whether bytes have come and no request: the first head is not
     /// whole yet.
     pub(crate) fn awaits_first_head(&self) -> bool {
@@ -159,6 +175,20 @@ impl State {
         self.has_heard.store(true, Ordering::Relaxed);
         if let Some(framing) = &self.framing {
             lock(framing).push(bytes);
+        }
+        if let Some(streams) = &self.streams {
+            lock(streams).push_read(bytes);
+        }
+    }
+
+    /// Notes the first `n` bytes of what hyper has written: the system has them.
+    pub(crate) fn note_written(&self, buffers: &[IoSlice<'_>], mut n: usize) {
+        let Some(streams) = &self.streams else { return };
+        let mut streams = lock(streams);
+        for buffer in buffers {
+            let written = &buffer[..n.min(buffer.len())];
+            streams.push_written(written);
+            n -= written.len();
         }
     }
 

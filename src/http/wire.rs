@@ -205,7 +205,11 @@ impl<C: Connection> Write for Wire<C> {
         self.state.set_write_blocked(written.is_pending());
         match written {
             Poll::Pending => self.keep_for_tunnel(&[IoSlice::new(bytes)]),
-            written => written,
+            Poll::Ready(Ok(n)) => {
+                self.state.note_written(&[IoSlice::new(bytes)], n);
+                Poll::Ready(Ok(n))
+            }
+            failed => failed,
         }
     }
 
@@ -223,7 +227,11 @@ impl<C: Connection> Write for Wire<C> {
         self.state.set_write_blocked(written.is_pending());
         match written {
             Poll::Pending => self.keep_for_tunnel(buffers),
-            written => written,
+            Poll::Ready(Ok(n)) => {
+                self.state.note_written(buffers, n);
+                Poll::Ready(Ok(n))
+            }
+            failed => failed,
         }
     }
 

@@ -5,7 +5,7 @@ use std::net;
 
 use lameduck::Runtime;
 
-use crate::support::{Client, GET, LARGE, builder, http, run, serving};
+use crate::support::{Client, GET, LARGE, builder, http, received_from, run, serving};
 
 /// A state of a connection at the stop.
 struct State {
@@ -301,6 +301,66 @@ pub(crate) fn f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body<R: Ru
         half_close(&client);
         client.expect_end();
     });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+/// The response is given before the body has come, and the connection ends with it: by
+/// the client's wish, or by the server's (F79).
+pub(crate) fn f79_a_request_is_read_to_its_end_after_its_response<R: Runtime>(runtime: R) {
+    const HEADS: [&str; 3] = [
+        "HTTP/1.1\r\nhost: a\r\nconnection: close\r\n",
+        "HTTP/1.0\r\n",
+        "HTTP/1.1\r\nhost: a\r\n",
+    ];
+    let mut peers = Vec::new();
+    let report = serving(builder(runtime), http(), |server| {
+        let mut clients = Vec::new();
+        for head in HEADS {
+            let mut client = server.connect();
+            let request = format!("POST /later {head}content-length: 1000\r\n\r\nabc");
+            assert_eq!(client.exchange(request.as_bytes()).status, 202);
+            clients.push(client);
+        }
+        let mut idle = server.connect();
+        assert_eq!(idle.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        idle.expect_end();
+        for mut client in clients {
+            client.send(&[b'x'; 997]);
+            client.expect_end();
+            peers.push(client.stream.local_addr().expect("it was connected"));
+        }
+    });
+    let received: Vec<_> = peers.iter().map(|peer| received_from(*peer)).collect();
+    assert_eq!(received, [Some(Ok(1000)); 3], "{report}");
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+/// The same in the accept queue of the stop, where the server's response announces the
+/// close.
+pub(crate) fn f79_a_request_in_the_accept_queue_is_read_to_its_end<R: Runtime>(runtime: R) {
+    let client = std::cell::RefCell::new(None);
+    let peer = std::cell::Cell::new(None);
+    let report = run(
+        builder(runtime),
+        http(),
+        |server| {
+            let mut first = server.connect();
+            first.send(b"POST /later HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc");
+            *client.borrow_mut() = Some(first);
+            server.shutdown.stop("before anybody was accepted");
+        },
+        |_| {
+            let mut client = client.borrow_mut().take().expect("it has connected");
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.closes), (202, true));
+            client.send(&[b'x'; 997]);
+            client.expect_end();
+            peer.set(client.stream.local_addr().ok());
+        },
+    );
+    let received = peer.get().and_then(received_from);
+    assert_eq!(received, Some(Ok(1000)), "{report}");
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 

@@ -8,15 +8,21 @@ use bytes::Bytes;
 use hyper::Request;
 use lameduck::Runtime;
 
-use crate::support::{Client, GET, LONG, Running, builder, http, run, serving};
+use crate::support::{
+    Client, GET, LARGE, LONG, Running, builder, http, received_from, run, serving,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
 struct Frame {
@@ -222,6 +228,58 @@ pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
         "{report}"
     );
     assert!(report.duration < LONG / 2, "{report}");
+}
+
+/// Longer than the time for the answer to a ping, which ends nothing here (F79).
+const SLOWLY: Duration = Duration::from_millis(300);
+
+pub(crate) fn f79_a_response_is_whole_for_a_peer_that_takes_its_time<R: Runtime>(runtime: R) {
+    for answers_pings in [true, false] {
+        let http = http().goaway_timeout(SLOWLY / 6);
+        let report = serving(builder(runtime.clone()), http, |server| {
+            let mut client = Frames::connect(server);
+            client.0.send(&get(1, "/large"));
+            client.until_headers();
+            server.shutdown.stop("now");
+            std::thread::sleep(SLOWLY);
+            // Room for all of it, on the connection and on the stream.
+            let room = u32::try_from(LARGE).expect("it fits").to_be_bytes();
+            for stream in [0, 1] {
+                client.0.send(&frame(WINDOW_UPDATE, 0, stream, &room));
+            }
+            let frames = client.rest(answers_pings);
+            let data = frames.iter().filter(|frame| frame.kind == DATA);
+            let length: usize = data.map(|frame| frame.payload.len()).sum();
+            assert_eq!(length, LARGE);
+            assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+        assert!(report.duration < LONG / 2, "{report}");
+    }
+}
+
+pub(crate) fn f79_a_stream_is_read_to_its_end_after_its_response<R: Runtime>(runtime: R) {
+    let mut peer = None;
+    let http = http().goaway_timeout(SLOWLY / 6);
+    let report = serving(builder(runtime), http, |server| {
+        let mut client = Frames::connect(server);
+        // As `get`, but it is POST, and the body follows.
+        let mut head = get(1, "/later");
+        (head[4], head[9]) = (END_HEADERS, 0x83);
+        client.0.send(&head);
+        client.until_headers();
+        server.shutdown.stop("now");
+        std::thread::sleep(SLOWLY);
+        client.0.send(&frame(DATA, 0, 1, b"half"));
+        std::thread::sleep(SLOWLY);
+        client.0.send(&frame(DATA, END_STREAM, 1, b"rest"));
+        let frames = client.rest(true);
+        assert_eq!(goaways(&frames).last(), Some(&(1, NO_ERROR)));
+        peer = client.0.stream.local_addr().ok();
+    });
+    let received = peer.and_then(received_from);
+    assert_eq!(received, Some(Ok(8)), "{report}");
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 /// In the future of a response, and in the call of the service.

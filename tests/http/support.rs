@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,18 @@ pub(crate) fn tokio() -> Tokio {
     tokio
 }
 
+/// The lengths of the bodies that were read after the response, by the peer's address.
+static RECEIVED: Mutex<Vec<(String, Result<usize, ()>)>> = Mutex::new(Vec::new());
+
+/// Returns the length of the body of a peer that is read after the response, once the
+/// server was stopped.
+pub(crate) fn received_from(peer: SocketAddr) -> Option<Result<usize, ()>> {
+    let received = RECEIVED.lock().expect("no panic");
+    let mut received = received.iter();
+    let received = received.find(|(from, _)| *from == peer.to_string());
+    received.map(|(_, length)| *length)
+}
+
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The service of all tests.
@@ -59,6 +72,18 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             Ok(body) => Response::new(full(body.to_bytes())),
             Err(_) => status(StatusCode::BAD_REQUEST),
         },
+        // A response at once; the body is read by work of its own.
+        (&Method::POST, "/later") => {
+            let handle = info.handle().expect("the server is not stopped");
+            let body = request.into_body();
+            std::thread::spawn(move || {
+                let body = smol::block_on(body.collect());
+                let length = body.map_err(drop).map(|body| body.to_bytes().len());
+                let mut received = RECEIVED.lock().expect("no panic");
+                received.push((handle.peer_addr().to_string(), length));
+            });
+            status(StatusCode::ACCEPTED)
+        }
         // Without a look at the body.
         (&Method::POST, "/early") => Response::new(full("early")),
         (_, "/") => Response::new(full("hello")),
