@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::gate::{Guard, PhaseReached};
 use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
+use crate::websocket::WebSocket;
 
 /// A connection and its guard, which end together.
 pub(crate) struct GuardedConnection<C> {
@@ -17,13 +18,21 @@ pub(crate) struct GuardedConnection<C> {
     pub(crate) last_read: LastRead,
     /// The handler has ended the outgoing side itself.
     pub(crate) is_half_closed: bool,
-    /// The reads and writes that wait in another task than the handler's, where
-    /// the abort has to reach them (F69).
-    pub(crate) aborts: Option<Box<Aborts>>,
+    /// What few connections have.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) aborts: Aborts,
+    /// Where each message of a WebSocket ends.
+    pub(crate) websocket: Option<WebSocket>,
 }
 
 /// What the pending read and the pending write of a session wait for besides
-/// the connection.
+/// the connection, where they wait in another task than the handler's, and the
+/// abort has to reach them (F69).
 #[derive(Default)]
 pub(crate) struct Aborts {
     pub(crate) read: Option<PhaseReached>,
@@ -37,8 +46,14 @@ impl<C> GuardedConnection<C> {
             guard,
             last_read: LastRead::Bytes,
             is_half_closed: false,
-            aborts: None,
+            rare: None,
         })
+    }
+
+    /// Returns where each message of a WebSocket ends, if that is followed.
+    #[inline]
+    pub(crate) fn websocket(&mut self) -> Option<&mut WebSocket> {
+        self.rare.as_mut().and_then(|rare| rare.websocket.as_mut())
     }
 
     /// Drops the connection, and returns the guard.

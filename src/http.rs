@@ -42,7 +42,6 @@
 
 mod driver;
 mod error;
-mod frames;
 mod framing;
 mod h1;
 mod h2;

@@ -114,6 +114,7 @@ mod sync;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
+mod websocket;
 
 pub use address::{Address, AddressError};
 pub use cause::Cause;

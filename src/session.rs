@@ -23,6 +23,7 @@ use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Connection;
 use crate::sync::plain::Arc;
+use crate::websocket::WebSocket;
 
 /// A connection, as its handler has it.
 ///
@@ -264,10 +265,22 @@ impl<C> Session<C> {
         direction: fn(&mut Aborts) -> &mut Option<PhaseReached>,
     ) -> Poll<io::Result<T>> {
         let inner = self.inner_mut();
-        let aborting = direction(inner.aborts.get_or_insert_default());
+        let aborting = direction(&mut inner.rare.get_or_insert_default().aborts);
         let shutdown = inner.guard.shutdown();
         let aborting = aborting.get_or_insert_with(|| shutdown.reached(Phase::Aborting));
         Pin::new(aborting).poll(cx).map(|()| Err(aborted()))
+    }
+
+    /// Follows the frames of a WebSocket, so that a client in the middle of a message, or
+    /// of its request, is not idle for [`SessionHandle::next_or_drain`]: libraries do not
+    /// say whether they hold a part of one.
+    ///
+    /// It is for a session of which nothing was read yet, and which a WebSocket's library
+    /// gets. There is an example at [`SessionHandle`].
+    pub fn with_websocket_frames(mut self) -> Session<C> {
+        let rare = self.inner_mut().rare.get_or_insert_default();
+        rare.websocket = Some(WebSocket::new());
+        self
     }
 
     fn writer(&mut self) -> io::Result<&mut C> {
@@ -492,8 +505,11 @@ impl<C: Connection> Session<C> {
                 return Poll::Ready(Ok(n));
             }
         }
-        let found_nothing = !connection.is_mid_message();
-        self.record.facts().set_found_nothing(found_nothing);
+        let is_mid_message = connection.is_mid_message();
+        let websocket = self.inner_mut().websocket();
+        let is_mid_message =
+            is_mid_message || websocket.is_some_and(|websocket| websocket.is_mid_message());
+        self.record.facts().set_found_nothing(!is_mid_message);
         Poll::Pending
     }
 
@@ -531,6 +547,9 @@ impl<C: Connection> AsyncRead for Session<C> {
                 Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
             },
         };
+        if let Some(websocket) = self.inner_mut().websocket() {
+            websocket.push(&buffer[..n]);
+        }
         if !buffer.is_empty() {
             self.note_read(n);
         }
@@ -555,6 +574,14 @@ impl<C: Connection> AsyncRead for Session<C> {
                 Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
             },
         };
+        if let Some(websocket) = self.inner_mut().websocket() {
+            let mut left = n;
+            for buffer in buffers.iter() {
+                let read = left.min(buffer.len());
+                websocket.push(&buffer[..read]);
+                left -= read;
+            }
+        }
         self.note_read(n);
         Poll::Ready(Ok(n))
     }

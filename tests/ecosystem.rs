@@ -93,6 +93,7 @@ async fn a_web_socket_of_tokio_tungstenite_is_closed_in_order() {
 
     async fn echo(session: Session<Connection>) -> io::Result<()> {
         let mut handle = session.handle()?;
+        let session = session.with_websocket_frames();
         let mut socket = accept_async(session).await.map_err(io::Error::other)?;
         while let Some(message) = handle.next_or_drain(socket.next(), || true).await {
             match message.transpose().map_err(io::Error::other)? {

@@ -12,13 +12,13 @@ use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Version};
 
-use super::frames::Frames;
 use super::info::ConnectionInfo;
 use super::wire::{Wire, poll_send};
 use crate::rt::Connection;
 use crate::server::BoxError;
 use crate::session::SessionHandle;
 use crate::sync::plain::{Mutex, lock};
+use crate::websocket::Frames;
 
 type Work = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Run = Box<dyn FnOnce(Upgraded, SessionHandle) -> Work + Send>;

@@ -9,11 +9,11 @@ use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::frames::Frames;
 use super::state::State;
 use crate::rt::Connection;
 use crate::session::Session;
 use crate::sync::plain::Arc;
+use crate::websocket::Frames;
 
 /// A session under hyper.
 ///

@@ -29,11 +29,11 @@ use crate::sync::plain::Arc;
 ///
 /// /// Echoes messages, and says good bye when the server drains.
 /// async fn echo(session: Session<impl Connection>) -> Result<(), Box<dyn Error + Send + Sync>> {
-///     let (mut handle, fresh) = (session.handle()?, session.handle()?);
+///     let mut handle = session.handle()?;
+///     // A request or a message that has begun is waited for.
+///     let session = session.with_websocket_frames();
 ///     let accepting = async_tungstenite::accept_async(session);
-///     // A peer that has said nothing is idle; a handshake that has begun is not.
-///     let is_idle = || fresh.bytes_read() == 0;
-///     let Some(socket) = handle.next_or_drain(accepting, is_idle).await else {
+///     let Some(socket) = handle.next_or_drain(accepting, || true).await else {
 ///         return Ok(());
 ///     };
 ///     let mut socket = socket?;
@@ -275,8 +275,8 @@ impl<C: crate::rt::Connection> super::Session<C> {
     /// Returns whether a read waits for the abort, too.
     #[cfg(all(test, feature = "sim", not(feature = "loom")))]
     pub(crate) fn awaits_abort(&self) -> bool {
-        let aborts = self.inner().aborts.as_ref();
-        aborts.is_some_and(|aborts| aborts.read.is_some())
+        let rare = self.inner().rare.as_ref();
+        rare.is_some_and(|rare| rare.aborts.read.is_some())
     }
 }
 

@@ -243,11 +243,10 @@ fn a_label_names_what_was_cut_off() {
 async fn websocket(
     session: Session<impl lameduck::Connection>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut handle, fresh) = (session.handle()?, session.handle()?);
+    let mut handle = session.handle()?;
+    let session = session.with_websocket_frames();
     let accepting = async_tungstenite::accept_async(session);
-    // A peer that has said nothing is idle; a handshake that has begun is not.
-    let is_idle = || fresh.bytes_read() == 0;
-    let Some(socket) = handle.next_or_drain(accepting, is_idle).await else {
+    let Some(socket) = handle.next_or_drain(accepting, || true).await else {
         return Ok(());
     };
     let mut socket = socket?;
@@ -281,6 +280,46 @@ fn f17_websocket_messages_that_had_arrived_are_answered_before_the_close() {
         assert!(socket.read().is_err(), "and then the end");
     });
     assert_eq!(report.closed.drained, 1, "{report}");
+}
+
+#[test]
+fn f27_half_a_message_of_a_websocket_is_awaited() {
+    // A text of five bytes, masked by zeros: whole, in fragments, and each cut.
+    let whole = b"\x81\x85\0\0\0\0hello";
+    let fragments = b"\x01\x82\0\0\0\0he\x80\x83\0\0\0\0llo";
+    let cuts = [(&whole[..], 1), (whole, 8), (fragments, 8)];
+    for (bytes, cut) in cuts {
+        let report = serve(websocket, |client, shutdown| {
+            let address = client.peer_addr().unwrap();
+            let (mut socket, _) =
+                async_tungstenite::tungstenite::client("ws://localhost/", client).unwrap();
+            socket.get_mut().write_all(&bytes[..cut]).unwrap();
+            shutdown.stop("now");
+            while TcpStream::connect(address).is_ok() {}
+            std::thread::sleep(Duration::from_millis(50));
+            socket.get_mut().write_all(&bytes[cut..]).unwrap();
+            assert_eq!(socket.read().unwrap(), Message::text("hello"));
+            assert!(matches!(socket.read().unwrap(), Message::Close(_)));
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
+#[test]
+fn f27_half_a_request_of_a_websocket_is_awaited() {
+    let report = serve(websocket, |mut client, shutdown| {
+        let address = client.peer_addr().unwrap();
+        let head =
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(&head[..20]).unwrap();
+        shutdown.stop("now");
+        while TcpStream::connect(address).is_ok() {}
+        std::thread::sleep(Duration::from_millis(50));
+        client.write_all(&head[20..]).unwrap();
+        expect(&mut client, b"HTTP/1.1 101 ");
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 #[test]

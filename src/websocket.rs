@@ -1,8 +1,8 @@
-//! Where one WebSocket message ends and the next begins (RFC 6455, 5.2).
+//! Where one message of a WebSocket ends and the next begins (RFC 6455, 5.2).
 
 /// Follows the frames of one direction.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// The head of a frame, as far as it has come.
     head: [u8; 14],
     head_len: usize,
@@ -13,7 +13,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new() -> Frames {
+    pub(crate) fn new() -> Frames {
         Frames {
             head: [0; 14],
             head_len: 0,
@@ -23,11 +23,11 @@ impl Frames {
     }
 
     /// Returns whether a message has begun that has not ended.
-    pub(super) fn is_mid_message(&self) -> bool {
+    pub(crate) fn is_mid_message(&self) -> bool {
         self.head_len > 0 || self.payload > 0 || self.is_fragmented
     }
 
-    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while let [first, rest @ ..] = bytes {
             if self.payload > 0 {
                 let taken = usize::try_from(self.payload).unwrap_or(usize::MAX);
@@ -76,6 +76,49 @@ impl Frames {
     }
 }
 
+/// What the server reads of a WebSocket: the head of the client's request, and then
+/// its frames.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    has_begun: bool,
+    /// How much of the end of the head has just come.
+    matched: usize,
+    frames: Frames,
+}
+
+/// The end of the head (RFC 9112, 2.1).
+const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
+
+impl WebSocket {
+    pub(crate) fn new() -> WebSocket {
+        WebSocket {
+            has_begun: false,
+            matched: 0,
+            frames: Frames::new(),
+        }
+    }
+
+    /// Returns whether a request or a message has begun that has not ended.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        match self.matched == END_OF_HEAD.len() {
+            true => self.frames.is_mid_message(),
+            false => self.has_begun,
+        }
+    }
+
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
+        while let [first, rest @ ..] = bytes {
+            self.has_begun = true;
+            match END_OF_HEAD.get(self.matched) {
+                None => return self.frames.push(bytes),
+                Some(next) if next == first => self.matched += 1,
+                Some(_) => self.matched = usize::from(*first == END_OF_HEAD[0]),
+            }
+            bytes = rest;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +157,21 @@ mod tests {
             frames.push(&[7]);
             assert!(!frames.is_mid_message());
         }
+    }
+
+    #[test]
+    fn f27_frames_follow_the_head_of_the_request() {
+        let bytes = b"GET / HTTP/1.1\r\nhost: a\r\r\n\r\n\x81\x81\0\0\0\0h\x81";
+        let mut websocket = WebSocket::new();
+        assert!(!websocket.is_mid_message());
+        let push = |byte: &u8| {
+            websocket.push(&[*byte]);
+            websocket.is_mid_message()
+        };
+        let between: Vec<_> = bytes.iter().map(push).collect();
+        let between = between.iter().enumerate().filter(|(_, is_mid)| !**is_mid);
+        let between: Vec<_> = between.map(|(n, _)| n + 1).collect();
+        // After the head, and after the message.
+        assert_eq!(between, [30, 37]);
     }
 }
