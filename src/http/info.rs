@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::ConnectionFacts;
-use crate::gate::{GuardError, PhaseReached, Shutdown};
+use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::session::SessionHandle;
 use crate::sync::plain::Arc;
 #[cfg(feature = "tls")]
@@ -94,18 +94,50 @@ impl ConnectionInfo {
         self.0.handle.try_clone()
     }
 
-    /// Returns `stream` with an end: it ends, between two items, when the server
-    /// begins to drain. It is for answers without an end of their own, such as
-    /// server-sent events, which would hold the stop until its abort.
+    /// Takes a guard for work that goes on after the response: the server waits for
+    /// its drop. It is given while the server drains as well, when requests that had
+    /// arrived are still answered, and [`Shutdown::try_guard`] is refused.
     ///
     /// ```
-    /// use futures::stream::{self, StreamExt};
+    /// use hyper::Request;
+    /// use lameduck::http::ConnectionInfo;
+    /// use lameduck::{GuardError, Runtime};
+    ///
+    /// fn later<B>(request: &Request<B>, runtime: &impl Runtime) -> Result<(), GuardError> {
+    ///     if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+    ///         let guard = connection.try_guard()?;
+    ///         runtime.spawn(async move {
+    ///             // Send the mail, and then:
+    ///             drop(guard);
+    ///         });
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`GuardError::Closed`] once the server is stopped.
+    pub fn try_guard(&self) -> Result<Guard, GuardError> {
+        self.0.handle.try_guard()
+    }
+
+    /// Returns `stream` with an end: once the server drains, it ends as soon as it
+    /// has no item ready. It is for answers without an end of their own, such as
+    /// server-sent events, which would hold the stop until its abort.
+    ///
+    /// What is ready wins over the stop: events that wait in a channel for a client
+    /// who reads slowly are still sent. So a stream that always has an item ready
+    /// does not end by this.
+    ///
+    /// ```
+    /// use futures::channel::mpsc;
+    /// use futures::stream::StreamExt;
     /// use lameduck::http::ConnectionInfo;
     ///
     /// # fn events(connection: &ConnectionInfo) {
-    /// let events = stream::repeat("data: tick\n\n");
+    /// let (publisher, events) = mpsc::channel::<&str>(100);
     /// let body = connection.until_draining(events);
-    /// # drop(body.map(|event| event.len())); }
+    /// # drop((publisher, body.map(|event| event.len()))); }
     /// ```
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
@@ -134,7 +166,7 @@ impl fmt::Debug for ConnectionInfo {
 }
 
 pin_project! {
-    /// A stream that ends with the begin of the drain; see
+    /// A stream that ends when the server drains and no item is ready; see
     /// [`ConnectionInfo::until_draining`].
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
@@ -150,11 +182,9 @@ impl<S: Stream> Stream for UntilDraining<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        // Looked at first: a stream that always has an item must end, too, and no
-        // item is taken that is then not sent.
-        match Pin::new(this.draining).poll(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => this.stream.poll_next(cx),
+        match this.stream.poll_next(cx) {
+            Poll::Ready(item) => Poll::Ready(item),
+            Poll::Pending => Pin::new(this.draining).poll(cx).map(|()| None),
         }
     }
 }

@@ -171,7 +171,10 @@ impl SessionHandle {
     ///
     /// `is_idle` is for what the work knows and the transport does not, such as
     /// half a message in the buffer of a codec. Where every wait is between two
-    /// messages, it is `|| true`.
+    /// messages, it is `|| true`. Work that reads ahead while it writes, as
+    /// `tokio::io::copy` and `copy_bidirectional` do, holds bytes where the transport
+    /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
+    /// either to read or to write, and holds nothing while it reads.
     ///
     /// # Cancel safety
     /// That of `work`.
@@ -197,7 +200,7 @@ impl SessionHandle {
     ///     let (mut input, mut output) = session.split();
     ///     let mut buffer = [0; 1024];
     ///     loop {
-    ///         // What others have said comes first, so that it is not left behind.
+    ///         // What others have said by now comes first.
     ///         let work = select(inbox.next(), input.read(&mut buffer));
     ///         match handle.next_or_drain(work, || true).await {
     ///             Some(Either::Left((Some(message), _))) => output.write_all(&message).await?,

@@ -6,7 +6,7 @@ use hyper::Request;
 use lameduck::http::{Announce, Health, Http};
 use lameduck::{Phase, Runtime};
 
-use crate::support::{GET, LONG, Running, builder, http, serving};
+use crate::support::{GET, LONG, QUEUED, Running, builder, http, serving};
 
 const READY: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n";
 const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -130,6 +130,22 @@ pub(crate) fn events_end_with_the_drain<R: Runtime>(runtime: R) {
         (0, 0),
         "{report}"
     );
+}
+
+pub(crate) fn events_that_are_ready_are_sent_before_the_drain_ends_them<R: Runtime>(
+    runtime: R,
+) {
+    let report = serving(builder(runtime), http(), |server: &Running| {
+        let mut client = server.connect();
+        client.send(b"GET /queue HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.stop("now");
+        next.expect_end();
+        assert_eq!(client.answer().body.len(), QUEUED * QUEUED);
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
 }
 
 #[test]

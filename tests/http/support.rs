@@ -24,6 +24,8 @@ use lameduck::{Address, Builder, Report, Runtime, Server, Shutdown};
 /// Longer than anything here takes; what is over it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) const LARGE: usize = 8 * 1024 * 1024;
+/// The number of events at `/queue`, and the length of each.
+pub(crate) const QUEUED: usize = 4096;
 
 /// Starts a runtime of tokio. It stays: a test may leave a task behind.
 pub(crate) fn tokio() -> Tokio {
@@ -98,6 +100,13 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             let endless = stream::once(async { "one" }).chain(stream::pending());
             let events = info.until_draining(endless);
             let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        // More than fits into the buffers of a connection is ready.
+        (_, "/queue") => {
+            let ready = stream::iter(vec![Bytes::from_static(&[b'x'; QUEUED]); QUEUED]);
+            let events = info.until_draining(ready.chain(stream::pending()));
+            let frames = events.map(|event| Ok(Frame::data(event)));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
         (_, "/endless") => {
