@@ -172,6 +172,6 @@ mod tests {
         let between = between.iter().enumerate().filter(|(_, is_mid)| !**is_mid);
         let between: Vec<_> = between.map(|(n, _)| n + 1).collect();
         // After the head, and after the message.
-        assert_eq!(between, [30, 37]);
+        assert_eq!(between, [28, 35]);
     }
 }
