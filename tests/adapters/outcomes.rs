@@ -224,9 +224,11 @@ pub(crate) fn f25_connections_of_a_dropped_server_end_by_themselves(runtime: imp
     eventually("stopped", || shutdown.phase() == Phase::Stopped);
 }
 
-/// Grace enough to see what an abort does, and little to wait for it.
+/// Little to wait for the abort, and enough to see what it does on a busy machine.
 fn short<R: Runtime>(runtime: R) -> Builder<R> {
-    builder(runtime).grace_period(Duration::from_millis(400))
+    let timeout = Duration::from_secs(2);
+    let grace = Duration::from_millis(300) + timeout;
+    builder(runtime).grace_period(grace).abort_timeout(timeout)
 }
 
 pub(crate) fn f69_an_abort_reaches_a_session_in_another_task(runtime: impl Runtime) {
