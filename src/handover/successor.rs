@@ -247,8 +247,10 @@ mod tests {
         let sockets = vec![("held".to_owned(), OwnedFd::from(theirs))];
         let successor = Successor::start(&restart, sockets).unwrap();
         drop(successor);
-        // The other end is closed with the process that had it.
-        held.set_nonblocking(true).unwrap();
+        // The other end is closed with the process that had it, unless another test
+        // forks at this moment: then it is soon.
+        held.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         assert_eq!(held.read(&mut [0]).unwrap(), 0);
     }
 
