@@ -226,8 +226,7 @@ pub(crate) fn f25_connections_of_a_dropped_server_end_by_themselves(runtime: imp
 
 /// Little to wait for the abort, and enough to see what it does on a busy machine.
 fn short<R: Runtime>(runtime: R) -> Builder<R> {
-    let timeout = Duration::from_secs(2);
-    let grace = Duration::from_millis(300) + timeout;
+    let (grace, timeout) = (Duration::from_secs(3), Duration::from_secs(2));
     builder(runtime).grace_period(grace).abort_timeout(timeout)
 }
 
