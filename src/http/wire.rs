@@ -85,6 +85,23 @@ impl<C: Connection> Wire<C> {
         Poll::Ready(Ok(self.unsent.len()))
     }
 
+    /// Notes what came of a write.
+    fn note_written(
+        &mut self,
+        buffers: &[IoSlice<'_>],
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.state.set_write_blocked(written.is_pending());
+        match written {
+            Poll::Pending => self.keep_for_tunnel(buffers),
+            Poll::Ready(Ok(n)) => {
+                self.state.note_written(buffers, n);
+                Poll::Ready(Ok(n))
+            }
+            failed => failed,
+        }
+    }
+
     fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,15 +219,7 @@ impl<C: Connection> Write for Wire<C> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send_unsent(cx))?;
         let written = Pin::new(&mut self.session).poll_write(cx, bytes);
-        self.state.set_write_blocked(written.is_pending());
-        match written {
-            Poll::Pending => self.keep_for_tunnel(&[IoSlice::new(bytes)]),
-            Poll::Ready(Ok(n)) => {
-                self.state.note_written(&[IoSlice::new(bytes)], n);
-                Poll::Ready(Ok(n))
-            }
-            failed => failed,
-        }
+        self.note_written(&[IoSlice::new(bytes)], written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -224,15 +233,7 @@ impl<C: Connection> Write for Wire<C> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send_unsent(cx))?;
         let written = Pin::new(&mut self.session).poll_write_vectored(cx, buffers);
-        self.state.set_write_blocked(written.is_pending());
-        match written {
-            Poll::Pending => self.keep_for_tunnel(buffers),
-            Poll::Ready(Ok(n)) => {
-                self.state.note_written(buffers, n);
-                Poll::Ready(Ok(n))
-            }
-            failed => failed,
-        }
+        self.note_written(buffers, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
