@@ -236,25 +236,24 @@ impl<S: Borrow<Shutdown>> Guard<S> {
             |poll, cx| poll(cx).map(Some),
             |poll, cx| match poll(cx) {
                 Poll::Ready(item) => Poll::Ready(Some(item)),
-                Poll::Pending if !has_budget() => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Poll::Pending => Poll::Ready(None),
+                Poll::Pending => poll_budget(cx).map(|()| None),
             },
         )
     }
 }
 
-/// Returns whether a pending answer says something about its source: tokio's
+/// Returns ready where a pending answer says something about its source: tokio's
 /// channels and sockets are pending as well once their task has had its share of
-/// the thread.
+/// the thread. Such a task is woken, and then has a new share.
 #[inline]
-fn has_budget() -> bool {
+pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
     #[cfg(feature = "tokio")]
-    return tokio::task::coop::has_budget_remaining();
-    #[cfg(not(feature = "tokio"))]
-    return true;
+    if !tokio::task::coop::has_budget_remaining() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    _ = cx;
+    Poll::Ready(())
 }
 
 /// A wait that the stop can end; see [`Guard::wait_or_drain`].

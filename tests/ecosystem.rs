@@ -8,14 +8,18 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use futures::{SinkExt, StreamExt};
+use futures::{AsyncRead, SinkExt, StreamExt};
 use lameduck::machine::lifecycle::Outcome;
+use lameduck::rt::{ConnectionOf, Socket};
+use lameduck::runtimes::parts;
 use lameduck::runtimes::tokio::{Connection, Tokio};
-use lameduck::{Address, Report, Server, Session, Shutdown};
+use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Shutdown, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
@@ -30,8 +34,22 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
     C: Future,
 {
-    let builder = Server::builder(Tokio::current().unwrap()).signals([]);
-    let server = builder.listen("127.0.0.1:0").bind().unwrap();
+    served_on(Tokio::current().unwrap(), handler, client).await
+}
+
+/// The same on any runtime.
+async fn served_on<R: Runtime, H, F, C>(
+    runtime: R,
+    handler: H,
+    client: impl FnOnce(SocketAddr, Shutdown) -> C,
+) -> (Report, C::Output)
+where
+    H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+    C: Future,
+{
+    let server = Server::builder(runtime).signals([]);
+    let server = server.listen("127.0.0.1:0").bind().unwrap();
     let address = match server.local_addrs().next() {
         Some(Address::Tcp(address)) => *address,
         other => panic!("{other:?}"),
@@ -83,6 +101,82 @@ async fn a_codec_of_tokio_util_reads_a_line_whose_half_had_arrived() {
         assert_eq!(rest, "halves\n");
     })
     .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+/// More than one poll of a task of tokio may take from a channel.
+const QUEUED: u32 = 1000;
+
+/// Sends the sum of what waits in a channel at the stop.
+async fn channel_beside_session<C: lameduck::Connection>(
+    mut session: Session<C>,
+) -> io::Result<()> {
+    let mut handle = session.handle()?;
+    let (sender, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+    (0..QUEUED).for_each(|n| sender.send(n).unwrap());
+    handle.shutdown().stop("now");
+    let (mut sum, mut buffer) = (0, [0; 16]);
+    loop {
+        let work = poll_fn(|cx| match inbox.poll_recv(cx) {
+            Poll::Pending => Pin::new(&mut session)
+                .poll_read(cx, &mut buffer)
+                .map(|_| None),
+            item => item,
+        });
+        match handle.next_or_drain(work, || true).await {
+            Some(n) => sum += n.unwrap(),
+            None => {
+                let sum: u32 = sum;
+                return session.write_all(&sum.to_be_bytes()).await;
+            }
+        }
+    }
+}
+
+async fn sum_of(address: SocketAddr, _: Shutdown) -> u32 {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.read_u32().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f17_a_channel_beside_a_session_is_emptied_before_the_stop() {
+    let (report, sum) = served(channel_beside_session, sum_of).await;
+    assert_eq!(sum, (0..QUEUED).sum());
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+/// tokio's tasks over other sockets, which have no part in a task's budget.
+#[derive(Clone)]
+struct OwnSockets;
+
+impl Runtime for OwnSockets {
+    type Listener = parts::Listener;
+    type Signals = parts::Signals;
+    type Sleep = parts::Sleep;
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    fn sleep_until(&self, at: Instant) -> parts::Sleep {
+        parts::Sleep::until(at)
+    }
+    fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<parts::Listener> {
+        parts::Listener::bind(address, options)
+    }
+    fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<parts::Listener> {
+        parts::Listener::adopt(socket, options)
+    }
+    fn signals(&self, signals: &[Signal]) -> io::Result<parts::Signals> {
+        parts::Signals::catch(signals)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f17_a_channel_is_emptied_beside_sockets_that_are_not_tokios() {
+    let (report, sum) = served_on(OwnSockets, channel_beside_session, sum_of).await;
+    assert_eq!(sum, (0..QUEUED).sum());
     assert_eq!(report.outcome, Outcome::Clean, "{report}");
 }
 

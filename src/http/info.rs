@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use pin_project_lite::pin_project;
@@ -12,6 +12,7 @@ use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::ConnectionFacts;
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::idle::poll_budget;
 use crate::session::SessionHandle;
 use crate::sync::plain::Arc;
 #[cfg(feature = "tls")]
@@ -184,7 +185,11 @@ impl<S: Stream> Stream for UntilDraining<S> {
         let this = self.project();
         match this.stream.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(item),
-            Poll::Pending => Pin::new(this.draining).poll(cx).map(|()| None),
+            Poll::Pending => {
+                ready!(Pin::new(this.draining).poll(cx));
+                ready!(poll_budget(cx));
+                Poll::Ready(None)
+            }
         }
     }
 }

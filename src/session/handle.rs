@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::connection::ConnectionFacts;
 use crate::connection::Describe;
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::idle::poll_budget;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
 
@@ -317,7 +318,11 @@ impl Waiting<'_> {
                 Poll::Ready(None) => Poll::Pending,
                 polled => polled,
             },
-            |look, cx| look(cx),
+            |look, cx| match look(cx) {
+                // What the work asked before it may be pending for this alone.
+                Poll::Ready(None) => poll_budget(cx).map(|()| None),
+                polled => polled,
+            },
         );
         if let Poll::Ready(None) = polled {
             facts.set_drained();

@@ -104,8 +104,17 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         }
         // More than fits into the buffers of a connection is ready.
         (_, "/queue") => {
-            let ready = stream::iter(vec![Bytes::from_static(&[b'x'; QUEUED]); QUEUED]);
-            let events = info.until_draining(ready.chain(stream::pending()));
+            let (sender, mut ready) = tokio::sync::mpsc::unbounded_channel();
+            for _ in 0..QUEUED {
+                let sent = sender.send(Bytes::from_static(&[b'x'; QUEUED]));
+                sent.expect("it is open");
+            }
+            let ready = stream::poll_fn(move |cx| {
+                // It stays open, and a task of tokio may not take all of it at once.
+                let _open = &sender;
+                ready.poll_recv(cx)
+            });
+            let events = info.until_draining(ready);
             let frames = events.map(|event| Ok(Frame::data(event)));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
