@@ -320,6 +320,29 @@ impl<C> ConnectionRecord<C> {
 /// A connection whose facts can be asked for, of whatever type it is.
 pub(crate) trait Describe: Send + Sync {
     fn facts(&self) -> &ConnectionFacts;
+
+    /// Begins a look of what reads the connection at an idle point. What it
+    /// returns is for [`has_found_nothing`](Describe::has_found_nothing).
+    fn begin_look(&self, _: &Context<'_>) -> bool {
+        self.facts().set_found_nothing(false);
+        true
+    }
+
+    /// Returns whether the look that has ended with nothing has asked for input,
+    /// between two messages.
+    fn has_found_nothing(&self, _: bool) -> bool {
+        self.facts().found_nothing()
+    }
+
+    /// Notes what the handler does at its idle point.
+    fn set_activity(&self, activity: Activity) {
+        self.facts().set_activity(activity);
+    }
+
+    /// Notes that the stop has ended the handler's wait.
+    fn set_drained(&self) {
+        self.facts().set_drained();
+    }
 }
 
 impl<C: Send> Describe for ConnectionRecord<C> {

@@ -54,6 +54,7 @@ mod service;
 mod state;
 mod streams;
 mod tower;
+mod tunnel;
 mod upgrade;
 mod wire;
 

@@ -137,9 +137,15 @@ where
             driver.told();
         }
         driver.facts().set_found_nothing(false);
+        if is_settled {
+            state.begin_look();
+        }
         let calls = state.calls();
         if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
+        }
+        if is_settled && driver.facts().found_nothing() {
+            state.end_look();
         }
         if *was_told {
             state.watch_in_flight(cx);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
+use super::tunnel::Tunnel;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::ConnectionFacts;
@@ -58,6 +59,19 @@ impl ConnectionInfo {
         }))
     }
 
+    /// Returns what is known of the connection to a request whose stream becomes a
+    /// connection of its own.
+    pub(super) fn of_tunnel(&self, tunnel: Tunnel) -> Result<ConnectionInfo, GuardError> {
+        let inner = &*self.0;
+        Ok(ConnectionInfo(Arc::new(Inner {
+            handle: inner.handle.of_part(Arc::new(tunnel))?,
+            local: inner.local.clone(),
+            #[cfg(feature = "tls")]
+            tls: inner.tls.clone(),
+            upgrade: UpgradeSlot::default(),
+        })))
+    }
+
     /// Returns the number of the connection: see
     /// [`Session::id`](crate::Session::id).
     pub fn id(&self) -> u64 {
@@ -88,6 +102,11 @@ impl ConnectionInfo {
 
     /// Returns a handle on the session: the idle point of what takes the
     /// connection over, such as a WebSocket of a framework.
+    ///
+    /// For a CONNECT request of HTTP/2 (a WebSocket by RFC 8441, for example) its
+    /// [`next_or_drain`](SessionHandle::next_or_drain) is the idle point of that
+    /// stream alone. In the middle of a WebSocket's message it is not idle. Whether
+    /// its work reads the stream is not seen, so that must not wait for anything else.
     ///
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.

@@ -6,12 +6,14 @@ use std::task::{Context, Waker};
 use futures_io::IoSlice;
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
 use super::streams::Streams;
+use super::tunnel::Tunnel;
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
@@ -47,28 +49,27 @@ pub(crate) struct State {
     driver: Mutex<Option<Waker>>,
     /// The first panic in a stream of HTTP/2, which ends in another task.
     panic: Mutex<Option<Panic>>,
-    /// `None` for HTTP/2, whose frames say all of it.
-    framing: Option<Mutex<Framing>>,
-    /// Those of HTTP/2.
-    streams: Option<Box<Mutex<Streams>>>,
+    exchanges: Exchanges,
+}
+
+/// What is under way on the wire, as far as the bytes of both sides tell.
+enum Exchanges {
+    Http1(Mutex<Framing>),
+    Http2(Box<Mutex<Streams>>),
 }
 
 impl State {
     pub(crate) fn http1(info: ConnectionInfo, announce_from: Phase) -> State {
-        State::new(info, announce_from, Some(Mutex::new(Framing::new())), None)
+        let framing = Mutex::new(Framing::new());
+        State::new(info, announce_from, Exchanges::Http1(framing))
     }
 
     pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
         let streams = Box::new(Mutex::new(Streams::new()));
-        State::new(info, announce_from, None, Some(streams))
+        State::new(info, announce_from, Exchanges::Http2(streams))
     }
 
-    fn new(
-        info: ConnectionInfo,
-        announce_from: Phase,
-        framing: Option<Mutex<Framing>>,
-        streams: Option<Box<Mutex<Streams>>>,
-    ) -> State {
+    fn new(info: ConnectionInfo, announce_from: Phase, exchanges: Exchanges) -> State {
         State {
             info,
             calls: AtomicU64::new(0),
@@ -82,8 +83,21 @@ impl State {
             announce_from,
             driver: Mutex::new(None),
             panic: Mutex::new(None),
-            framing,
-            streams,
+            exchanges,
+        }
+    }
+
+    fn framing(&self) -> Option<&Mutex<Framing>> {
+        match &self.exchanges {
+            Exchanges::Http1(framing) => Some(framing),
+            Exchanges::Http2(_) => None,
+        }
+    }
+
+    fn streams(&self) -> Option<&Mutex<Streams>> {
+        match &self.exchanges {
+            Exchanges::Http1(_) => None,
+            Exchanges::Http2(streams) => Some(streams),
         }
     }
 
@@ -144,24 +158,24 @@ impl State {
 
     /// Returns whether a request has begun of which the service does not know.
     pub(crate) fn is_in_head(&self) -> bool {
-        let framing = self.framing.as_ref();
+        let framing = self.framing();
         framing.is_some_and(|framing| lock(framing).is_in_head())
     }
 
     /// Returns whether the bytes that have come are whole requests, as far as
     /// this side can tell.
     pub(crate) fn is_between(&self) -> bool {
-        let framing = self.framing.as_ref();
+        let framing = self.framing();
         framing.is_none_or(|framing| lock(framing).is_between())
     }
 
     /// Returns whether a request that the service knows of is still coming, or its
     /// response is still leaving, although the service may be done with both.
     pub(crate) fn is_exchanging(&self) -> bool {
-        let framing = self.framing.as_ref();
-        let streams = self.streams.as_ref();
-        framing.is_some_and(|framing| lock(framing).is_in_body())
-            || streams.is_some_and(|streams| lock(streams).is_any_open())
+        match &self.exchanges {
+            Exchanges::Http1(framing) => lock(framing).is_in_body(),
+            Exchanges::Http2(streams) => lock(streams).is_any_open(),
+        }
     }
 
     /// Returns whether bytes have come and no request: the first head is not
@@ -173,17 +187,17 @@ impl State {
     /// Notes bytes that hyper is given.
     pub(crate) fn note_read(&self, bytes: &[u8]) {
         self.has_heard.store(true, Ordering::Relaxed);
-        if let Some(framing) = &self.framing {
-            lock(framing).push(bytes);
-        }
-        if let Some(streams) = &self.streams {
-            lock(streams).push_read(bytes);
+        match &self.exchanges {
+            Exchanges::Http1(framing) => lock(framing).push(bytes),
+            Exchanges::Http2(streams) => lock(streams).push_read(bytes),
         }
     }
 
     /// Notes the first `n` bytes of what hyper has written: the system has them.
     pub(crate) fn note_written(&self, buffers: &[IoSlice<'_>], mut n: usize) {
-        let Some(streams) = &self.streams else { return };
+        let Some(streams) = self.streams() else {
+            return;
+        };
         let mut streams = lock(streams);
         for buffer in buffers {
             let written = &buffer[..n.min(buffer.len())];
@@ -208,7 +222,7 @@ impl State {
     /// response has to wait for the next look, which also shows whether more
     /// requests had arrived.
     pub(crate) fn is_look_stale(&self) -> bool {
-        self.framing.is_some()
+        self.framing().is_some()
             && !self.announces.load(Ordering::Relaxed)
             && self.info.shutdown().phase() >= self.announce_from
     }
@@ -217,7 +231,7 @@ impl State {
     /// answered, all of which has come. hyper would give up its response.
     pub(crate) fn hide_end(&self) -> bool {
         let is_complete = |framing: &Mutex<Framing>| lock(framing).all_complete();
-        let hides = self.is_answering() && self.framing.as_ref().is_some_and(is_complete);
+        let hides = self.is_answering() && self.framing().is_some_and(is_complete);
         self.hides_end.store(hides, Ordering::Relaxed);
         hides
     }
@@ -228,7 +242,7 @@ impl State {
         // come from other tasks, in HTTP/2.
         self.calls.store(self.calls() + 1, Ordering::Relaxed);
         self.info.facts().begin_request();
-        if let Some(framing) = &self.framing {
+        if let Some(framing) = self.framing() {
             let body = request.body();
             let length = match body.size_hint().exact() {
                 Some(length) => BodyLength::Known(length),
@@ -243,14 +257,60 @@ impl State {
                 self.is_last.store(true, Ordering::Relaxed);
             }
         }
-        request.extensions_mut().insert(self.info.clone());
+        let tunnel = self.streams().and_then(|streams| {
+            let stream = lock(streams).call()?;
+            self.begin_tunnel(streams, stream, request)
+        });
+        let info = tunnel.unwrap_or_else(|| self.info.clone());
+        request.extensions_mut().insert(info);
         InFlight(self.clone())
+    }
+
+    /// Returns what is known of the connection to a request that asks for its
+    /// stream.
+    fn begin_tunnel(
+        self: &Arc<State>,
+        streams: &Mutex<Streams>,
+        stream: u32,
+        request: &Request<Incoming>,
+    ) -> Option<ConnectionInfo> {
+        if *request.method() != Method::CONNECT {
+            return None;
+        }
+        let protocol = request.extensions().get::<Protocol>();
+        let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        lock(streams).begin_tunnel(stream, is_websocket);
+        // Refused once the server was stopped, when no idle point matters.
+        let tunnel = self.info.of_tunnel(Tunnel::new(self.clone(), stream));
+        tunnel.ok()
+    }
+
+    /// Begins a look of the driver that has seen the stop.
+    pub(crate) fn begin_look(&self) {
+        if let Some(streams) = self.streams() {
+            lock(streams).begin_look();
+        }
+    }
+
+    /// Ends a look of the driver that has found no more.
+    pub(crate) fn end_look(&self) {
+        if let Some(streams) = self.streams() {
+            let readers = lock(streams).end_look();
+            readers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Returns whether the reader of a stream has all that had arrived for it, and
+    /// no part of a message.
+    pub(crate) fn is_between_in(&self, stream: u32, cx: &Context<'_>) -> bool {
+        let streams = self.streams();
+        streams.is_none_or(|streams| lock(streams).is_between(stream, cx))
     }
 
     /// Announces the close with a response, where it is the last of what had
     /// arrived ([F75](crate::docs::faults#f75)).
     pub(crate) fn announce<B>(&self, method: &Method, response: &mut Response<B>) {
-        let Some(framing) = &self.framing else {
+        let Some(framing) = self.framing() else {
             return;
         };
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -302,7 +362,7 @@ impl Drop for InFlight {
             return;
         }
         let left = self.0.info.facts().end_request();
-        if left == 0 && self.0.framing.is_none() {
+        if left == 0 && self.0.framing().is_none() {
             // The lock orders this with `watch_in_flight`: either the driver has
             // seen the end, or its waker is here.
             let driver = lock(&self.0.driver).take();

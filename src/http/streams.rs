@@ -4,6 +4,10 @@
 //! peer has it, and says nothing of either. This follows the heads of the frames
 //! of both directions. It decides nothing about them.
 
+use std::task::{Context, Waker};
+
+use crate::websocket;
+
 /// Follows one direction.
 #[derive(Debug, Default)]
 struct Frames {
@@ -12,6 +16,10 @@ struct Frames {
     head_len: usize,
     /// What is to come of the payload of the frame, or of the preface.
     left: usize,
+    /// How much of the end of it is padding; `None` until that is known.
+    padding: Option<usize>,
+    /// The stream whose data the payload is.
+    data_of: Option<u32>,
 }
 
 /// The length of the head of a frame (RFC 9113, 4.1).
@@ -24,20 +32,25 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
 
-/// The head of a frame.
-struct Frame {
-    kind: u8,
-    ends_stream: bool,
-    stream: u32,
+/// A part of what one direction carries.
+enum Part<'a> {
+    /// The head of a frame.
+    Frame {
+        kind: u8,
+        ends_stream: bool,
+        stream: u32,
+    },
+    /// Data of a stream.
+    Data { stream: u32, bytes: &'a [u8] },
 }
 
 impl Frames {
-    fn push(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+    fn push(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Part<'_>)) {
         while !bytes.is_empty() {
             if self.left > 0 {
-                let taken = self.left.min(bytes.len());
-                self.left -= taken;
+                let taken = self.push_payload(bytes, &mut seen);
                 bytes = &bytes[taken..];
                 continue;
             }
@@ -47,16 +60,50 @@ impl Frames {
             bytes = &bytes[taken..];
             if self.head_len == HEAD {
                 self.head_len = 0;
-                let [a, b, c, kind, flags, stream @ ..] = self.head;
-                self.left = u32::from_be_bytes([0, a, b, c]) as usize;
-                seen(Frame {
-                    kind,
-                    ends_stream: matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0,
-                    // The first bit is reserved.
-                    stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
-                });
+                seen(self.end_head());
             }
         }
+    }
+
+    fn end_head(&mut self) -> Part<'static> {
+        let [a, b, c, kind, flags, stream @ ..] = self.head;
+        // The first bit is reserved.
+        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+        self.data_of = (kind == DATA).then_some(stream);
+        self.padding = (flags & PADDED == 0).then_some(0);
+        Part::Frame {
+            kind,
+            ends_stream: matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0,
+            stream,
+        }
+    }
+
+    /// Takes a part of a payload, and returns its length.
+    fn push_payload(&mut self, bytes: &[u8], seen: &mut impl FnMut(Part<'_>)) -> usize {
+        let taken = self.left.min(bytes.len());
+        let Some(stream) = self.data_of else {
+            self.left -= taken;
+            return taken;
+        };
+        let Some(padding) = self.padding else {
+            // The first byte says it (RFC 9113, 6.1).
+            self.padding = Some(usize::from(bytes[0]));
+            self.left -= 1;
+            return 1;
+        };
+        let data = self.left.saturating_sub(padding).min(taken);
+        seen(Part::Data {
+            stream,
+            bytes: &bytes[..data],
+        });
+        self.left -= taken;
+        taken
+    }
+
+    /// Returns whether a frame has begun that may belong to a stream.
+    fn is_mid_frame_of(&self, stream: u32) -> bool {
+        self.head_len > 0 || (self.left > 0 && self.data_of == Some(stream))
     }
 }
 
@@ -66,6 +113,18 @@ struct Stream {
     id: u32,
     ended_by_peer: bool,
     ended_by_us: bool,
+    has_data: bool,
+    tunnel: Option<Box<Tunnel>>,
+}
+
+/// A stream that is a connection of its own (RFC 9113, 8.5, and RFC 8441).
+#[derive(Debug)]
+struct Tunnel {
+    /// The frames of a WebSocket: its library does not say that it holds a part
+    /// of a message.
+    websocket: Option<websocket::Frames>,
+    /// The reader, which waits for the driver's look.
+    reader: Option<Waker>,
 }
 
 /// The open streams of a connection.
@@ -73,9 +132,14 @@ struct Stream {
 pub(super) struct Streams {
     read: Frames,
     written: Frames,
+    /// In the order of their numbers.
     open: Vec<Stream>,
     /// The last stream that the peer has opened.
     last: u32,
+    /// The last stream that the service was called for.
+    last_called: u32,
+    /// The stop was seen, and all that had arrived is with the streams' readers.
+    is_handed_on: bool,
 }
 
 impl Streams {
@@ -88,6 +152,8 @@ impl Streams {
             written: Frames::default(),
             open: Vec::new(),
             last: 0,
+            last_called: 0,
+            is_handed_on: false,
         }
     }
 
@@ -100,44 +166,132 @@ impl Streams {
         let Streams {
             read, open, last, ..
         } = self;
-        read.push(bytes, |frame| match frame.kind {
-            HEADERS if frame.stream > *last => {
-                *last = frame.stream;
+        read.push(bytes, |part| match part {
+            Part::Frame {
+                kind: HEADERS,
+                ends_stream,
+                stream,
+            } if stream > *last => {
+                *last = stream;
                 open.push(Stream {
-                    id: frame.stream,
-                    ended_by_peer: frame.ends_stream,
+                    id: stream,
+                    ended_by_peer: ends_stream,
                     ended_by_us: false,
+                    has_data: false,
+                    tunnel: None,
                 });
             }
-            RST_STREAM => open.retain(|stream| stream.id != frame.stream),
-            _ if frame.ends_stream => end(open, frame.stream, |stream| {
-                stream.ended_by_peer = true;
-            }),
-            _ => {}
+            Part::Data { stream, bytes } => {
+                if let Some(stream) = find(open, stream) {
+                    stream.push_data(bytes);
+                }
+            }
+            part => note(open, &part, |stream| stream.ended_by_peer = true),
         });
     }
 
     /// Takes bytes that the system has taken for the peer.
     pub(super) fn push_written(&mut self, bytes: &[u8]) {
         let Streams { written, open, .. } = self;
-        written.push(bytes, |frame| match frame.kind {
-            RST_STREAM => open.retain(|stream| stream.id != frame.stream),
-            _ if frame.ends_stream => end(open, frame.stream, |stream| {
-                stream.ended_by_us = true;
-            }),
-            _ => {}
+        written.push(bytes, |part| {
+            note(open, &part, |stream| stream.ended_by_us = true);
         });
+    }
+
+    /// Notes that the service is called, which it is in the order of the streams,
+    /// but for those that h2 has reset. Returns the number of the stream.
+    pub(super) fn call(&mut self) -> Option<u32> {
+        let next = self
+            .open
+            .partition_point(|stream| stream.id <= self.last_called);
+        let stream = self.open.get(next)?;
+        self.last_called = stream.id;
+        Some(stream.id)
+    }
+
+    /// Makes a stream a tunnel.
+    pub(super) fn begin_tunnel(&mut self, id: u32, is_websocket: bool) {
+        if let Some(stream) = find(&mut self.open, id) {
+            let follows = is_websocket && !stream.has_data;
+            stream.tunnel = Some(Box::new(Tunnel {
+                websocket: follows.then(websocket::Frames::new),
+                reader: None,
+            }));
+        }
+    }
+
+    /// Begins a look of the driver, once it has seen the stop: what it reads is
+    /// not with the streams' readers yet.
+    pub(super) fn begin_look(&mut self) {
+        self.is_handed_on = false;
+    }
+
+    /// Ends a look of the driver that has found no more, and returns the readers
+    /// that wait for it.
+    pub(super) fn end_look(&mut self) -> Vec<Waker> {
+        self.is_handed_on = true;
+        let tunnels = self
+            .open
+            .iter_mut()
+            .filter_map(|stream| stream.tunnel.as_mut());
+        tunnels.filter_map(|tunnel| tunnel.reader.take()).collect()
+    }
+
+    /// Returns whether all that had arrived for a tunnel is with its reader, and no
+    /// message of it has begun and not ended. Otherwise the reader is woken, or
+    /// more comes.
+    pub(super) fn is_between(&mut self, id: u32, cx: &Context<'_>) -> bool {
+        let is_mid_frame = self.read.is_mid_frame_of(id);
+        let tunnel = find(&mut self.open, id).and_then(|stream| stream.tunnel.as_mut());
+        let Some(tunnel) = tunnel else {
+            // It has ended, which its reader is told.
+            return true;
+        };
+        if !self.is_handed_on {
+            tunnel.reader = Some(cx.waker().clone());
+            return false;
+        }
+        let websocket = tunnel.websocket.as_ref();
+        !is_mid_frame && !websocket.is_some_and(websocket::Frames::is_mid_message)
     }
 }
 
-/// Ends one side of a stream, which is open no more if the other one has ended.
-fn end(open: &mut Vec<Stream>, id: u32, side: impl Fn(&mut Stream)) {
-    open.retain_mut(|stream| {
-        if stream.id == id {
-            side(stream);
+impl Stream {
+    fn push_data(&mut self, bytes: &[u8]) {
+        self.has_data = true;
+        let tunnel = self.tunnel.as_mut();
+        if let Some(frames) = tunnel.and_then(|tunnel| tunnel.websocket.as_mut()) {
+            frames.push(bytes);
         }
-        !(stream.ended_by_peer && stream.ended_by_us)
-    });
+    }
+}
+
+fn find(open: &mut [Stream], id: u32) -> Option<&mut Stream> {
+    let at = open.binary_search_by_key(&id, |stream| stream.id).ok()?;
+    open.get_mut(at)
+}
+
+/// Notes a frame that ends one side of a stream, or all of it. A stream of which
+/// both sides have ended is open no more.
+fn note(open: &mut Vec<Stream>, part: &Part<'_>, end: impl Fn(&mut Stream)) {
+    match *part {
+        Part::Frame {
+            kind: RST_STREAM,
+            stream: id,
+            ..
+        } => open.retain(|stream| stream.id != id),
+        Part::Frame {
+            ends_stream: true,
+            stream: id,
+            ..
+        } => open.retain_mut(|stream| {
+            if stream.id == id {
+                end(stream);
+            }
+            !(stream.ended_by_peer && stream.ended_by_us)
+        }),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -207,5 +361,49 @@ mod tests {
                 (true, frame(HEADERS, END_STREAM | 4, 1, 10), false),
             ]);
         }
+    }
+
+    #[test]
+    fn f80_the_service_is_called_in_the_order_of_the_streams_that_are_left() {
+        let mut streams = Streams::new();
+        streams.push_read(&[7; PREFACE]);
+        for id in [1, 3, 5] {
+            streams.push_read(&frame(HEADERS, 4, id, 30));
+        }
+        assert_eq!(streams.call(), Some(1));
+        streams.push_written(&frame(RST_STREAM, 0, 3, 4));
+        assert_eq!(streams.call(), Some(5));
+        assert_eq!(streams.call(), None);
+    }
+
+    #[test]
+    fn f80_a_tunnel_whose_reader_has_all_of_it_is_between_messages() {
+        let cx = Context::from_waker(Waker::noop());
+        let mut streams = Streams::new();
+        streams.push_read(&[7; PREFACE]);
+        streams.push_read(&frame(HEADERS, 4, 1, 30));
+        assert_eq!(streams.call(), Some(1));
+        streams.begin_tunnel(1, true);
+        assert!(!streams.is_between(1, &cx), "nobody has looked");
+        assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
+        assert!(streams.is_between(1, &cx));
+        // A message of four bytes, the last of which is missing, and then comes.
+        let payload = [0x82, 4, 1, 2, 3];
+        for (bytes, is_between) in [(&payload[..], false), (&[4][..], true)] {
+            streams.begin_look();
+            let mut frame = frame(DATA, 0, 1, bytes.len());
+            frame.truncate(HEAD);
+            frame.extend(bytes);
+            let (last, before) = frame.split_last().unwrap();
+            for byte in before {
+                streams.push_read(&[*byte]);
+                drop(streams.end_look());
+                assert!(!streams.is_between(1, &cx));
+            }
+            streams.push_read(&[*last]);
+            assert_eq!(streams.is_between(1, &cx), is_between);
+        }
+        streams.push_read(&frame(RST_STREAM, 0, 1, 4));
+        assert!(streams.is_between(1, &cx), "its reader is told of the end");
     }
 }

@@ -132,6 +132,13 @@ impl SessionHandle {
         self.connection.facts().set_found_nothing(false);
     }
 
+    /// Takes a handle on a part of this connection, which has an idle point of its
+    /// own.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_part(&self, part: Arc<dyn Describe>) -> Result<SessionHandle, GuardError> {
+        Ok(SessionHandle::new(self.guard.try_clone()?, part))
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn facts(&self) -> &ConnectionFacts {
         self.connection.facts()
@@ -295,17 +302,17 @@ impl Waiting<'_> {
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
         is_idle: &mut impl FnMut() -> bool,
     ) -> Poll<Option<T>> {
-        let facts = self.0.facts();
+        let connection = self.0;
         let mut look = |cx: &mut Context<'_>| {
-            facts.set_found_nothing(false);
+            let begun = connection.begin_look(cx);
             match work(cx) {
                 Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending if facts.found_nothing() && is_idle() => {
-                    facts.set_activity(Activity::Idle);
+                Poll::Pending if connection.has_found_nothing(begun) && is_idle() => {
+                    connection.set_activity(Activity::Idle);
                     Poll::Ready(None)
                 }
                 Poll::Pending => {
-                    facts.set_activity(Activity::Busy);
+                    connection.set_activity(Activity::Busy);
                     Poll::Pending
                 }
             }
@@ -325,7 +332,7 @@ impl Waiting<'_> {
             },
         );
         if let Poll::Ready(None) = polled {
-            facts.set_drained();
+            connection.set_drained();
         }
         polled
     }
@@ -333,7 +340,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.facts().set_activity(Activity::Busy);
+        self.0.set_activity(Activity::Busy);
     }
 }
 

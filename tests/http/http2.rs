@@ -12,27 +12,27 @@ use crate::support::{
     Client, GET, LARGE, LONG, Running, builder, http, received_from, run, serving,
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const DATA: u8 = 0;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len())
         .expect("it is short")
         .to_be_bytes();
@@ -44,7 +44,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The head of `GET path`, all of it from HPACK's static table, or as literals.
-fn get(stream: u32, path: &str) -> Vec<u8> {
+pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
     // :method GET, :scheme http, :path and :authority as literals.
     let mut head = vec![0x82, 0x86, 0x04];
     head.push(u8::try_from(path.len()).expect("it is short"));
@@ -54,11 +54,11 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// A client that speaks HTTP/2 by hand.
-struct Frames(Client<TcpStream>);
+pub(crate) struct Frames(pub(crate) Client<TcpStream>);
 
 impl Frames {
     /// Sends the preface, and empty settings.
-    fn connect(server: &Running) -> Frames {
+    pub(crate) fn connect(server: &Running) -> Frames {
         let mut client = Frames(server.connect());
         client
             .0
@@ -67,7 +67,7 @@ impl Frames {
     }
 
     /// Reads the next frame; `None` at the end.
-    fn next(&mut self) -> Option<Frame> {
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         let head = self.0.bytes(9).ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let length = usize::try_from(length).expect("it fits");
@@ -80,7 +80,7 @@ impl Frames {
     }
 
     /// Reads to the end, answers settings and, if so, pings.
-    fn rest(&mut self, answers_pings: bool) -> Vec<Frame> {
+    pub(crate) fn rest(&mut self, answers_pings: bool) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(next) = self.next() {
             self.answer(&next, answers_pings);
@@ -89,7 +89,7 @@ impl Frames {
         frames
     }
 
-    fn answer(&mut self, next: &Frame, answers_pings: bool) {
+    pub(crate) fn answer(&mut self, next: &Frame, answers_pings: bool) {
         let answers = next.kind == SETTINGS || (next.kind == PING && answers_pings);
         if answers && next.flags & ACK == 0 {
             let payload = match next.kind {
@@ -101,7 +101,7 @@ impl Frames {
     }
 
     /// Reads until a response has begun.
-    fn until_headers(&mut self) {
+    pub(crate) fn until_headers(&mut self) {
         loop {
             let next = self.next().expect("a response");
             self.answer(&next, true);
@@ -113,7 +113,7 @@ impl Frames {
 }
 
 /// Returns the last streams and the errors of the GOAWAYs.
-fn goaways(frames: &[Frame]) -> Vec<(u32, u32)> {
+pub(crate) fn goaways(frames: &[Frame]) -> Vec<(u32, u32)> {
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes"));
     let goaways = frames.iter().filter(|frame| frame.kind == GOAWAY);
     goaways
@@ -121,7 +121,7 @@ fn goaways(frames: &[Frame]) -> Vec<(u32, u32)> {
         .collect()
 }
 
-const NO_ERROR: u32 = 0;
+pub(crate) const NO_ERROR: u32 = 0;
 
 pub(crate) fn streams_in_flight_are_answered_and_goaway_comes_twice<R: Runtime>(runtime: R) {
     let report = serving(builder(runtime), http(), |server| {

@@ -15,6 +15,7 @@ mod simulated;
 mod stuck;
 mod support;
 mod tls;
+mod tunnels;
 
 /// The service of the example `http`, which the clients are given.
 #[path = "../../examples/http/routes.rs"]
@@ -65,6 +66,10 @@ suite! {
         a_panic_in_a_stream_stops_a_server_that_wants_it,
         a_straggler_says_how_many_requests_are_in_flight,
         every_stream_that_had_arrived_is_answered;
+    tunnels:
+        f80_a_websocket_over_http2_is_told_of_the_stop,
+        f80_messages_that_have_begun_are_echoed_before_the_close,
+        f80_a_tunnel_within_http2_gives_what_had_arrived;
     options:
         health_follows_the_phase,
         f13_a_lame_duck_announces_the_close_and_serves,

@@ -9,17 +9,24 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::SinkExt;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::{self, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::ext::Protocol;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::service::Service;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use lameduck::http::{ConnectionInfo, HealthPaths, Http, on_upgrade};
 use lameduck::runtimes::tokio::Tokio;
-use lameduck::{Address, Builder, Report, Runtime, Server, Shutdown};
+use lameduck::{Address, Builder, Report, Runtime, Server, SessionHandle, Shutdown};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Longer than anything here takes; what is over it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -70,6 +77,11 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
     let info = request.extensions().get::<ConnectionInfo>().cloned();
     let info = info.expect("it is in each request");
     match (request.method(), request.uri().path()) {
+        (&Method::CONNECT, _) => {
+            let handle = info.handle().expect("the server is not stopped");
+            tunnel(&mut request, handle);
+            Response::new(full(Bytes::new()))
+        }
         (&Method::POST, "/") => match request.into_body().collect().await {
             Ok(body) => Response::new(full(body.to_bytes())),
             Err(_) => status(StatusCode::BAD_REQUEST),
@@ -156,6 +168,46 @@ fn upgrade(request: &mut Request<Incoming>) -> Response<Body> {
     response
 }
 
+/// Echoes what comes over a stream of HTTP/2, in a thread of its own.
+fn tunnel(request: &mut Request<Incoming>, handle: SessionHandle) {
+    let is_websocket = request.extensions().get::<Protocol>().is_some();
+    let upgraded = hyper::upgrade::on(request);
+    std::thread::spawn(move || {
+        smol::block_on(async {
+            let io = TokioIo::new(upgraded.await.expect("a tunnel"));
+            match is_websocket {
+                true => echo_messages(io, handle).await,
+                false => echo_bytes(io, handle).await,
+            }
+        });
+    });
+}
+
+async fn echo_messages(io: TokioIo<Upgraded>, mut handle: SessionHandle) {
+    let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+    while let Some(message) = handle.next_or_drain(socket.next(), || true).await {
+        match message.expect("it goes on").expect("it is one") {
+            message @ Message::Binary(_) => socket.send(message).await.expect("it is open"),
+            other => panic!("{other:?}"),
+        }
+    }
+    socket.close(None).await.expect("it is open");
+    while let Some(Ok(_)) = socket.next().await {}
+}
+
+async fn echo_bytes(mut io: TokioIo<Upgraded>, mut handle: SessionHandle) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut buffer = [0; 64];
+    while let Some(n) = handle.next_or_drain(io.read(&mut buffer), || true).await {
+        let bytes = &buffer[..n.expect("it is open")];
+        io.write_all(bytes).await.expect("it is open");
+    }
+    io.write_all(b"bye").await.expect("it is open");
+    io.shutdown().await.expect("it is open");
+    assert_eq!(io.read(&mut buffer).await.expect("it is open"), 0);
+}
+
 fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed_unsync()
 }
@@ -170,6 +222,7 @@ pub(crate) fn http() -> Http<Routes> {
     Http::new(Routes)
         .health(HealthPaths::default())
         .http1(|http1| _ = http1.auto_date_header(false))
+        .http2(|http2| _ = http2.enable_connect_protocol())
 }
 
 /// A builder for a loopback port, which only code stops.

@@ -1,0 +1,180 @@
+//! Streams of HTTP/2 that are connections of their own (RFC 9113, 8.5; RFC 8441).
+
+use std::time::Duration;
+
+use lameduck::{Report, Runtime};
+
+use crate::http2::{
+    DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, NO_ERROR, RST_STREAM, frame, goaways,
+};
+use crate::support::{LONG, builder, http, run, serving};
+
+/// A head of HPACK whose fields are literals without an index.
+fn head(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = Vec::new();
+    for (name, value) in fields {
+        head.push(0);
+        for text in [name, value] {
+            head.push(u8::try_from(text.len()).expect("it is short"));
+            head.extend(text.as_bytes());
+        }
+    }
+    head
+}
+
+/// Opens a WebSocket on a stream, once the server has said that it may.
+fn connect_websocket(client: &mut Frames, stream: u32) {
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+    ];
+    let head = frame(HEADERS, END_HEADERS, stream, &head(&fields));
+    client.0.send(&head);
+    client.until_headers();
+}
+
+/// The opcodes of RFC 6455, 5.2, with the bit of a last frame.
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+
+/// A message or a close of a client: its mask is zero, and so changes nothing.
+fn message(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("it is short");
+    [&[opcode, 0x80 | length, 0, 0, 0, 0], payload].concat()
+}
+
+/// The same of a server.
+fn answer(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("it is short");
+    [&[opcode, length], payload].concat()
+}
+
+/// Reads data of a stream until it is as long as `expected`, which it is to be.
+fn expect_data(client: &mut Frames, stream: u32, expected: &[u8]) {
+    for other in read_data(client, stream, expected) {
+        client.answer(&other, true);
+    }
+}
+
+/// The same for a client that cannot answer yet. Returns what else has come.
+fn read_data(client: &mut Frames, stream: u32, expected: &[u8]) -> Vec<Frame> {
+    let (mut data, mut others) = (Vec::new(), Vec::new());
+    while data.len() < expected.len() {
+        let next = client.next().expect("the connection is open");
+        assert_ne!(next.kind, RST_STREAM, "after {data:?}");
+        if next.kind == DATA && next.stream == stream {
+            data.extend(next.payload);
+        } else {
+            others.push(next);
+        }
+    }
+    assert_eq!(data, expected);
+    others
+}
+
+/// Answers the server's close, and reads to the end of the connection.
+fn close(client: &mut Frames, stream: u32) {
+    expect_data(client, stream, &answer(CLOSE, &[]));
+    let close = message(CLOSE, &[]);
+    client.0.send(&frame(DATA, END_STREAM, stream, &close));
+    let rest = client.rest(true);
+    assert!(goaways(&rest).iter().all(|goaway| goaway.1 == NO_ERROR));
+    assert!(rest.iter().all(|frame| frame.kind != RST_STREAM));
+}
+
+fn expect_drained(report: &Report) {
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert_eq!(report.closed.drained, report.accepted, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn f80_a_websocket_over_http2_is_told_of_the_stop<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        connect_websocket(&mut client, 1);
+        let one = frame(DATA, 0, 1, &message(BINARY, b"one"));
+        client.0.send(&one);
+        expect_data(&mut client, 1, &answer(BINARY, b"one"));
+        server.shutdown.stop("now");
+        close(&mut client, 1);
+    });
+    expect_drained(&report);
+}
+
+/// The first part of a message comes before the stop, and the rest well after it.
+pub(crate) fn f80_messages_that_have_begun_are_echoed_before_the_close<R: Runtime>(runtime: R) {
+    let (one, two) = (message(BINARY, b"one"), message(BINARY, b"two"));
+    let padded = {
+        let padding = [0; 7];
+        let payload = [&[7], &one[..], &two[..2], &padding].concat();
+        frame(DATA, 8, 3, &payload)
+    };
+    let whole = frame(DATA, 0, 3, &two);
+    let first = frame(DATA, 0, 3, &one);
+    // What comes before the stop, and after it.
+    let scripts = [
+        (
+            [first.clone(), frame(DATA, 0, 3, &two[..3])].concat(),
+            frame(DATA, 0, 3, &two[3..]),
+        ),
+        (
+            [first.clone(), frame(DATA, 0, 3, &two[..6])].concat(),
+            frame(DATA, 0, 3, &two[6..]),
+        ),
+        // The frame of HTTP/2 has not come as a whole.
+        ([&first[..], &whole[..4]].concat(), whole[4..].to_vec()),
+        ([&first[..], &whole[..9]].concat(), whole[9..].to_vec()),
+        ([&first[..], &whole[..13]].concat(), whole[13..].to_vec()),
+        (padded, frame(DATA, 0, 3, &two[2..])),
+    ];
+    for (before, after) in scripts {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = Frames::connect(server);
+            // Another stream is read to its end before.
+            client.0.send(&crate::http2::get(1, "/"));
+            client.until_headers();
+            connect_websocket(&mut client, 3);
+            client.0.send(&before);
+            server.shutdown.stop("now");
+            let others = read_data(&mut client, 3, &answer(BINARY, b"one"));
+            // Time in which it would be told to close, if it was taken to be idle.
+            std::thread::sleep(Duration::from_millis(50));
+            client.0.send(&after);
+            for other in others {
+                client.answer(&other, true);
+            }
+            expect_data(&mut client, 3, &answer(BINARY, b"two"));
+            close(&mut client, 3);
+        });
+        expect_drained(&report);
+    }
+}
+
+pub(crate) fn f80_a_tunnel_within_http2_gives_what_had_arrived<R: Runtime>(runtime: R) {
+    let head = head(&[(":method", "CONNECT"), (":authority", "a:1")]);
+    let mut queued = None;
+    let open = |client: &mut Frames| client.0.send(&frame(HEADERS, END_HEADERS, 1, &head));
+    let queued_client = std::cell::RefCell::new(&mut queued);
+    let report = run(
+        builder(runtime),
+        http(),
+        |server| {
+            let mut client = Frames::connect(server);
+            open(&mut client);
+            client.0.send(&frame(DATA, 0, 1, b"bytes"));
+            **queued_client.borrow_mut() = Some(client);
+            server.shutdown.stop("before anybody was accepted");
+        },
+        |_| {
+            let mut client = queued_client.borrow_mut().take().expect("it is there");
+            expect_data(&mut client, 1, b"bytesbye");
+            client.0.send(&frame(DATA, END_STREAM, 1, &[]));
+            let rest = client.rest(true);
+            assert!(rest.iter().all(|frame| frame.kind != RST_STREAM));
+        },
+    );
+    expect_drained(&report);
+}
