@@ -28,7 +28,7 @@ const SAME_STOP: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 20;
 
 /// How often it is tried where the server is never seen at rest: some never are.
-const UNSEEN: usize = 3;
+const UNSEEN: usize = 10;
 
 /// What is under way when the signal comes, client by client.
 #[derive(Debug)]
