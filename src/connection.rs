@@ -323,15 +323,22 @@ pub(crate) trait Describe: Send + Sync {
 
     /// Begins a look of what reads the connection at an idle point. What it
     /// returns is for [`has_found_nothing`](Describe::has_found_nothing).
-    fn begin_look(&self, _: &Context<'_>) -> bool {
+    fn begin_look(&self, _is_draining: bool, _: &Context<'_>) -> bool {
         self.facts().set_found_nothing(false);
         true
     }
 
     /// Returns whether the look that has ended with nothing has asked for input,
     /// between two messages.
-    fn has_found_nothing(&self, _: bool) -> bool {
+    fn has_found_nothing(&self, _begun: bool) -> bool {
         self.facts().found_nothing()
+    }
+
+    /// Returns whether all that had arrived at the stop is with its reader. It is
+    /// asked before the reader looks: what comes after that had not arrived.
+    /// Otherwise the task is woken when it may be.
+    fn is_handed_on(&self, _: &Context<'_>) -> bool {
+        true
     }
 
     /// Notes what the handler does at its idle point.

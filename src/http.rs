@@ -52,9 +52,9 @@ mod rt;
 mod serve;
 mod service;
 mod state;
+mod stream_idle;
 mod streams;
 mod tower;
-mod tunnel;
 mod upgrade;
 mod wire;
 

@@ -64,6 +64,7 @@ where
             service: shared.service.clone(),
             health: shared.health.clone(),
             state: state.clone(),
+            info: info.clone(),
         };
         let hyper = shared.http1.serve_connection(wire, service);
         let mut hyper = hyper.with_upgrades();
@@ -80,8 +81,9 @@ where
         let Some(parts) = hyper.into_parts() else {
             return Box::pin(upgraded::<C, R>(driver, info)).await;
         };
-        // Without having been told, it ends for a reason of its own.
-        if result.is_err() || !was_told || state.is_last() {
+        // Without having been told, it ends for a reason of its own. The rest of a
+        // request that is given up is no request.
+        if result.is_err() || !was_told || state.is_last() || state.is_exchanging() {
             return Error::of_hyper(result, info.id());
         }
         let (returned, rest) = into_rest(parts);

@@ -23,6 +23,7 @@ use super::info::ConnectionInfo;
 use super::rt::{HyperTimer, StreamExecutor};
 use super::service::CountedService;
 use super::state::State;
+use super::stream_idle::StreamIdle;
 use super::wire::Wire;
 use super::{BoxError, Shared};
 use crate::gate::PhaseReached;
@@ -64,6 +65,9 @@ where
         service: shared.service.clone(),
         health: shared.health.clone(),
         state: state.clone(),
+        info: info
+            .of_stream(StreamIdle::new(state.clone(), None))
+            .map_err(Error::guard)?,
     };
     let wire = Wire::new(session, prefix, state.clone());
     let mut hyper = pin!({

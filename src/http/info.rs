@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use super::tunnel::Tunnel;
+use super::stream_idle::StreamIdle;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::ConnectionFacts;
@@ -59,12 +59,11 @@ impl ConnectionInfo {
         }))
     }
 
-    /// Returns what is known of the connection to a request whose stream becomes a
-    /// connection of its own.
-    pub(super) fn of_tunnel(&self, tunnel: Tunnel) -> Result<ConnectionInfo, GuardError> {
+    /// Returns what requests know of the connection that are streams of it.
+    pub(super) fn of_stream(&self, idle: StreamIdle) -> Result<ConnectionInfo, GuardError> {
         let inner = &*self.0;
         Ok(ConnectionInfo(Arc::new(Inner {
-            handle: inner.handle.of_part(Arc::new(tunnel))?,
+            handle: inner.handle.of_part(Arc::new(idle))?,
             local: inner.local.clone(),
             #[cfg(feature = "tls")]
             tls: inner.tls.clone(),
@@ -103,10 +102,11 @@ impl ConnectionInfo {
     /// Returns a handle on the session: the idle point of what takes the
     /// connection over, such as a WebSocket of a framework.
     ///
-    /// For a CONNECT request of HTTP/2 (a WebSocket by RFC 8441, for example) its
-    /// [`next_or_drain`](SessionHandle::next_or_drain) is the idle point of that
-    /// stream alone. In the middle of a WebSocket's message it is not idle. Whether
-    /// its work reads the stream is not seen, so that must not wait for anything else.
+    /// For a request of HTTP/2 its [`next_or_drain`](SessionHandle::next_or_drain) is
+    /// the idle point of that stream: of the messages of a call that go both ways, or
+    /// of a WebSocket by RFC 8441, which is not idle in the middle of a message.
+    /// Whether its work reads the stream is not seen, so that must not wait for
+    /// anything else.
     ///
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
@@ -147,7 +147,8 @@ impl ConnectionInfo {
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
     /// who reads slowly are still sent. So a stream that always has an item ready
-    /// does not end by this.
+    /// does not end by this. Where it answers the messages of its own request, as in
+    /// calls of gRPC that go both ways, those that had arrived are answered.
     ///
     /// ```
     /// use futures::channel::mpsc;
@@ -163,7 +164,15 @@ impl ConnectionInfo {
         UntilDraining {
             stream,
             draining: self.0.handle.draining(),
+            is_draining: false,
+            looks: 0,
+            connection: self.clone(),
         }
+    }
+
+    /// Returns whether all that had arrived at the stop is with its reader.
+    fn is_handed_on(&self, cx: &Context<'_>) -> bool {
+        self.0.handle.is_handed_on(cx)
     }
 
     pub(super) fn facts(&self) -> &ConnectionFacts {
@@ -188,12 +197,21 @@ impl fmt::Debug for ConnectionInfo {
 pin_project! {
     /// A stream that ends when the server drains and no item is ready; see
     /// [`ConnectionInfo::until_draining`].
-    #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct UntilDraining<S> {
         #[pin]
         stream: S,
         draining: PhaseReached,
+        is_draining: bool,
+        // The looks that have found nothing, one after the other.
+        looks: u8,
+        connection: ConnectionInfo,
+    }
+}
+
+impl<S> fmt::Debug for UntilDraining<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntilDraining").finish_non_exhaustive()
     }
 }
 
@@ -201,14 +219,33 @@ impl<S: Stream> Stream for UntilDraining<S> {
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        let this = self.project();
-        match this.stream.poll_next(cx) {
-            Poll::Ready(item) => Poll::Ready(item),
-            Poll::Pending => {
-                ready!(Pin::new(this.draining).poll(cx));
-                ready!(poll_budget(cx));
-                Poll::Ready(None)
+        let mut this = self.project();
+        loop {
+            // Asked before the stream is, which may wait for the rest of the request.
+            let was_draining = *this.is_draining;
+            let is_handed_on = was_draining && this.connection.is_handed_on(cx);
+            if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
+                *this.looks = 0;
+                return Poll::Ready(item);
             }
+            if !was_draining {
+                ready!(Pin::new(&mut *this.draining).poll(cx));
+                *this.is_draining = true;
+                continue;
+            }
+            if is_handed_on {
+                ready!(poll_budget(cx));
+                *this.looks += 1;
+                if *this.looks == LOOKS {
+                    return Poll::Ready(None);
+                }
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
         }
     }
 }
+
+/// How many looks have to find nothing. On HTTP/1 hyper reads a piece of the request,
+/// and then asks for the response up to two times.
+const LOOKS: u8 = 3;

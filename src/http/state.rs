@@ -12,8 +12,8 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
+use super::stream_idle::StreamIdle;
 use super::streams::Streams;
-use super::tunnel::Tunnel;
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
@@ -236,8 +236,13 @@ impl State {
         hides
     }
 
-    /// Notes the call of the service, before anything else is done with it.
-    pub(crate) fn begin(self: &Arc<State>, request: &mut Request<Incoming>) -> InFlight {
+    /// Notes the call of the service, before anything else is done with it. The
+    /// request is told `info`.
+    pub(crate) fn begin(
+        self: &Arc<State>,
+        info: &ConnectionInfo,
+        request: &mut Request<Incoming>,
+    ) -> InFlight {
         // One task at a time calls, for a connection: no addition is lost. Ends
         // come from other tasks, in HTTP/2.
         self.calls.store(self.calls() + 1, Ordering::Relaxed);
@@ -261,7 +266,7 @@ impl State {
             let stream = lock(streams).call()?;
             self.begin_tunnel(streams, stream, request)
         });
-        let info = tunnel.unwrap_or_else(|| self.info.clone());
+        let info = tunnel.unwrap_or_else(|| info.clone());
         request.extensions_mut().insert(info);
         InFlight(self.clone())
     }
@@ -278,11 +283,12 @@ impl State {
             return None;
         }
         let protocol = request.extensions().get::<Protocol>();
-        let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
-        lock(streams).begin_tunnel(stream, is_websocket);
+        if protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
+            lock(streams).follow_websocket(stream);
+        }
         // Refused once the server was stopped, when no idle point matters.
-        let tunnel = self.info.of_tunnel(Tunnel::new(self.clone(), stream));
-        tunnel.ok()
+        let idle = StreamIdle::new(self.clone(), Some(stream));
+        self.info.of_stream(idle).ok()
     }
 
     /// Begins a look of the driver that has seen the stop.
@@ -300,9 +306,9 @@ impl State {
         }
     }
 
-    /// Returns whether the reader of a stream has all that had arrived for it, and
-    /// no part of a message.
-    pub(crate) fn is_between_in(&self, stream: u32, cx: &Context<'_>) -> bool {
+    /// Returns whether the reader of a stream, or of any, has all that had arrived
+    /// for it, and no part of a message.
+    pub(crate) fn is_between_in(&self, stream: Option<u32>, cx: &Context<'_>) -> bool {
         let streams = self.streams();
         streams.is_none_or(|streams| lock(streams).is_between(stream, cx))
     }

@@ -101,9 +101,13 @@ impl Frames {
         taken
     }
 
-    /// Returns whether a frame has begun that may belong to a stream.
-    fn is_mid_frame_of(&self, stream: u32) -> bool {
-        self.head_len > 0 || (self.left > 0 && self.data_of == Some(stream))
+    /// Returns whether a frame has begun that may be data of `stream`, or of any.
+    fn is_mid_data(&self, stream: Option<u32>) -> bool {
+        let is_data = match stream {
+            Some(_) => self.data_of == stream,
+            None => self.data_of.is_some(),
+        };
+        self.head_len > 0 || (self.left > 0 && is_data)
     }
 }
 
@@ -114,17 +118,9 @@ struct Stream {
     ended_by_peer: bool,
     ended_by_us: bool,
     has_data: bool,
-    tunnel: Option<Box<Tunnel>>,
-}
-
-/// A stream that is a connection of its own (RFC 9113, 8.5, and RFC 8441).
-#[derive(Debug)]
-struct Tunnel {
-    /// The frames of a WebSocket: its library does not say that it holds a part
-    /// of a message.
-    websocket: Option<websocket::Frames>,
-    /// The reader, which waits for the driver's look.
-    reader: Option<Waker>,
+    /// The frames of a WebSocket (RFC 8441): its library does not say that it holds
+    /// a part of a message.
+    websocket: Option<Box<websocket::Frames>>,
 }
 
 /// The open streams of a connection.
@@ -140,6 +136,8 @@ pub(super) struct Streams {
     last_called: u32,
     /// The stop was seen, and all that had arrived is with the streams' readers.
     is_handed_on: bool,
+    /// The readers that wait for that.
+    readers: Vec<Waker>,
 }
 
 impl Streams {
@@ -154,6 +152,7 @@ impl Streams {
             last: 0,
             last_called: 0,
             is_handed_on: false,
+            readers: Vec::new(),
         }
     }
 
@@ -178,7 +177,7 @@ impl Streams {
                     ended_by_peer: ends_stream,
                     ended_by_us: false,
                     has_data: false,
-                    tunnel: None,
+                    websocket: None,
                 });
             }
             Part::Data { stream, bytes } => {
@@ -209,14 +208,12 @@ impl Streams {
         Some(stream.id)
     }
 
-    /// Makes a stream a tunnel.
-    pub(super) fn begin_tunnel(&mut self, id: u32, is_websocket: bool) {
+    /// Follows the frames of a WebSocket, of which nothing has come before.
+    pub(super) fn follow_websocket(&mut self, id: u32) {
         if let Some(stream) = find(&mut self.open, id) {
-            let follows = is_websocket && !stream.has_data;
-            stream.tunnel = Some(Box::new(Tunnel {
-                websocket: follows.then(websocket::Frames::new),
-                reader: None,
-            }));
+            if !stream.has_data {
+                stream.websocket = Some(Box::new(websocket::Frames::new()));
+            }
         }
     }
 
@@ -230,37 +227,34 @@ impl Streams {
     /// that wait for it.
     pub(super) fn end_look(&mut self) -> Vec<Waker> {
         self.is_handed_on = true;
-        let tunnels = self
-            .open
-            .iter_mut()
-            .filter_map(|stream| stream.tunnel.as_mut());
-        tunnels.filter_map(|tunnel| tunnel.reader.take()).collect()
+        std::mem::take(&mut self.readers)
     }
 
-    /// Returns whether all that had arrived for a tunnel is with its reader, and no
-    /// message of it has begun and not ended. Otherwise the reader is woken, or
-    /// more comes.
-    pub(super) fn is_between(&mut self, id: u32, cx: &Context<'_>) -> bool {
-        let is_mid_frame = self.read.is_mid_frame_of(id);
-        let tunnel = find(&mut self.open, id).and_then(|stream| stream.tunnel.as_mut());
-        let Some(tunnel) = tunnel else {
-            // It has ended, which its reader is told.
-            return true;
-        };
-        if !self.is_handed_on {
-            tunnel.reader = Some(cx.waker().clone());
-            return false;
+    /// Returns whether all that had arrived for a stream, or for any, is with its
+    /// reader, and no part of it is missing that can be known of. Otherwise the
+    /// reader is woken after the next look.
+    pub(super) fn is_between(&mut self, id: Option<u32>, cx: &Context<'_>) -> bool {
+        let stream = id.and_then(|id| find(&mut self.open, id));
+        let websocket = stream.and_then(|stream| stream.websocket.as_ref());
+        let is_between = self.is_handed_on
+            && !self.read.is_mid_data(id)
+            && !websocket.is_some_and(|frames| frames.is_mid_message());
+        if !is_between
+            && !self
+                .readers
+                .iter()
+                .any(|reader| reader.will_wake(cx.waker()))
+        {
+            self.readers.push(cx.waker().clone());
         }
-        let websocket = tunnel.websocket.as_ref();
-        !is_mid_frame && !websocket.is_some_and(websocket::Frames::is_mid_message)
+        is_between
     }
 }
 
 impl Stream {
     fn push_data(&mut self, bytes: &[u8]) {
         self.has_data = true;
-        let tunnel = self.tunnel.as_mut();
-        if let Some(frames) = tunnel.and_then(|tunnel| tunnel.websocket.as_mut()) {
+        if let Some(frames) = &mut self.websocket {
             frames.push(bytes);
         }
     }
@@ -378,15 +372,18 @@ mod tests {
 
     #[test]
     fn f80_a_tunnel_whose_reader_has_all_of_it_is_between_messages() {
-        let cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(futures::task::noop_waker_ref());
         let mut streams = Streams::new();
         streams.push_read(&[7; PREFACE]);
         streams.push_read(&frame(HEADERS, 4, 1, 30));
         assert_eq!(streams.call(), Some(1));
-        streams.begin_tunnel(1, true);
-        assert!(!streams.is_between(1, &cx), "nobody has looked");
-        assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
-        assert!(streams.is_between(1, &cx));
+        streams.follow_websocket(1);
+        for id in [Some(1), None] {
+            assert!(!streams.is_between(id, &cx), "nobody has looked");
+            assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
+            assert!(streams.is_between(id, &cx));
+            streams.begin_look();
+        }
         // A message of four bytes, the last of which is missing, and then comes.
         let payload = [0x82, 4, 1, 2, 3];
         for (bytes, is_between) in [(&payload[..], false), (&[4][..], true)] {
@@ -398,12 +395,18 @@ mod tests {
             for byte in before {
                 streams.push_read(&[*byte]);
                 drop(streams.end_look());
-                assert!(!streams.is_between(1, &cx));
+                assert!(!streams.is_between(Some(1), &cx));
+                assert!(!streams.is_between(None, &cx));
+                assert_eq!(streams.readers.len(), 1, "it is one task");
             }
             streams.push_read(&[*last]);
-            assert_eq!(streams.is_between(1, &cx), is_between);
+            assert_eq!(streams.is_between(Some(1), &cx), is_between);
+            assert!(streams.is_between(None, &cx), "its messages are not known");
         }
         streams.push_read(&frame(RST_STREAM, 0, 1, 4));
-        assert!(streams.is_between(1, &cx), "its reader is told of the end");
+        assert!(
+            streams.is_between(Some(1), &cx),
+            "its reader is told of the end"
+        );
     }
 }

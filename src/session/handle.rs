@@ -139,6 +139,12 @@ impl SessionHandle {
         Ok(SessionHandle::new(self.guard.try_clone()?, part))
     }
 
+    /// Returns whether all that had arrived at the stop is with its reader.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_handed_on(&self, cx: &Context<'_>) -> bool {
+        self.connection.is_handed_on(cx)
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn facts(&self) -> &ConnectionFacts {
         self.connection.facts()
@@ -303,8 +309,8 @@ impl Waiting<'_> {
         is_idle: &mut impl FnMut() -> bool,
     ) -> Poll<Option<T>> {
         let connection = self.0;
-        let mut look = |cx: &mut Context<'_>| {
-            let begun = connection.begin_look(cx);
+        let mut look = |is_draining: bool, cx: &mut Context<'_>| {
+            let begun = connection.begin_look(is_draining, cx);
             match work(cx) {
                 Poll::Ready(output) => Poll::Ready(Some(output)),
                 Poll::Pending if connection.has_found_nothing(begun) && is_idle() => {
@@ -320,12 +326,12 @@ impl Waiting<'_> {
         let polled = guard.poll_or_drain(
             cx,
             &mut look,
-            |look, cx| match look(cx) {
+            |look, cx| match look(false, cx) {
                 // Nothing is there, and the gate is open.
                 Poll::Ready(None) => Poll::Pending,
                 polled => polled,
             },
-            |look, cx| match look(cx) {
+            |look, cx| match look(true, cx) {
                 // What the work asked before it may be pending for this alone.
                 Poll::Ready(None) => poll_budget(cx).map(|()| None),
                 polled => polled,

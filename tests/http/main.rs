@@ -69,7 +69,11 @@ suite! {
     tunnels:
         f80_a_websocket_over_http2_is_told_of_the_stop,
         f80_messages_that_have_begun_are_echoed_before_the_close,
-        f80_a_tunnel_within_http2_gives_what_had_arrived;
+        f80_a_tunnel_within_http2_gives_what_had_arrived,
+        f80_a_tunnel_ends_although_half_a_frame_was_of_another_stream,
+        f80_what_had_arrived_of_a_call_is_answered_before_its_end,
+        f80_a_call_is_not_ended_in_the_middle_of_a_frame,
+        f17_what_had_arrived_of_a_request_is_answered_before_its_end;
     options:
         health_follows_the_phase,
         f13_a_lame_duck_announces_the_close_and_serves,

@@ -86,6 +86,15 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             Ok(body) => Response::new(full(body.to_bytes())),
             Err(_) => status(StatusCode::BAD_REQUEST),
         },
+        // Each piece of the request is sent back as it comes, until the server drains.
+        (&Method::POST, "/both") => {
+            let pieces = request.into_body().into_data_stream();
+            let pieces = pieces.map(|piece| piece.expect("the client goes on"));
+            let frames = info
+                .until_draining(pieces)
+                .map(|piece| Ok(Frame::data(piece)));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
         // A response at once; the body is read by work of its own.
         (&Method::POST, "/later") => {
             let handle = info.handle().expect("the server is not stopped");
@@ -354,6 +363,18 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads one response; interim ones are passed over.
     #[track_caller]
+    /// Reads to the end of the next `last`, and returns all of it.
+    pub(crate) fn until(&mut self, last: &[u8]) -> String {
+        loop {
+            let found = self.read.windows(last.len()).position(|part| part == last);
+            if let Some(at) = found {
+                let text = self.read.drain(..at + last.len()).collect();
+                return String::from_utf8(text).expect("it is text");
+            }
+            assert!(self.fill().expect("the server goes on"), "it has ended");
+        }
+    }
+
     pub(crate) fn answer(&mut self) -> Answer {
         match self.try_answer() {
             Ok(answer) => answer,

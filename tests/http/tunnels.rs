@@ -1,11 +1,13 @@
-//! Streams of HTTP/2 that are connections of their own (RFC 9113, 8.5; RFC 8441).
+//! Streams that go both ways at once: calls, and those of HTTP/2 that are connections
+//! of their own (RFC 9113, 8.5; RFC 8441).
 
 use std::time::Duration;
 
 use lameduck::{Report, Runtime};
 
 use crate::http2::{
-    DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, NO_ERROR, RST_STREAM, frame, goaways,
+    DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, NO_ERROR, PING, RST_STREAM, frame,
+    get, goaways,
 };
 use crate::support::{LONG, builder, http, run, serving};
 
@@ -134,7 +136,7 @@ pub(crate) fn f80_messages_that_have_begun_are_echoed_before_the_close<R: Runtim
         let report = serving(builder(runtime.clone()), http(), |server| {
             let mut client = Frames::connect(server);
             // Another stream is read to its end before.
-            client.0.send(&crate::http2::get(1, "/"));
+            client.0.send(&get(1, "/"));
             client.until_headers();
             connect_websocket(&mut client, 3);
             client.0.send(&before);
@@ -177,4 +179,108 @@ pub(crate) fn f80_a_tunnel_within_http2_gives_what_had_arrived<R: Runtime>(runti
         },
     );
     expect_drained(&report);
+}
+
+/// Begins a call on stream 1 whose pieces come back, and sends the first one.
+fn begin_call(client: &mut Frames) {
+    // As `get`, but it is POST, and the body follows.
+    let mut head = get(1, "/both");
+    (head[4], head[9]) = (END_HEADERS, 0x83);
+    client.0.send(&head);
+    client.until_headers();
+    client.0.send(&frame(DATA, 0, 1, b"one"));
+    expect_data(client, 1, b"one");
+}
+
+fn end_call(client: &mut Frames) {
+    client.0.send(&frame(DATA, END_STREAM, 1, &[]));
+    let rest = client.rest(true);
+    let data = rest.iter().filter(|frame| frame.kind == DATA);
+    assert!(data.clone().all(|frame| frame.payload.is_empty()));
+    // After the whole response, the rest of the request is refused (RFC 9113, 8.1).
+    let mut resets = rest.iter().filter(|frame| frame.kind == RST_STREAM);
+    assert!(resets.all(|reset| reset.payload == NO_ERROR.to_be_bytes()));
+}
+
+/// How often it is tried what the server has read when it sees the stop.
+const TRIES: usize = 20;
+
+pub(crate) fn f80_what_had_arrived_of_a_call_is_answered_before_its_end<R: Runtime>(
+    runtime: R,
+) {
+    for _ in 0..TRIES {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = Frames::connect(server);
+            begin_call(&mut client);
+            let pieces = [frame(DATA, 0, 1, b"two"), frame(DATA, 0, 1, b"three")];
+            client.0.send(&pieces.concat());
+            server.shutdown.stop("now");
+            expect_data(&mut client, 1, b"twothree");
+            end_call(&mut client);
+        });
+        expect_drained(&report);
+    }
+}
+
+pub(crate) fn f80_a_call_is_not_ended_in_the_middle_of_a_frame<R: Runtime>(runtime: R) {
+    let two = frame(DATA, 0, 1, b"two");
+    // Of its head, and of its payload.
+    for cut in [4, 11] {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = Frames::connect(server);
+            begin_call(&mut client);
+            client.0.send(&two[..cut]);
+            server.shutdown.stop("now");
+            std::thread::sleep(Duration::from_millis(50));
+            client.0.send(&two[cut..]);
+            expect_data(&mut client, 1, b"two");
+            end_call(&mut client);
+        });
+        expect_drained(&report);
+    }
+}
+
+/// A frame that belongs to another stream than half of it may have belonged to.
+pub(crate) fn f80_a_tunnel_ends_although_half_a_frame_was_of_another_stream<R: Runtime>(
+    runtime: R,
+) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        connect_websocket(&mut client, 1);
+        let one = frame(DATA, 0, 1, &message(BINARY, b"one"));
+        let ping = frame(PING, 0, 0, &[7; 8]);
+        client.0.send(&[&one[..], &ping[..5]].concat());
+        let others = read_data(&mut client, 1, &answer(BINARY, b"one"));
+        server.shutdown.stop("now");
+        std::thread::sleep(Duration::from_millis(50));
+        client.0.send(&ping[5..]);
+        for other in others {
+            client.answer(&other, true);
+        }
+        close(&mut client, 1);
+    });
+    expect_drained(&report);
+}
+
+/// The same over HTTP/1.1, whose request and response are read and written in turns.
+pub(crate) fn f17_what_had_arrived_of_a_request_is_answered_before_its_end<R: Runtime>(
+    runtime: R,
+) {
+    let chunk = |n: usize| format!("4\r\n{n:04}\r\n");
+    for _ in 0..TRIES {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            let head = "POST /both HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            client.send(format!("{head}{}", chunk(0)).as_bytes());
+            client.until(chunk(0).as_bytes());
+            let rest: String = (1..=TRIES).map(chunk).collect();
+            client.send(rest.as_bytes());
+            server.shutdown.stop("now");
+            assert_eq!(client.until(b"0\r\n\r\n"), format!("{rest}0\r\n\r\n"));
+            client.send(b"0\r\n\r\n");
+            client.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+        assert!(report.duration < LONG / 2, "{report}");
+    }
 }

@@ -1,0 +1,48 @@
+//! The idle points of the streams of an HTTP/2 connection.
+//!
+//! The driver reads the connection in its own task, and hands on what it reads. So
+//! the reader of a stream has found nothing where the driver, which had seen the
+//! stop, has found nothing more, and the reader has looked after it.
+
+use std::task::Context;
+
+use super::state::State;
+use crate::connection::{ConnectionFacts, Describe};
+use crate::report::Activity;
+use crate::sync::plain::Arc;
+
+/// What handles of such a connection look at.
+pub(super) struct StreamIdle {
+    state: Arc<State>,
+    /// The stream, where it is a connection of its own (RFC 9113, 8.5).
+    tunnel: Option<u32>,
+}
+
+impl StreamIdle {
+    pub(super) fn new(state: Arc<State>, tunnel: Option<u32>) -> StreamIdle {
+        StreamIdle { state, tunnel }
+    }
+}
+
+impl Describe for StreamIdle {
+    fn facts(&self) -> &ConnectionFacts {
+        self.state.info.facts()
+    }
+
+    fn begin_look(&self, is_draining: bool, cx: &Context<'_>) -> bool {
+        is_draining && self.is_handed_on(cx)
+    }
+
+    fn has_found_nothing(&self, was_handed_on: bool) -> bool {
+        was_handed_on
+    }
+
+    fn is_handed_on(&self, cx: &Context<'_>) -> bool {
+        self.state.is_between_in(self.tunnel, cx)
+    }
+
+    // Both are the driver's to say, for all of its streams.
+    fn set_activity(&self, _: Activity) {}
+
+    fn set_drained(&self) {}
+}
