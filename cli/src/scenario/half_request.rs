@@ -24,10 +24,13 @@ const AT_ONCE: Duration = Duration::from_millis(20);
 /// A signal that comes later than this can be a second stop.
 const SAME_STOP: Duration = Duration::from_millis(100);
 
+/// A server is frozen so soon after the signal, and has not ended by itself before that.
+const SOON: Duration = Duration::from_millis(500);
+
 /// How often it is tried on a machine that is too busy for that.
 const ATTEMPTS: usize = 20;
 
-/// How often it is tried where the server is never seen at rest: some never are.
+/// How often it is tried where the server may never be seen at rest: some never are.
 const UNSEEN: usize = 10;
 
 /// What is under way when the signal comes, client by client.
@@ -140,16 +143,27 @@ pub(crate) async fn frozen_in_the_drain(
     round: &mut Round,
     count: usize,
 ) -> Result<RoundResult, Failure> {
-    let halves = begin(round, count, "half a request", cut).await?;
-    let from = round.stop_and_wait().await?;
-    let has_ended = round.server.ended_within(LATER).await.is_some();
-    if !has_ended && round.server.freeze_unless_ended().await? {
-        let until = Instant::now() + round.setup.freeze;
-        finish(round, halves, Duration::ZERO);
+    let can_start_again = matches!(round.setup.launch, Launch::Child { .. });
+    let attempts = if can_start_again { UNSEEN } else { 1 };
+    let mut attempt = 1;
+    let (halves, from, is_frozen) = loop {
+        let halves = begin(round, count, "half a request", cut).await?;
+        let from = round.stop_and_wait().await?;
+        let has_ended = round.server.ended_within(LATER).await.is_some();
+        let is_frozen = !has_ended && round.server.freeze_unless_ended().await?;
+        // Later, its grace period may have ended before: the machine is too busy.
+        if from.elapsed() < SOON || attempt == attempts {
+            break (halves, from, is_frozen);
+        }
+        attempt += 1;
+        round.server.kill();
+        *round = Round::start(&round.setup.clone()).await?;
+    };
+    let until = Instant::now() + round.setup.freeze;
+    finish(round, halves, Duration::ZERO);
+    if is_frozen {
         Timer::at(until).await;
         round.server.thaw()?;
-    } else {
-        finish(round, halves, Duration::ZERO);
     }
     let limit = round.setup.limit + round.setup.freeze;
     round.settle(from, limit).await

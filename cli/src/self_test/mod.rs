@@ -35,8 +35,11 @@ const AT_A_TIME: usize = 12;
 /// What a good server takes when its clients are stubborn.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// What it takes when it is frozen, which on a busy machine comes later.
+const FROZEN_GRACE: Duration = Duration::from_secs(1);
+
 /// Longer than that, so that a server finds its time spent on the thaw.
-const FREEZE: Duration = Duration::from_millis(700);
+const FREEZE: Duration = Duration::from_millis(1500);
 
 /// Longer than anything here waits.
 const LONG: Duration = Duration::from_secs(60);
@@ -140,7 +143,7 @@ impl Case {
         // Only a scenario that is about the time should wait for it.
         let grace = match (self.scenario, self.fault) {
             (Scenario::Stubborn | Scenario::DeafLog, Fault::None) => GRACE,
-            (Scenario::FrozenInTheDrain, _) => GRACE,
+            (Scenario::FrozenInTheDrain, _) => FROZEN_GRACE,
             _ => LONG,
         };
         let mut words = vec![
