@@ -26,7 +26,8 @@
 //! - `Connection: close` stands on the last response only
 //!   ([F75](crate::docs::faults#f75)): whatever had arrived behind a request is
 //!   answered first.
-//! - A client that ends its side after its request gets its response.
+//! - A client that ends its side after its request gets its response; over HTTP/2,
+//!   where it has to say more for that, it does not.
 //! - An upgrade in flight is answered with 101, and the upgraded connection is
 //!   waited for: see [`on_upgrade`].
 //! - Idle connections are ended at once, also such as have never said anything.
@@ -178,8 +179,11 @@ impl<S> Http<S> {
     }
 
     /// Sets the longest age of a connection, so that clients connect again, to
-    /// other servers as well. It then drains like at a stop: what had arrived is
-    /// answered, and the last response announces the close. Default: no limit.
+    /// other servers as well. It is then drained: what had arrived is answered, and
+    /// the next response announces the close. Default: no limit.
+    ///
+    /// An HTTP/1 connection without a next request is ended once it has been idle
+    /// for a second, or for a shorter [`keep_alive_timeout`](Http::keep_alive_timeout).
     ///
     /// `jitter`, from 0 to 1, is the part of the age by which connections end
     /// earlier, each by another share of it.
@@ -300,6 +304,8 @@ impl<R: Runtime> Server<R> {
         B::Error: Into<BoxError>,
     {
         let local_addrs: Vec<_> = self.local_addrs().cloned().collect();
+        let mut http = http;
+        http.options_mut().stop_on_panic = self.stop_on_panic();
         let handler = http.into_handler(self.runtime().clone(), local_addrs);
         self.serve(handler)
     }

@@ -125,6 +125,11 @@ impl<R: Runtime> Server<R> {
         &self.shared.runtime
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn stop_on_panic(&self) -> bool {
+        self.shared.stop_on_panic
+    }
+
     /// Serves until it is stopped, and completes with the report.
     ///
     /// `handler` is called for each connection, in a task of its own. When

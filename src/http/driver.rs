@@ -25,13 +25,31 @@ enum Waiting {
     Request,
 }
 
+/// How a connection ends that is not ended by the stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retirement {
+    /// Not at all.
+    No,
+    /// It is old: its next response announces the close.
+    Aged,
+    /// As soon as it is idle.
+    AtOnce,
+}
+
+/// How long an old connection of HTTP/1 is idle before it is ended: a client that is
+/// about to send its next request is to be told by the response. Each request that
+/// crosses the end is lost.
+const AGED_IDLE: Duration = Duration::from_secs(1);
+
 /// What a timer has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// A head has taken too long.
     Head,
-    /// The connection has waited, or lived, long enough: it is retired.
+    /// The connection has waited long enough: it is retired.
     Retired,
+    /// The connection has lived long enough.
+    Aged,
     /// The peer has not answered the ping that follows a GOAWAY.
     Goaway,
     /// The last response was long enough ago.
@@ -47,7 +65,7 @@ pub(super) struct Driver<R: Runtime> {
     since: Duration,
     calls: u64,
     retire_at: Option<Duration>,
-    is_retired: bool,
+    retirement: Retirement,
     /// The time of a GOAWAY.
     told_at: Option<Duration>,
 }
@@ -63,7 +81,7 @@ impl<R: Runtime> Driver<R> {
             since: Duration::ZERO,
             calls: 0,
             retire_at: options.max_age.map(|age| age.of(id)),
-            is_retired: false,
+            retirement: Retirement::No,
             told_at: None,
             options,
         }
@@ -77,14 +95,14 @@ impl<R: Runtime> Driver<R> {
         self.handle.guard_mut()
     }
 
-    /// Returns whether the connection has come to its own age.
+    /// Returns whether the connection ends without the stop.
     pub(super) fn is_retired(&self) -> bool {
-        self.is_retired
+        self.retirement != Retirement::No
     }
 
     /// Retires the connection: it ends as soon as it is idle.
     pub(super) fn retire(&mut self) {
-        (self.is_retired, self.retire_at) = (true, None);
+        (self.retirement, self.retire_at) = (Retirement::AtOnce, None);
     }
 
     /// Returns whether the stop ends the connection where it is idle.
@@ -94,7 +112,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Returns whether responses are to announce the close.
     pub(super) fn announces(&self) -> bool {
-        self.is_retired || self.handle.shutdown().phase() >= self.announce_from()
+        self.is_retired() || self.handle.shutdown().phase() >= self.announce_from()
     }
 
     /// Returns the phase from which on responses announce the close.
@@ -158,16 +176,23 @@ impl<R: Runtime> Driver<R> {
             && self.settles_at().is_none_or(|at| self.clock.now() >= at)
     }
 
-    /// The moment until which the last response is still on its way to a peer
-    /// that was not told of the close.
+    /// The moment until which it has to be idle before it is ended: so long the last
+    /// response is still on its way to a peer that was not told of the close.
     fn settles_at(&self) -> Option<Duration> {
-        let has_answered = self.calls > 0 && !self.options.settle.is_zero();
-        has_answered.then(|| self.since + self.options.settle)
+        let mut idle = match self.calls {
+            0 => Duration::ZERO,
+            _ => self.options.settle,
+        };
+        if self.retirement == Retirement::Aged && !self.handle.is_draining() {
+            let limit = self.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
+            idle = idle.max(limit.min(AGED_IDLE));
+        }
+        (!idle.is_zero()).then(|| self.since + idle)
     }
 
     fn next_due(&mut self) -> Option<(Duration, Due)> {
-        let ends_idle = self.is_retired || self.is_settled();
-        let retires = self.retire_at.map(|at| (at, Due::Retired));
+        let ends_idle = self.is_retired() || self.is_settled();
+        let retires = self.retire_at.map(|at| (at, Due::Aged));
         let waits = match self.waiting {
             Waiting::Exchange => None,
             Waiting::Head => {
@@ -175,7 +200,8 @@ impl<R: Runtime> Driver<R> {
                 limit.map(|limit| (self.since + limit, Due::Head))
             }
             Waiting::Request => {
-                let limit = self.options.keep_alive_timeout.filter(|_| !self.is_retired);
+                let limit = self.options.keep_alive_timeout;
+                let limit = limit.filter(|_| !self.is_retired());
                 limit.map(|limit| (self.since + limit, Due::Retired))
             }
         };
@@ -204,8 +230,10 @@ impl<R: Runtime> Driver<R> {
                 return Poll::Pending;
             };
             if self.clock.now() >= at {
-                if due == Due::Retired {
-                    self.retire();
+                match due {
+                    Due::Retired => self.retire(),
+                    Due::Aged => (self.retirement, self.retire_at) = (Retirement::Aged, None),
+                    Due::Head | Due::Goaway | Due::Settled => {}
                 }
                 return Poll::Ready(due);
             }

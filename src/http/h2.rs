@@ -60,7 +60,12 @@ where
 {
     let guard = driver.handle.try_guard().map_err(Error::guard)?;
     let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
-    let executor = StreamExecutor::new(runtime.clone(), guard, state.clone());
+    let executor = StreamExecutor::new(
+        runtime.clone(),
+        guard,
+        state.clone(),
+        shared.options.stop_on_panic,
+    );
     let service = CountedService {
         service: shared.service.clone(),
         health: shared.health.clone(),
@@ -92,25 +97,26 @@ where
         resume_unwind(panic);
     }
     match ended {
-        Some(result) => Error::of_hyper(result, info.id()),
-        None => {
-            debug!(
-                "#{}: the peer does not answer the ping of a GOAWAY",
-                info.id()
-            );
+        Ok(result) => Error::of_hyper(result, info.id()),
+        Err(due) => {
+            let what = match due {
+                Due::Head => "a head has taken too long",
+                _ => "the peer does not answer the ping of a GOAWAY",
+            };
+            debug!("#{}: {what}", info.id());
             Ok(())
         }
     }
 }
 
-/// Polls hyper; `None` where the peer does not answer.
+/// Polls hyper; an error says what the peer has taken too long for.
 fn poll<R, C, S, B>(
     mut hyper: Pin<&mut Hyper<C, S>>,
     driver: &mut Driver<R>,
     state: &State,
     told: &mut Told,
     cx: &mut Context<'_>,
-) -> Poll<Option<hyper::Result<()>>>
+) -> Poll<Result<hyper::Result<()>, Due>>
 where
     R: Runtime,
     C: Connection,
@@ -146,7 +152,7 @@ where
         }
         let calls = state.calls();
         if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
-            return Poll::Ready(Some(result));
+            return Poll::Ready(Ok(result));
         }
         if is_settled && driver.facts().found_nothing() {
             state.end_look();
@@ -159,7 +165,7 @@ where
             continue;
         }
         match driver.poll_due(cx) {
-            Poll::Ready(Due::Goaway) => return Poll::Ready(None),
+            Poll::Ready(due @ (Due::Goaway | Due::Head)) => return Poll::Ready(Err(due)),
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }

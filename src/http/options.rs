@@ -56,6 +56,8 @@ pub(super) struct Options {
     pub(super) max_age: Option<MaxAge>,
     pub(super) settle: Duration,
     pub(super) goaway_timeout: Duration,
+    /// A panic in a stream stops the server, whose connection goes on.
+    pub(super) stop_on_panic: bool,
 }
 
 impl Default for Options {
@@ -67,6 +69,7 @@ impl Default for Options {
             max_age: None,
             settle: Duration::ZERO,
             goaway_timeout: Duration::from_secs(2),
+            stop_on_panic: false,
         }
     }
 }

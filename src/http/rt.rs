@@ -12,6 +12,7 @@ use log::error;
 use pin_project_lite::pin_project;
 
 use super::state::State;
+use crate::cause::Cause;
 use crate::gate::{Guard, PhaseReached};
 use crate::phase::Phase;
 use crate::rt::Runtime;
@@ -25,6 +26,7 @@ pub struct StreamExecutor {
     spawn: Arc<dyn Fn(Task) + Send + Sync>,
     guard: Arc<Guard>,
     state: Arc<State>,
+    stop_on_panic: bool,
 }
 
 impl StreamExecutor {
@@ -32,11 +34,13 @@ impl StreamExecutor {
         runtime: R,
         guard: Guard,
         state: Arc<State>,
+        stop_on_panic: bool,
     ) -> StreamExecutor {
         StreamExecutor {
             spawn: Arc::new(move |task| runtime.spawn(task)),
             guard: Arc::new(guard),
             state,
+            stop_on_panic,
         }
     }
 }
@@ -58,6 +62,7 @@ where
                 work,
                 aborting: guard.shutdown().reached(Phase::Aborting),
                 state: self.state.clone(),
+                stop_on_panic: self.stop_on_panic,
                 _guard: guard,
             }));
         }
@@ -71,6 +76,7 @@ pin_project! {
         work: F,
         aborting: PhaseReached,
         state: Arc<State>,
+        stop_on_panic: bool,
         _guard: Guard,
     }
 }
@@ -88,6 +94,10 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 let (id, peer) = (info.id(), info.peer_addr());
                 error!("#{id} {peer}: the handler of a stream panicked");
                 this.state.note_panic(panic);
+                if *this.stop_on_panic {
+                    // Its connection may last: the other streams are answered.
+                    info.shutdown().stop(Cause::Panic);
+                }
                 Poll::Ready(())
             }
             Ok(Poll::Pending) => Pin::new(this.aborting).poll(cx),

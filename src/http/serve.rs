@@ -77,18 +77,27 @@ async fn first_bytes<R: Runtime, C: Connection>(
     first: &mut [u8; PREFACE.len()],
     protocol: Protocol,
 ) -> Result<Option<usize>, Error> {
-    let read = {
-        // Nothing was begun: here it is idle.
-        let mut read = session.read_or_drain(first);
-        poll_fn(|cx| match Pin::new(&mut read).poll(cx) {
-            Poll::Ready(read) => Poll::Ready(read),
-            Poll::Pending => driver.poll_due(cx).map(|_| Ok(None)),
-        })
-        .await
-    };
-    let Some(mut n) = read.map_err(Error::io)? else {
-        return Ok(None);
-    };
+    let mut n = 0;
+    while n == 0 {
+        let read = {
+            // Nothing was begun: here it is idle.
+            let mut read = session.read_or_drain(first);
+            poll_fn(|cx| match Pin::new(&mut read).poll(cx) {
+                Poll::Ready(read) => Poll::Ready(read),
+                Poll::Pending => driver.poll_due(cx).map(|_| Ok(None)),
+            })
+            .await
+        };
+        let Some(read) = read.map_err(Error::io)? else {
+            return Ok(None);
+        };
+        // Empty lines before a request are no part of it (RFC 9112, 2.2).
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let begin = first[..read].iter().position(|byte| !is_line_end(byte));
+        let begin = begin.unwrap_or(read);
+        first.copy_within(begin..read, 0);
+        n = read - begin;
+    }
     driver.head_begins();
     while protocol == Protocol::Any && n < PREFACE.len() && PREFACE.starts_with(&first[..n]) {
         let read = poll_fn(|cx| -> Poll<io::Result<Option<usize>>> {

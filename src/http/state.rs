@@ -27,8 +27,8 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 pub(crate) struct State {
     pub(crate) info: ConnectionInfo,
     calls: AtomicU64,
-    /// Any byte was given to hyper.
-    has_heard: AtomicBool,
+    /// The transport holds a part of what is to come.
+    is_mid_record: AtomicBool,
     /// Responses are to announce the close.
     announces: AtomicBool,
     /// The response that was given last, or its request, said that the
@@ -73,7 +73,7 @@ impl State {
         State {
             info,
             calls: AtomicU64::new(0),
-            has_heard: AtomicBool::new(false),
+            is_mid_record: AtomicBool::new(false),
             announces: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
@@ -158,8 +158,24 @@ impl State {
 
     /// Returns whether a request has begun of which the service does not know.
     pub(crate) fn is_in_head(&self) -> bool {
-        let framing = self.framing();
-        framing.is_some_and(|framing| lock(framing).is_in_head())
+        let is_in_head = match &self.exchanges {
+            Exchanges::Http1(framing) => lock(framing).is_in_head(),
+            Exchanges::Http2(streams) => lock(streams).is_in_head(),
+        };
+        is_in_head || self.is_mid_record()
+    }
+
+    /// Returns whether the transport holds a part of what is to come, such as half
+    /// of a record of TLS.
+    fn is_mid_record(&self) -> bool {
+        self.is_mid_record.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it does.
+    pub(crate) fn set_mid_record(&self, is_mid_record: bool) {
+        if self.is_mid_record() != is_mid_record {
+            self.is_mid_record.store(is_mid_record, Ordering::Relaxed);
+        }
     }
 
     /// Returns whether the bytes that have come are whole requests, as far as
@@ -178,15 +194,13 @@ impl State {
         }
     }
 
-    /// Returns whether bytes have come and no request: the first head is not
-    /// whole yet.
+    /// Returns whether a part of the first request has come, and not its whole head.
     pub(crate) fn awaits_first_head(&self) -> bool {
-        self.has_heard.load(Ordering::Relaxed) && self.calls() == 0
+        self.calls() == 0 && !self.is_between()
     }
 
     /// Notes bytes that hyper is given.
     pub(crate) fn note_read(&self, bytes: &[u8]) {
-        self.has_heard.store(true, Ordering::Relaxed);
         match &self.exchanges {
             Exchanges::Http1(framing) => lock(framing).push(bytes),
             Exchanges::Http2(streams) => lock(streams).push_read(bytes),
@@ -330,7 +344,8 @@ impl State {
             self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
-        if self.announces.load(Ordering::Relaxed) && lock(framing).nothing_follows() {
+        let nothing_follows = || !self.is_mid_record() && lock(framing).nothing_follows();
+        if self.announces.load(Ordering::Relaxed) && nothing_follows() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
             self.is_last.store(true, Ordering::Relaxed);

@@ -20,6 +20,8 @@ struct Frames {
     padding: Option<usize>,
     /// The stream whose data the payload is.
     data_of: Option<u32>,
+    /// The head of a request goes on in the next frame.
+    is_in_fields: bool,
 }
 
 /// The length of the head of a frame (RFC 9113, 4.1).
@@ -31,7 +33,9 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
 /// A part of what one direction carries.
@@ -72,6 +76,9 @@ impl Frames {
         self.left = u32::from_be_bytes([0, a, b, c]) as usize;
         self.data_of = (kind == DATA).then_some(stream);
         self.padding = (flags & PADDED == 0).then_some(0);
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.is_in_fields = flags & END_HEADERS == 0;
+        }
         Part::Frame {
             kind,
             ends_stream: matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0,
@@ -99,6 +106,11 @@ impl Frames {
         });
         self.left -= taken;
         taken
+    }
+
+    /// Returns whether the preface, a frame, or a head has begun and not ended.
+    fn is_mid_frame(&self) -> bool {
+        self.head_len > 0 || self.left > 0 || self.is_in_fields
     }
 
     /// Returns whether a frame has begun that may be data of `stream`, or of any.
@@ -156,8 +168,17 @@ impl Streams {
         }
     }
 
+    /// Returns whether a stream is open whose head has ended.
     pub(super) fn is_any_open(&self) -> bool {
-        !self.open.is_empty()
+        let last = self.open.last();
+        let is_new = last.is_some_and(|last| last.id > self.last_called);
+        self.open.len() > usize::from(is_new && self.is_in_head())
+    }
+
+    /// Returns whether something has begun of which no stream can be made yet: the
+    /// preface, a head, or any other frame.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.read.is_mid_frame()
     }
 
     /// Takes bytes of the peer.

@@ -138,6 +138,8 @@ impl<C: Connection> Wire<C> {
             true => self.session.poll_read_in_task(cx, room),
             false => Pin::new(&mut self.session).poll_read(cx, room),
         };
+        let is_mid_record = self.session.connection().is_mid_message();
+        self.state.set_mid_record(is_mid_record);
         let frames = self.frames.as_ref();
         if read.is_pending() && frames.is_some_and(|frames| frames.is_mid_message()) {
             self.state.info.facts().set_found_nothing(false);

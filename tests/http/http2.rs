@@ -230,6 +230,47 @@ pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
     assert!(report.duration < LONG / 2, "{report}");
 }
 
+/// The preface and the settings are no request, and a half one is not awaited for ever.
+pub(crate) fn f81_an_http2_connection_without_a_request_holds_up_nobody<R: Runtime>(
+    runtime: R,
+) {
+    let limit = Duration::from_millis(50);
+    let http = http().header_timeout(limit);
+    let report = serving(builder(runtime), http, |server| {
+        let mut silent = Frames::connect(server);
+        let mut closed = Vec::new();
+        let ping = frame(PING, 0, 0, &[7; 8]);
+        let head = get(1, "/");
+        let continued = frame(HEADERS, END_STREAM, 1, &head[9..12]);
+        for half in [&ping[..3], &ping[..12], &head[..5], &head[..12], &continued] {
+            let mut client = Frames::connect(server);
+            client.0.send(half);
+            closed.push(client);
+        }
+        for client in &mut closed {
+            client.rest(true);
+        }
+        // It is served all the same.
+        std::thread::sleep(limit * 2);
+        silent.0.send(&head);
+        silent.until_headers();
+        server.shutdown.stop("now");
+        silent.rest(true);
+    });
+    assert_eq!((report.accepted, report.exit_status()), (6, 0), "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn a_silent_http2_connection_waits_as_long_as_any<R: Runtime>(runtime: R) {
+    let http = http().keep_alive_timeout(Duration::from_millis(50));
+    let report = serving(builder(runtime), http, |server| {
+        let mut silent = Frames::connect(server);
+        let frames = silent.rest(true);
+        assert_eq!(goaways(&frames).last(), Some(&(0, NO_ERROR)));
+    });
+    assert_eq!((report.accepted, report.exit_status()), (1, 0), "{report}");
+}
+
 /// Longer than the time for the answer to a ping, which ends nothing here (F79).
 const SLOWLY: Duration = Duration::from_millis(300);
 
@@ -321,8 +362,13 @@ pub(crate) fn a_panic_in_a_stream_stops_a_server_that_wants_it<R: Runtime>(runti
     let builder = builder(runtime).stop_on_panic(true);
     let report = serving(builder, http(), |server| {
         let mut client = Frames::connect(server);
-        client.0.send(&get(1, "/panic"));
-        client.rest(true);
+        // The other stream ends at the stop.
+        client
+            .0
+            .send(&[get(1, "/drain"), get(3, "/panic")].concat());
+        let frames = client.rest(true);
+        let answered = |frame: &&Frame| frame.kind == HEADERS && frame.stream == 1;
+        assert_eq!(frames.iter().filter(answered).count(), 1);
         futures::executor::block_on(server.shutdown.draining());
     });
     assert_eq!(report.closed.panicked, 1, "{report}");

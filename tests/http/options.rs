@@ -86,6 +86,22 @@ pub(crate) fn an_old_connection_is_drained<R: Runtime>(runtime: R) {
     assert_eq!(report.accepted, 3, "{report}");
 }
 
+/// A client that sends its next request at once is told before the end.
+pub(crate) fn f82_an_old_connection_announces_its_end<R: Runtime>(runtime: R) {
+    let http = http().max_age(Duration::from_millis(20), 0.5);
+    let report = serving(builder(runtime), http, |server| {
+        for _ in 0..TIMES {
+            let mut client = server.connect();
+            while !client.exchange(GET).closes {}
+            client.expect_end();
+        }
+    });
+    let finished = (report.accepted, report.exit_status());
+    assert_eq!(finished, (TIMES, 0), "{report}");
+}
+
+const TIMES: u64 = 20;
+
 pub(crate) fn a_connection_that_waits_too_long_is_closed<R: Runtime>(runtime: R) {
     let http = http().keep_alive_timeout(Duration::from_millis(50));
     let report = serving(builder(runtime), http, |server| {
@@ -111,6 +127,23 @@ pub(crate) fn a_head_that_takes_too_long_is_closed<R: Runtime>(runtime: R) {
         second.expect_end();
     });
     assert_eq!((report.accepted, report.exit_status()), (3, 0), "{report}");
+}
+
+pub(crate) fn f20_empty_lines_are_no_request<R: Runtime>(runtime: R) {
+    for lines in ["\r\n", "\n", "\r", "\r\n\r\n"] {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            client.send(lines.as_bytes());
+            // Another one is answered after they were read.
+            let mut other = server.connect();
+            assert_eq!(other.exchange(GET).status, 200);
+            server.shutdown.stop("now");
+            client.expect_end();
+            other.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{lines:?}: {report}");
+        assert!(report.duration < LONG / 2, "{lines:?}: {report}");
+    }
 }
 
 pub(crate) fn events_end_with_the_drain<R: Runtime>(runtime: R) {

@@ -302,6 +302,8 @@ impl Running {
     pub(crate) fn connect(&self) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.address).expect("it listens");
         stream.set_read_timeout(Some(LONG)).expect("a time-out");
+        // What is sent has arrived.
+        stream.set_nodelay(true).expect("it is TCP");
         Client::new(stream)
     }
 }

@@ -180,6 +180,44 @@ pub(crate) fn f27_half_a_record_is_awaited<R: Runtime>(runtime: R) {
     }
 }
 
+/// The close is announced by the response to the request of which a part had arrived.
+pub(crate) fn f83_half_a_record_behind_a_request_is_awaited<R: Runtime>(runtime: R) {
+    let identity = identity();
+    for cut in [1, 5, 20] {
+        let report = serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+            let mut client = Client::new(Strict::connect(server, &identity));
+            client.send(b"GET /drain HTTP/1.1\r\nhost: a\r\n\r\n");
+            let mut other = Client::new(Strict::connect(server, &identity));
+            assert_eq!(other.exchange(GET).status, 200);
+            let stream = &mut client.stream;
+            stream.tls.writer().write_all(GET).expect("it is buffered");
+            let record = stream.records();
+            stream.stream.write_all(&record[..cut]).expect("it is open");
+            server.shutdown.stop("now");
+            assert!(!client.answer().closes, "cut at {cut}");
+            let rest = client.stream.stream.write_all(&record[cut..]);
+            rest.expect("it is open");
+            assert!(client.answer().closes, "cut at {cut}");
+            client.expect_end();
+            other.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "cut at {cut}: {report}");
+    }
+}
+
+pub(crate) fn f83_half_a_record_is_not_awaited_for_ever<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let http = http().header_timeout(Duration::from_millis(50));
+    let report = serving(builder(tls(runtime, &identity)), http, |server| {
+        let mut client = Client::new(Strict::connect(server, &identity));
+        assert_eq!(client.exchange(GET).status, 200);
+        let record = &[23, 3, 3];
+        client.stream.stream.write_all(record).expect("it is open");
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
 pub(crate) fn f27_half_a_handshake_is_finished_and_its_request_answered<R: Runtime>(
     runtime: R,
 ) {
