@@ -369,8 +369,8 @@ pub struct Report {
     pub aborted: Vec<Straggler>,
     /// The connections that were cut off, and are still there.
     pub abandoned: Vec<Straggler>,
-    /// The number of guards that are still held, those of abandoned connections
-    /// apart.
+    /// The number of guards that are still held, but for one of each abandoned
+    /// connection. One that has handles, as with HTTP, holds more.
     pub untracked_guards: usize,
     /// The listeners, in the order in which they were given to the builder.
     pub listeners: Vec<ListenerReport>,
@@ -438,7 +438,11 @@ impl fmt::Display for Report {
             Outcome::Failed => format!("with {} errors", self.errors.len()),
             Outcome::Aborted => format!("by an abort, {} aborted", self.aborted.len()),
             Outcome::Abandoned => {
-                let abandoned = self.abandoned.len() + self.untracked_guards;
+                // What a connection holds is no other one.
+                let abandoned = match self.abandoned.len() {
+                    0 => self.untracked_guards,
+                    connections => connections,
+                };
                 format!("by an abort, {abandoned} abandoned")
             }
         };
