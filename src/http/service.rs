@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 
 use super::health::HealthPaths;
@@ -40,6 +40,7 @@ where
             let shutdown = self.state.info.shutdown();
             paths.status(request.uri().path(), shutdown)
         });
+        let version = request.version();
         let method = match *request.method() {
             Method::CONNECT => Method::CONNECT,
             // What is not a tunnel is all the same here.
@@ -57,6 +58,7 @@ where
             },
             ready: None,
             method,
+            version,
             in_flight: Some(in_flight),
         }
     }
@@ -71,6 +73,7 @@ pin_project! {
         // takes no room here.
         ready: Option<Box<Response<CountedBody<B>>>>,
         method: Method,
+        version: Version,
         in_flight: Option<InFlight>,
     }
 }
@@ -117,7 +120,9 @@ where
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        in_flight.state().announce(this.method, &mut response);
+        in_flight
+            .state()
+            .announce(this.method, *this.version, &mut response);
         response.body_mut().in_flight = Some(in_flight);
         Poll::Ready(Ok(response))
     }

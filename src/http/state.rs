@@ -329,7 +329,12 @@ impl State {
 
     /// Announces the close with a response, where it is the last of what had
     /// arrived ([F75](crate::docs::faults#f75)).
-    pub(crate) fn announce<B>(&self, method: &Method, response: &mut Response<B>) {
+    pub(crate) fn announce<B>(
+        &self,
+        method: &Method,
+        version: Version,
+        response: &mut Response<B>,
+    ) {
         let Some(framing) = self.framing() else {
             return;
         };
@@ -348,6 +353,10 @@ impl State {
         if self.announces.load(Ordering::Relaxed) && nothing_follows() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
+            if version == Version::HTTP_10 {
+                // hyper would add `keep-alive` to a response of a newer version.
+                *response.version_mut() = version;
+            }
             self.is_last.store(true, Ordering::Relaxed);
         } else if has_token(response.headers(), "close") {
             self.is_last.store(true, Ordering::Relaxed);

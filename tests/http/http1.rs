@@ -134,6 +134,12 @@ const STATES: &[State] = &[
         ..STATE
     },
     State {
+        name: "HTTP/1.0 that is kept alive, in flight",
+        before: b"GET /drain HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+        owed: &[b"drained"],
+        ..STATE
+    },
+    State {
         name: "HTTP/1.0 that is kept alive, idle",
         before: b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
         answered: 1,

@@ -389,6 +389,11 @@ impl<S: Read + Write> Client<S> {
         while let Some(line) = Some(self.line()?).filter(|line| !line.is_empty()) {
             head.push(line.to_ascii_lowercase());
         }
+        // One word or another, not both.
+        let connection = head.iter().filter(|line| line.starts_with("connection:"));
+        let connection: String = connection.map(|line| &line[11..]).collect();
+        let says = |word| connection.contains(word);
+        assert!(!says("close") || !says("keep-alive"), "{connection}");
         let status = head[0][9..12].parse().expect("a status");
         if status == 100 {
             return self.try_answer();
@@ -404,7 +409,7 @@ impl<S: Read + Write> Client<S> {
         };
         Ok(Answer {
             status,
-            closes: value("connection:").is_some_and(|value| value.contains("close")),
+            closes: says("close"),
             body,
         })
     }
