@@ -504,8 +504,9 @@ impl<R: Runtime> Builder<R> {
             let watched = deadline.watch(config, self.hooks.len(), source, &shutdown);
             watched.map_err(BindError::HardDeadline)?;
         }
-        let signals = signals
-            .map(|source| EarlySignals::watch(&self.runtime, source, stops, shutdown.clone()));
+        let signals = signals.map(|source| {
+            EarlySignals::watch(&self.runtime, source, stops, config, shutdown.clone())
+        });
         let recording = self
             .recording_limit
             .map(|limit| Recording::new(config, listeners.len(), self.hooks.len(), limit));

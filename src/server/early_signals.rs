@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use log::info;
 
+use super::timer::Clock;
 use crate::gate::Shutdown;
+use crate::machine::lifecycle::{Config, SignalsSeen};
 use crate::rt::{Runtime, SignalSource};
 use crate::signal::Signal;
 use crate::sync::plain::{Arc, Mutex, lock};
@@ -25,11 +27,13 @@ struct State<S> {
 
 impl<S: SignalSource> EarlySignals<S> {
     /// Watches the source in a task of the runtime. Signals among `stops` ask
-    /// for the stop at once; all of them are kept for the driver.
+    /// for the stop at once, and another one for the abort; all of them are kept
+    /// for the driver.
     pub(super) fn watch<R: Runtime>(
         runtime: &R,
         source: S,
         stops: Vec<Signal>,
+        config: Config,
         shutdown: Shutdown,
     ) -> EarlySignals<S> {
         let state = Arc::new(Mutex::new(State {
@@ -40,6 +44,9 @@ impl<S: SignalSource> EarlySignals<S> {
         runtime.spawn(Watch {
             state: state.clone(),
             stops,
+            config,
+            clock: Clock::new(runtime.clone()),
+            asked: SignalsSeen::default(),
             shutdown,
         });
         EarlySignals { state }
@@ -65,18 +72,25 @@ impl<S> Drop for EarlySignals<S> {
     }
 }
 
-struct Watch<S> {
+struct Watch<R, S> {
     state: Arc<Mutex<State<S>>>,
     stops: Vec<Signal>,
+    config: Config,
+    clock: Clock<R>,
+    asked: SignalsSeen,
     shutdown: Shutdown,
 }
 
-impl<S: SignalSource> Future for Watch<S> {
+// Nothing in it is pinned.
+impl<R, S> Unpin for Watch<R, S> {}
+
+impl<R: Runtime, S: SignalSource> Future for Watch<R, S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
         loop {
-            let mut state = lock(&self.state);
+            let mut state = lock(&this.state);
             state.watcher = Some(cx.waker().clone());
             let Some(source) = &mut state.source else {
                 return Poll::Ready(());
@@ -89,11 +103,21 @@ impl<S: SignalSource> Future for Watch<S> {
                     state.seen.push(signal);
                     drop(state);
                     info!("received {signal}, before the server serves");
-                    if self.stops.contains(&signal) {
-                        self.shutdown.stop(signal);
+                    if this.stops.contains(&signal) {
+                        this.ask(signal);
                     }
                 }
             }
         }
+    }
+}
+
+impl<R: Runtime, S> Watch<R, S> {
+    fn ask(&mut self, signal: Signal) {
+        let (config, now) = (&self.config, self.clock.now());
+        match self.asked.is_another_request(config, now, signal) {
+            true => self.shutdown.abort(signal),
+            false => self.shutdown.stop(signal),
+        };
     }
 }

@@ -193,6 +193,36 @@ fn f59_a_stop_before_serve_is_seen_at_once() {
 }
 
 #[test]
+#[ignore = "a child of f59_a_second_stop_before_serve_is_an_abort"]
+fn starts_too_slowly() {
+    let bound = Server::builder(Smol)
+        .listen("127.0.0.1:0")
+        .bind()
+        .expect("bind");
+    let shutdown = bound.shutdown();
+    println!("bound");
+    smol::block_on(shutdown.reached(Phase::LameDuck));
+    println!("it stops");
+    smol::block_on(shutdown.reached(Phase::Aborting));
+    println!("it aborts");
+    let report = smol::block_on(bound.serve(crate::doubled::greet));
+    println!("status {}", report.exit_status());
+}
+
+#[test]
+fn f59_a_second_stop_before_serve_is_an_abort() {
+    let mut child = Itself::start("doubled::starts_too_slowly");
+    child.hear("bound");
+    signal(&child.child, Signal::TERM);
+    child.hear("it stops");
+    // No longer the same one, delivered twice (F45).
+    thread::sleep(Duration::from_millis(150));
+    signal(&child.child, Signal::TERM);
+    child.hear("it aborts");
+    child.hear("status ");
+}
+
+#[test]
 #[ignore = "a child of f60_after_the_end_a_signal_ends_the_process"]
 fn serves_and_then_hangs() {
     let bound = Server::builder(Smol)
