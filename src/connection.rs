@@ -337,6 +337,7 @@ pub(crate) trait Describe: Send + Sync {
     /// Returns whether all that had arrived at the stop is with its reader. It is
     /// asked before the reader looks: what comes after that had not arrived.
     /// Otherwise the task is woken when it may be.
+    #[cfg(feature = "http")]
     fn is_handed_on(&self, _: &Context<'_>) -> bool {
         true
     }
