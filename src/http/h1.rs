@@ -64,7 +64,6 @@ where
             service: shared.service.clone(),
             health: shared.health.clone(),
             state: state.clone(),
-            info: info.clone(),
         };
         let hyper = shared.http1.serve_connection(wire, service);
         let mut hyper = hyper.with_upgrades();

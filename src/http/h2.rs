@@ -23,7 +23,6 @@ use super::info::ConnectionInfo;
 use super::rt::{HyperTimer, StreamExecutor};
 use super::service::CountedService;
 use super::state::State;
-use super::stream_idle::StreamIdle;
 use super::wire::Wire;
 use super::{BoxError, Shared};
 use crate::gate::PhaseReached;
@@ -70,9 +69,6 @@ where
         service: shared.service.clone(),
         health: shared.health.clone(),
         state: state.clone(),
-        info: info
-            .of_stream(StreamIdle::new(state.clone(), None))
-            .map_err(Error::guard)?,
     };
     let wire = Wire::new(session, prefix, state.clone());
     let mut hyper = pin!({

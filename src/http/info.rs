@@ -59,7 +59,7 @@ impl ConnectionInfo {
         }))
     }
 
-    /// Returns what requests know of the connection that are streams of it.
+    /// Returns what a request knows of the connection whose stream is read on.
     pub(super) fn of_stream(&self, idle: StreamIdle) -> Result<ConnectionInfo, GuardError> {
         let inner = &*self.0;
         Ok(ConnectionInfo(Arc::new(Inner {
@@ -102,11 +102,11 @@ impl ConnectionInfo {
     /// Returns a handle on the session: the idle point of what takes the
     /// connection over, such as a WebSocket of a framework.
     ///
-    /// For a request of HTTP/2 its [`next_or_drain`](SessionHandle::next_or_drain) is
-    /// the idle point of that stream: of the messages of a call that go both ways, or
-    /// of a WebSocket by RFC 8441, which is not idle in the middle of a message.
-    /// Whether its work reads the stream is not seen, so that must not wait for
-    /// anything else.
+    /// For a request of HTTP/2 with a body its
+    /// [`next_or_drain`](SessionHandle::next_or_drain) is the idle point of that stream:
+    /// of the messages of a call that go both ways, or of a WebSocket by RFC 8441, which
+    /// is not idle in the middle of a message. Whether its work reads the stream is not
+    /// seen, so that must not wait for anything else.
     ///
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.

@@ -13,7 +13,6 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 
 use super::health::HealthPaths;
-use super::info::ConnectionInfo;
 use super::state::{InFlight, Panic, State};
 use crate::sync::plain::Arc;
 
@@ -22,8 +21,6 @@ pub(crate) struct CountedService<S> {
     pub(crate) service: Arc<S>,
     pub(crate) health: Option<HealthPaths>,
     pub(crate) state: Arc<State>,
-    /// What requests are told.
-    pub(crate) info: ConnectionInfo,
 }
 
 impl<S, B> Service<Request<Incoming>> for CountedService<S>
@@ -35,7 +32,7 @@ where
     type Future = CountedResponse<S::Future, B>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let in_flight = self.state.begin(&self.info, &mut request);
+        let in_flight = self.state.begin(&mut request);
         let health = self.health.as_ref().and_then(|paths| {
             let shutdown = self.state.info.shutdown();
             paths.status(request.uri().path(), shutdown)

@@ -250,13 +250,8 @@ impl State {
         hides
     }
 
-    /// Notes the call of the service, before anything else is done with it. The
-    /// request is told `info`.
-    pub(crate) fn begin(
-        self: &Arc<State>,
-        info: &ConnectionInfo,
-        request: &mut Request<Incoming>,
-    ) -> InFlight {
+    /// Notes the call of the service, before anything else is done with it.
+    pub(crate) fn begin(self: &Arc<State>, request: &mut Request<Incoming>) -> InFlight {
         // One task at a time calls, for a connection: no addition is lost. Ends
         // come from other tasks, in HTTP/2.
         self.calls.store(self.calls() + 1, Ordering::Relaxed);
@@ -276,24 +271,24 @@ impl State {
                 self.is_last.store(true, Ordering::Relaxed);
             }
         }
-        let tunnel = self.streams().and_then(|streams| {
-            let stream = lock(streams).call()?;
-            self.begin_tunnel(streams, stream, request)
-        });
-        let info = tunnel.unwrap_or_else(|| info.clone());
+        let stream = self
+            .streams()
+            .and_then(|streams| self.begin_stream(streams, request));
+        let info = stream.unwrap_or_else(|| self.info.clone());
         request.extensions_mut().insert(info);
         InFlight(self.clone())
     }
 
-    /// Returns what is known of the connection to a request that asks for its
-    /// stream.
-    fn begin_tunnel(
+    /// Returns what is known of the connection to a request whose stream still has
+    /// something to read.
+    fn begin_stream(
         self: &Arc<State>,
         streams: &Mutex<Streams>,
-        stream: u32,
         request: &Request<Incoming>,
     ) -> Option<ConnectionInfo> {
-        if *request.method() != Method::CONNECT {
+        let stream = lock(streams).call()?;
+        // hyper has no body for a tunnel.
+        if request.body().is_end_stream() && *request.method() != Method::CONNECT {
             return None;
         }
         let protocol = request.extensions().get::<Protocol>();
@@ -301,7 +296,7 @@ impl State {
             lock(streams).follow_websocket(stream);
         }
         // Refused once the server was stopped, when no idle point matters.
-        let idle = StreamIdle::new(self.clone(), Some(stream));
+        let idle = StreamIdle::new(self.clone(), stream);
         self.info.of_stream(idle).ok()
     }
 
@@ -320,9 +315,9 @@ impl State {
         }
     }
 
-    /// Returns whether the reader of a stream, or of any, has all that had arrived
-    /// for it, and no part of a message.
-    pub(crate) fn is_between_in(&self, stream: Option<u32>, cx: &Context<'_>) -> bool {
+    /// Returns whether the reader of a stream has all that had arrived for it, and
+    /// no part of a message.
+    pub(crate) fn is_between_in(&self, stream: u32, cx: &Context<'_>) -> bool {
         let streams = self.streams();
         streams.is_none_or(|streams| lock(streams).is_between(stream, cx))
     }

@@ -11,16 +11,15 @@ use crate::connection::{ConnectionFacts, Describe};
 use crate::report::Activity;
 use crate::sync::plain::Arc;
 
-/// What handles of such a connection look at.
+/// What the handles of one stream look at.
 pub(super) struct StreamIdle {
     state: Arc<State>,
-    /// The stream, where it is a connection of its own (RFC 9113, 8.5).
-    tunnel: Option<u32>,
+    stream: u32,
 }
 
 impl StreamIdle {
-    pub(super) fn new(state: Arc<State>, tunnel: Option<u32>) -> StreamIdle {
-        StreamIdle { state, tunnel }
+    pub(super) fn new(state: Arc<State>, stream: u32) -> StreamIdle {
+        StreamIdle { state, stream }
     }
 }
 
@@ -38,7 +37,7 @@ impl Describe for StreamIdle {
     }
 
     fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.state.is_between_in(self.tunnel, cx)
+        self.state.is_between_in(self.stream, cx)
     }
 
     // Both are the driver's to say, for all of its streams.

@@ -113,13 +113,9 @@ impl Frames {
         self.head_len > 0 || self.left > 0 || self.is_in_fields
     }
 
-    /// Returns whether a frame has begun that may be data of `stream`, or of any.
-    fn is_mid_data(&self, stream: Option<u32>) -> bool {
-        let is_data = match stream {
-            Some(_) => self.data_of == stream,
-            None => self.data_of.is_some(),
-        };
-        self.head_len > 0 || (self.left > 0 && is_data)
+    /// Returns whether a frame has begun that may be data of `stream`.
+    fn is_mid_data(&self, stream: u32) -> bool {
+        self.head_len > 0 || (self.left > 0 && self.data_of == Some(stream))
     }
 }
 
@@ -251,11 +247,11 @@ impl Streams {
         std::mem::take(&mut self.readers)
     }
 
-    /// Returns whether all that had arrived for a stream, or for any, is with its
-    /// reader, and no part of it is missing that can be known of. Otherwise the
-    /// reader is woken after the next look.
-    pub(super) fn is_between(&mut self, id: Option<u32>, cx: &Context<'_>) -> bool {
-        let stream = id.and_then(|id| find(&mut self.open, id));
+    /// Returns whether all that had arrived for a stream is with its reader, and no
+    /// part of it is missing that can be known of. Otherwise the reader is woken
+    /// after the next look.
+    pub(super) fn is_between(&mut self, id: u32, cx: &Context<'_>) -> bool {
+        let stream = find(&mut self.open, id);
         let websocket = stream.and_then(|stream| stream.websocket.as_ref());
         let is_between = self.is_handed_on
             && !self.read.is_mid_data(id)
@@ -399,12 +395,9 @@ mod tests {
         streams.push_read(&frame(HEADERS, 4, 1, 30));
         assert_eq!(streams.call(), Some(1));
         streams.follow_websocket(1);
-        for id in [Some(1), None] {
-            assert!(!streams.is_between(id, &cx), "nobody has looked");
-            assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
-            assert!(streams.is_between(id, &cx));
-            streams.begin_look();
-        }
+        assert!(!streams.is_between(1, &cx), "nobody has looked");
+        assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
+        assert!(streams.is_between(1, &cx));
         // A message of four bytes, the last of which is missing, and then comes.
         let payload = [0x82, 4, 1, 2, 3];
         for (bytes, is_between) in [(&payload[..], false), (&[4][..], true)] {
@@ -416,18 +409,15 @@ mod tests {
             for byte in before {
                 streams.push_read(&[*byte]);
                 drop(streams.end_look());
-                assert!(!streams.is_between(Some(1), &cx));
-                assert!(!streams.is_between(None, &cx));
+                for _ in 0..2 {
+                    assert!(!streams.is_between(1, &cx));
+                }
                 assert_eq!(streams.readers.len(), 1, "it is one task");
             }
             streams.push_read(&[*last]);
-            assert_eq!(streams.is_between(Some(1), &cx), is_between);
-            assert!(streams.is_between(None, &cx), "its messages are not known");
+            assert_eq!(streams.is_between(1, &cx), is_between);
         }
         streams.push_read(&frame(RST_STREAM, 0, 1, 4));
-        assert!(
-            streams.is_between(Some(1), &cx),
-            "its reader is told of the end"
-        );
+        assert!(streams.is_between(1, &cx), "its reader is told of the end");
     }
 }
