@@ -69,6 +69,18 @@ where
     }
 }
 
+/// Removes empty lines, which before a request are no part of it (RFC 9112, 2.2).
+/// Returns how many of the `n` bytes are left.
+fn skip_empty_lines(first: &mut [u8], n: usize) -> usize {
+    let mut rest = &first[..n];
+    while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
+        rest = after;
+    }
+    let left = rest.len();
+    first.copy_within(n - left..n, 0);
+    left
+}
+
 /// Reads as many bytes as say which protocol it is. `None`: no byte has come,
 /// and none will, or the first ones have taken too long.
 async fn first_bytes<R: Runtime, C: Connection>(
@@ -78,10 +90,10 @@ async fn first_bytes<R: Runtime, C: Connection>(
     protocol: Protocol,
 ) -> Result<Option<usize>, Error> {
     let mut n = 0;
-    while n == 0 {
+    while matches!(first[..n], [] | [b'\r']) {
         let read = {
             // Nothing was begun: here it is idle.
-            let mut read = session.read_or_drain(first);
+            let mut read = session.read_or_drain(&mut first[n..]);
             poll_fn(|cx| match Pin::new(&mut read).poll(cx) {
                 Poll::Ready(read) => Poll::Ready(read),
                 Poll::Pending => driver.poll_due(cx).map(|_| Ok(None)),
@@ -91,12 +103,7 @@ async fn first_bytes<R: Runtime, C: Connection>(
         let Some(read) = read.map_err(Error::io)? else {
             return Ok(None);
         };
-        // Empty lines before a request are no part of it (RFC 9112, 2.2).
-        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let begin = first[..read].iter().position(|byte| !is_line_end(byte));
-        let begin = begin.unwrap_or(read);
-        first.copy_within(begin..read, 0);
-        n = read - begin;
+        n = skip_empty_lines(first, n + read);
     }
     driver.head_begins();
     while protocol == Protocol::Any && n < PREFACE.len() && PREFACE.starts_with(&first[..n]) {

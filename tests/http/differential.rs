@@ -137,6 +137,17 @@ fn unannounced(output: &[u8]) -> String {
     text.replace("connection: close\r\n", "")
 }
 
+/// Returns whether the first line that is not empty has nothing but its end, and
+/// only the first half of that.
+fn begins_with_half_a_line(pieces: &[Vec<u8>]) -> bool {
+    let bytes = pieces.concat();
+    let mut rest = &bytes[..];
+    while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
+        rest = after;
+    }
+    rest.first() == Some(&b'\r')
+}
+
 /// Panics where the answers differ from those of hyper alone.
 pub(crate) fn compare(pieces: &[Vec<u8>]) {
     let bare = output(Server::Bare, pieces, false);
@@ -145,13 +156,17 @@ pub(crate) fn compare(pieces: &[Vec<u8>]) {
         String::from_utf8_lossy(&bare).into_owned(),
         String::from_utf8_lossy(&without_stop).into_owned(),
     );
-    assert_eq!(found, expected, "without a stop");
-    let with_stop = unannounced(&output(Server::Lossless, pieces, true));
-    let bare = unannounced(&bare);
-    let more = with_stop.strip_prefix(&bare);
     // What is no request is refused by hyper where it has all of it at once, as
     // after the last look, and else is waited for.
     let is_refusal = |more: &str| more.starts_with("HTTP/1.1 400 ");
+    // A half empty line is given to hyper with what follows.
+    let refused = expected.is_empty() && begins_with_half_a_line(pieces);
+    if !(refused && is_refusal(&found)) {
+        assert_eq!(found, expected, "without a stop");
+    }
+    let with_stop = unannounced(&output(Server::Lossless, pieces, true));
+    let bare = unannounced(&bare);
+    let more = with_stop.strip_prefix(&bare);
     assert!(
         more.is_some_and(|more| more.is_empty() || is_refusal(more)),
         "with a stop: {with_stop}\nwithout: {bare}"
