@@ -142,4 +142,11 @@ impl<T: Connection, U: Connection> Connection for TcpOrUnix<T, U> {
             TcpOrUnix::Unix(stream) => stream.is_mid_message(),
         }
     }
+
+    fn awaits_first_byte(&self) -> bool {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.awaits_first_byte(),
+            TcpOrUnix::Unix(stream) => stream.awaits_first_byte(),
+        }
+    }
 }

@@ -71,6 +71,16 @@ pub(crate) enum LastRead {
     Drained,
 }
 
+/// What has ended a wait of the handler. There may be several, for one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    /// The stop has ended a wait at an idle point.
+    Drained = 1,
+    /// A write waited for the peer's first byte, which will not come: the server drains,
+    /// or the peer has left.
+    Unheard = 1 << 1,
+}
+
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot(u32);
@@ -106,8 +116,8 @@ pub(crate) struct ConnectionFacts {
     closed: AtomicU8,
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
-    /// The stop has ended the wait at an idle point of the handler.
-    was_drained: AtomicBool,
+    /// What has ended waits of the handler: one bit for each [`Ended`].
+    ended: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
     read: AtomicU64,
@@ -207,11 +217,20 @@ impl ConnectionFacts {
 
     /// Notes that the stop has ended the handler's wait.
     pub(crate) fn set_drained(&self) {
-        self.was_drained.store(true, Ordering::Relaxed);
+        self.set_ended(Ended::Drained);
     }
 
     pub(crate) fn was_drained(&self) -> bool {
-        self.was_drained.load(Ordering::Relaxed)
+        self.has_ended(Ended::Drained)
+    }
+
+    /// Notes what has ended a wait of the handler.
+    pub(crate) fn set_ended(&self, ended: Ended) {
+        self.ended.fetch_or(ended as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self, ended: Ended) -> bool {
+        self.ended.load(Ordering::Relaxed) & ended as u8 != 0
     }
 
     #[cfg(feature = "http")]
@@ -271,7 +290,7 @@ impl<C> ConnectionRecord<C> {
                 // Until something better is known: the runtime may drop the task.
                 closed: AtomicU8::new(CloseReason::Aborted as u8),
                 found_nothing: AtomicBool::new(false),
-                was_drained: AtomicBool::new(false),
+                ended: AtomicU8::new(0),
                 requests: AtomicU32::new(0),
                 read: AtomicU64::new(0),
                 written: AtomicU64::new(0),

@@ -100,6 +100,17 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         false
     }
 
+    /// Returns whether nothing has come from the peer yet, and writes wait for its first
+    /// byte. It is for connections whose handshake the peer begins, such as those of TLS.
+    /// Default: false.
+    ///
+    /// Such a connection is idle, also where its handler writes first. While it waits,
+    /// [`poll_read_now`](Connection::poll_read_now) may be called with an empty buffer: it
+    /// then looks for the first byte, and gives `Some(0)` where the peer has left.
+    fn awaits_first_byte(&self) -> bool {
+        false
+    }
+
     /// Tells that the handler has failed, so that what was sent may not be all:
     /// the end that follows must not say that it is. It is for connections that
     /// can say so, such as those of TLS. Default: nothing.

@@ -16,7 +16,7 @@ use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 pub use self::buffered::BufferedSession;
 pub use self::handle::SessionHandle;
 use crate::address::Address;
-use crate::connection::{Aborts, ConnectionRecord, GuardedConnection, LastRead};
+use crate::connection::{Aborts, ConnectionRecord, Ended, GuardedConnection, LastRead};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::Read;
 use crate::phase::Phase;
@@ -71,6 +71,12 @@ pub struct Session<C> {
 fn aborted() -> io::Error {
     let error = "the server has stopped, and aborts this connection";
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
+/// The error of a write that waits for the first byte of its peer, once the server drains.
+fn unheard() -> io::Error {
+    let error = "the server stops, and the client has not begun its handshake";
+    io::Error::new(io::ErrorKind::NotConnected, error)
 }
 
 impl<C> Session<C> {
@@ -513,6 +519,56 @@ impl<C: Connection> Session<C> {
         Poll::Pending
     }
 
+    /// Returns what a write comes to that is pending or has failed: it waits for the
+    /// abort, too, and until the peer has sent its first byte it is an idle point.
+    #[cold]
+    fn poll_unwritten(
+        &mut self,
+        cx: &mut Context<'_>,
+        unwritten: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.connection().awaits_first_byte() {
+            return match unwritten {
+                Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
+                failed => failed,
+            };
+        }
+        let (last_read, error) = match unwritten {
+            Poll::Pending => match ready!(self.poll_first_byte(cx))? {
+                LastRead::Drained => (LastRead::Drained, unheard()),
+                last_read => (last_read, io::ErrorKind::UnexpectedEof.into()),
+            },
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                (LastRead::EndOfInput, error)
+            }
+            failed => return failed,
+        };
+        self.inner_mut().last_read = last_read;
+        self.record.facts().set_ended(Ended::Unheard);
+        Poll::Ready(Err(error))
+    }
+
+    /// Waits until the first byte of the peer will not come any more: ready with the
+    /// reason. It was polled just now, and was pending.
+    fn poll_first_byte(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LastRead>> {
+        let GuardedConnection {
+            connection, guard, ..
+        } = self.inner_mut();
+        let look = |connection: &mut C, cx: &mut Context<'_>| {
+            let read = ready!(connection.poll_read_now(cx, &mut []))?;
+            if !connection.awaits_first_byte() {
+                // It has come: the write goes on.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(match read {
+                Some(_) => LastRead::EndOfInput,
+                None => LastRead::Drained,
+            }))
+        };
+        guard.poll_or_drain(cx, connection, |_, _| Poll::Pending, look)
+    }
+
     /// Reads what the system has just now; returns `None` where it has nothing,
     /// and no message has begun.
     #[cfg(feature = "http")]
@@ -595,8 +651,8 @@ impl<C: Connection> AsyncWrite for Session<C> {
     ) -> Poll<io::Result<usize>> {
         let connection = self.writer()?;
         let n = match Pin::new(connection).poll_write(cx, buffer) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.write))?,
+            Poll::Ready(Ok(n)) => n,
+            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
         };
         self.record.facts().count_written(n);
         Poll::Ready(Ok(n))
@@ -609,8 +665,8 @@ impl<C: Connection> AsyncWrite for Session<C> {
     ) -> Poll<io::Result<usize>> {
         let connection = self.writer()?;
         let n = match Pin::new(connection).poll_write_vectored(cx, buffers) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.write))?,
+            Poll::Ready(Ok(n)) => n,
+            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
         };
         self.record.facts().count_written(n);
         Poll::Ready(Ok(n))

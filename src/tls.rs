@@ -28,8 +28,10 @@
 //! ```
 //!
 //! # What is kept at a stop
-//! - The handshake runs in the connection's own task, with the first read. A
-//!   client that has said nothing is idle, and ended at once. A handshake that
+//! - The handshake runs in the connection's own task, with the first read or write. A
+//!   client that has said nothing is idle, and ended at once: at an idle point of its
+//!   handler, and where that writes first, such as a greeting, which then fails. It
+//!   counts as drained, or as closed by the peer, and not as failed. A handshake that
 //!   has begun is finished, and the first request is awaited for one more round
 //!   trip: the client has waited for this server that long already.
 //! - Half of a record is half of a message: its rest is awaited. rustls does not

@@ -13,7 +13,7 @@ use super::hooks::BoxError;
 use super::table::ConnectionTable;
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::connection::{ConnectionRecord, GuardedConnection, LastRead};
+use crate::connection::{ConnectionRecord, Ended, GuardedConnection, LastRead};
 use crate::gate::{AbortWait, Guard, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
 use crate::report::{Activity, Chain, CloseReason};
@@ -224,6 +224,10 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             Ok(Some(Ok(()))) => Some(CloseReason::Finished),
             Ok(Some(Err(error))) => {
                 let error = error.into();
+                if self.was_unheard() {
+                    debug!("#{id} {peer}: it has ended: {}", Chain(&*error));
+                    return Some(CloseReason::Finished);
+                }
                 warn!("#{id} {peer}: the handler failed: {}", Chain(&*error));
                 Some(CloseReason::Failed)
             }
@@ -235,6 +239,14 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
                 Some(CloseReason::Panicked)
             }
         }
+    }
+
+    /// Returns whether the handler has waited in vain to write to a peer that has not
+    /// sent a byte: whatever it makes of that, it has failed at nothing.
+    fn was_unheard(&self) -> bool {
+        let facts = self.record.facts();
+        let is_unused = facts.bytes_read() == 0 && facts.bytes_written() == 0;
+        is_unused && facts.has_ended(Ended::Unheard)
     }
 
     /// Closes in order, once the session was returned, unless the abort comes

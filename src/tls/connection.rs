@@ -54,6 +54,12 @@ enum State<C> {
     Gone,
 }
 
+/// The error of a write to a peer that has left before its handshake.
+fn left() -> io::Error {
+    let error = "the client has left before its handshake";
+    io::Error::new(io::ErrorKind::UnexpectedEof, error)
+}
+
 impl<R: Runtime, C: Connection> TlsConnection<R, C> {
     pub(super) fn plain(connection: C) -> TlsConnection<R, C> {
         TlsConnection {
@@ -104,7 +110,7 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
                     let mut first = [0; HEAD];
                     let n = ready!(tls.poll_first(connection, cx, &mut first))?;
                     if n == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                        return Poll::Ready(Err(left()));
                     }
                     let State::New(connection) = std::mem::replace(state, State::Gone) else {
                         continue;
@@ -148,7 +154,15 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_handshake(cx))?;
+        match ready!(self.poll_handshake(cx)) {
+            // Nothing has begun that the end could have cut off.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof && self.awaits_first_byte() =>
+            {
+                return Poll::Ready(Ok(0));
+            }
+            shaken => shaken?,
+        }
         match &mut self.state {
             State::Open(stream) => {
                 let n = ready!(Pin::new(&mut **stream).poll_read(cx, buffer))?;
@@ -293,6 +307,14 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
             (State::Open(_), Some(tls)) => {
                 tls.flags.is_mid_record() || tls.first_request_by.is_some()
             }
+            _ => false,
+        }
+    }
+
+    fn awaits_first_byte(&self) -> bool {
+        match &self.state {
+            State::Plain(connection) => connection.awaits_first_byte(),
+            State::New(_) => true,
             _ => false,
         }
     }

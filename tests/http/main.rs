@@ -90,12 +90,16 @@ suite! {
     tls:
         requests_over_tls_are_answered_and_the_close_is_clean,
         f20_a_client_that_says_nothing_is_idle,
+        f20_a_client_that_says_nothing_is_idle_for_a_handler_that_writes_first,
+        f20_a_good_bye_to_a_client_that_says_nothing_does_not_hold_the_stop,
+        f20_a_probe_is_no_failure_of_a_handler_that_writes_first,
         f27_half_a_record_is_awaited,
         f83_half_a_record_behind_a_request_is_awaited,
         f83_half_a_record_is_not_awaited_for_ever,
         f27_half_a_handshake_is_finished_and_its_request_answered,
         a_handshake_without_a_request_ends_soon,
         an_end_without_close_notify_is_an_end,
+        f20_a_probe_is_no_failure_for_a_handle,
         an_abort_sends_no_close_notify,
         garbage_fails_its_own_connection,
         certificates_can_be_replaced_while_it_serves;

@@ -271,6 +271,21 @@ where
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    run_as(
+        builder,
+        |server| smol::block_on(server.serve_http(http)),
+        before,
+        clients,
+    )
+}
+
+/// The same, with any way to serve.
+pub(crate) fn run_as<R: Runtime>(
+    builder: Builder<R>,
+    serve: impl FnOnce(Server<R>) -> Report + Send,
+    before: impl FnOnce(&Running),
+    clients: impl FnOnce(&Running),
+) -> Report {
     let server = builder.bind().expect("a loopback port is free");
     let Some(Address::Tcp(address)) = server.local_addrs().next().cloned() else {
         panic!("it listens on TCP");
@@ -281,7 +296,7 @@ where
     };
     before(&running);
     std::thread::scope(|scope| {
-        let serving = scope.spawn(move || smol::block_on(server.serve_http(http)));
+        let serving = scope.spawn(move || serve(server));
         // Also when a client panics: then the test ends, and says so.
         let stop = StopOnDrop(running.shutdown.clone());
         clients(&running);

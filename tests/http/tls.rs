@@ -5,12 +5,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lameduck::Runtime;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::tls::{Tls, TlsConfig};
+use lameduck::{Connection, Report, Runtime, Session};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
-use crate::support::{Client, GET, LONG, Running, builder, http, serving};
+use crate::support::{Client, GET, LONG, Running, builder, http, run_as, serving};
 
 /// A certificate for `localhost`, signed by itself.
 pub(crate) struct Identity {
@@ -144,6 +145,123 @@ pub(crate) fn f20_a_client_that_says_nothing_is_idle<R: Runtime>(runtime: R) {
     });
     assert_eq!(report.closed.drained, 21, "{report}");
     assert!(report.duration < LONG / 2, "{report}");
+}
+
+/// Writes first, as servers of SMTP and FTP do.
+async fn greet(mut session: Session<impl Connection>) -> io::Result<()> {
+    session.write_all(b"220 hello\r\n").await?;
+    session.flush().await?;
+    session.read_or_drain(&mut [0]).await.map(drop)
+}
+
+/// Writes after a wait at the idle point.
+async fn say_good_bye(mut session: Session<impl Connection>) -> io::Result<()> {
+    session.read_or_drain(&mut [0]).await?;
+    session.write_all(b"221 good bye\r\n").await
+}
+
+/// Serves with `greet` while `clients` run.
+fn greeting<R: Runtime>(runtime: R, clients: impl FnOnce(&Running, &Identity)) -> Report {
+    let identity = identity();
+    let builder = builder(tls(runtime, &identity));
+    let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(greet));
+    run_as(builder, serve, |_| {}, |server| clients(server, &identity))
+}
+
+pub(crate) fn f20_a_client_that_says_nothing_is_idle_for_a_handler_that_writes_first<
+    R: Runtime,
+>(
+    runtime: R,
+) {
+    let report = greeting(runtime, |server, identity| {
+        let mut silent: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        // A handshake that has begun is finished, and the greeting sent.
+        let mut begun = Client::new(Strict::connect(server, identity));
+        let hello = begun.stream.records();
+        let sent = begun.stream.stream.write_all(&hello[..5]);
+        sent.expect("it is open");
+        let mut last = Client::new(Strict::connect(server, identity));
+        last.stream.handshake();
+        assert_eq!(last.until(b"\r\n"), "220 hello\r\n");
+        server.shutdown.stop("now");
+        silent.iter_mut().for_each(Client::expect_end);
+        last.expect_end();
+        let sent = begun.stream.stream.write_all(&hello[5..]);
+        sent.expect("it is open");
+        assert_eq!(begun.until(b"\r\n"), "220 hello\r\n");
+        begun.expect_end();
+    });
+    assert_eq!(report.closed.drained, 7, "{report}");
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn f20_a_good_bye_to_a_client_that_says_nothing_does_not_hold_the_stop<
+    R: Runtime,
+>(
+    runtime: R,
+) {
+    let identity = identity();
+    let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(say_good_bye));
+    let clients = |server: &Running| {
+        let mut silent = server.connect();
+        server.shutdown.stop("now");
+        silent.expect_end();
+    };
+    let report = run_as(builder(tls(runtime, &identity)), serve, |_| {}, clients);
+    assert_eq!(report.closed.drained, 1, "{report}");
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
+pub(crate) fn f20_a_probe_is_no_failure_of_a_handler_that_writes_first<R: Runtime>(runtime: R) {
+    let report = greeting(runtime, |server, identity| {
+        drop(server.connect());
+        // By then the probe was seen.
+        let mut next = Client::new(Strict::connect(server, identity));
+        next.stream.handshake();
+        assert_eq!(next.until(b"\r\n"), "220 hello\r\n");
+    });
+    let closed = &report.closed;
+    assert_eq!((closed.peer_closed, closed.failed), (2, 0), "{report}");
+}
+
+/// Echoes lines, which it reads by a handle.
+async fn echo_lines(session: Session<impl Connection>) -> io::Result<()> {
+    let mut handle = session.handle()?;
+    let (mut input, mut output) = session.split();
+    let (mut line, mut buffer) = (Vec::new(), [0; 64]);
+    loop {
+        let is_idle = line.is_empty();
+        match handle
+            .next_or_drain(input.read(&mut buffer), || is_idle)
+            .await
+        {
+            Some(read) => match read? {
+                0 => return Ok(()),
+                n => line.extend_from_slice(&buffer[..n]),
+            },
+            None => return Ok(()),
+        }
+        if line.ends_with(b"\n") {
+            output.write_all(&line).await?;
+            line.clear();
+        }
+    }
+}
+
+pub(crate) fn f20_a_probe_is_no_failure_for_a_handle<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(echo_lines));
+    let clients = |server: &Running| {
+        let mut probe = server.connect();
+        let ended = probe.stream.shutdown(std::net::Shutdown::Write);
+        ended.expect("it is open");
+        probe.expect_end();
+    };
+    let report = run_as(builder(tls(runtime, &identity)), serve, |_| {}, clients);
+    let closed = &report.closed;
+    assert_eq!((closed.peer_closed, closed.failed), (1, 0), "{report}");
 }
 
 pub(crate) fn f27_half_a_record_is_awaited<R: Runtime>(runtime: R) {
