@@ -79,6 +79,11 @@ pub(crate) enum Ended {
     /// A write waited for the peer's first byte, which will not come: the server drains,
     /// or the peer has left.
     Unheard = 1 << 1,
+    /// The peer's end came between two messages of the transport, and without the farewell
+    /// of its protocol, such as close_notify: a read has given an error for it.
+    BareEnd = 1 << 2,
+    /// The same, at an idle point of the handler.
+    BareEndAtIdle = 1 << 3,
 }
 
 /// The place of a connection in the connection table, which is used again.

@@ -519,6 +519,19 @@ impl<C: Connection> Session<C> {
         Poll::Pending
     }
 
+    /// Notes where the error of a read means that the peer has ended its side between two
+    /// messages, and without a farewell.
+    #[cold]
+    fn note_bare_end(&mut self, error: io::Error) -> io::Error {
+        let inner = self.inner_mut();
+        let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
+        if is_end && !inner.connection.is_mid_message() {
+            inner.last_read = LastRead::EndOfInput;
+            self.record.facts().set_ended(Ended::BareEnd);
+        }
+        error
+    }
+
     /// Returns what a write comes to that is pending or has failed: it waits for the
     /// abort, too, and until the peer has sent its first byte it is an idle point.
     #[cold]
@@ -596,12 +609,14 @@ impl<C: Connection> AsyncRead for Session<C> {
     ) -> Poll<io::Result<usize>> {
         self.check_abort()?;
         let connection = &mut self.inner_mut().connection;
-        let n = match Pin::new(connection).poll_read(cx, buffer) {
-            Poll::Ready(read) => read?,
-            Poll::Pending => match self.poll_parked(cx, buffer) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
-            },
+        let mut read = Pin::new(connection).poll_read(cx, buffer);
+        if read.is_pending() {
+            read = self.poll_parked(cx, buffer);
+        }
+        let n = match read {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
+            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
         };
         if let Some(websocket) = self.inner_mut().websocket() {
             websocket.push(&buffer[..n]);
@@ -623,12 +638,14 @@ impl<C: Connection> AsyncRead for Session<C> {
         let Some(first) = buffers.iter_mut().find(|buffer| !buffer.is_empty()) else {
             return read;
         };
+        let read = match read {
+            Poll::Pending => self.poll_parked(cx, first),
+            read => read,
+        };
         let n = match read {
-            Poll::Ready(read) => read?,
-            Poll::Pending => match self.poll_parked(cx, first) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
-            },
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
+            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
         };
         if let Some(websocket) = self.inner_mut().websocket() {
             let mut left = n;

@@ -41,8 +41,10 @@
 //! - After an abort, an error or a panic there is no close_notify: a response
 //!   that was cut off must not look whole (RFC 8446, 6.1).
 //! - A peer that ends without close_notify, as nearly all clients do, has ended,
-//!   if that is where the connection is idle. In the middle of a message it is
-//!   an error.
+//!   if that is where the connection is idle: the reads that end in `_or_drain` give
+//!   `None`. What reads in [`SessionHandle::next_or_drain`](crate::SessionHandle::next_or_drain)
+//!   gets `UnexpectedEof`; a handler that returns it has not failed, if it was idle
+//!   there. In the middle of a message it is an error.
 
 mod config;
 mod connection;

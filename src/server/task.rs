@@ -1,7 +1,9 @@
 //! One connection's task: its handler, its close, its one outcome.
 
 use std::borrow::Borrow;
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -224,7 +226,7 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             Ok(Some(Ok(()))) => Some(CloseReason::Finished),
             Ok(Some(Err(error))) => {
                 let error = error.into();
-                if self.was_unheard() {
+                if self.was_unheard() || self.is_bare_end(&*error) {
                     debug!("#{id} {peer}: it has ended: {}", Chain(&*error));
                     return Some(CloseReason::Finished);
                 }
@@ -247,6 +249,23 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         let facts = self.record.facts();
         let is_unused = facts.bytes_read() == 0 && facts.bytes_written() == 0;
         is_unused && facts.has_ended(Ended::Unheard)
+    }
+
+    /// Returns whether the error is that of an end without a farewell, which came where
+    /// the connection was idle.
+    fn is_bare_end(&self, error: &(dyn Error + 'static)) -> bool {
+        if !self.record.facts().has_ended(Ended::BareEndAtIdle) {
+            return false;
+        }
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let kind = error.downcast_ref().map(io::Error::kind);
+            if kind == Some(io::ErrorKind::UnexpectedEof) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// Closes in order, once the session was returned, unless the abort comes

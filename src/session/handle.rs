@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::address::Address;
 #[cfg(feature = "http")]
 use crate::connection::ConnectionFacts;
-use crate::connection::Describe;
+use crate::connection::{Describe, Ended};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::poll_budget;
 use crate::report::Activity;
@@ -190,6 +190,11 @@ impl SessionHandle {
     /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
     /// either to read or to write, and holds nothing while it reads.
     ///
+    /// Over TLS, a peer that ends without close_notify, as nearly all clients do, is an
+    /// error of the work (`UnexpectedEof`): only its user can tell an end from a
+    /// message that was cut off. If `is_idle` agrees then, and the handler returns this
+    /// error, the connection counts as closed by its peer, and not as failed.
+    ///
     /// # Cancel safety
     /// That of `work`.
     ///
@@ -312,7 +317,12 @@ impl Waiting<'_> {
         let mut look = |is_draining: bool, cx: &mut Context<'_>| {
             let begun = connection.begin_look(is_draining, cx);
             match work(cx) {
-                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Ready(output) => {
+                    if connection.facts().has_ended(Ended::BareEnd) && is_idle() {
+                        connection.facts().set_ended(Ended::BareEndAtIdle);
+                    }
+                    Poll::Ready(Some(output))
+                }
                 Poll::Pending if connection.has_found_nothing(begun) && is_idle() => {
                     connection.set_activity(Activity::Idle);
                     Poll::Ready(None)

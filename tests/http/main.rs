@@ -99,6 +99,7 @@ suite! {
         f27_half_a_handshake_is_finished_and_its_request_answered,
         a_handshake_without_a_request_ends_soon,
         an_end_without_close_notify_is_an_end,
+        an_end_without_close_notify_is_an_end_for_a_handle,
         f20_a_probe_is_no_failure_for_a_handle,
         an_abort_sends_no_close_notify,
         garbage_fails_its_own_connection,

@@ -250,6 +250,29 @@ async fn echo_lines(session: Session<impl Connection>) -> io::Result<()> {
     }
 }
 
+pub(crate) fn an_end_without_close_notify_is_an_end_for_a_handle<R: Runtime>(runtime: R) {
+    for (sent, peer_closed, failed) in [("", 1, 0), ("half", 0, 1)] {
+        let identity = identity();
+        let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(echo_lines));
+        let clients = |server: &Running| {
+            let mut client = Client::new(Strict::connect(server, &identity));
+            client.send(b"line\n");
+            assert_eq!(client.until(b"\n"), "line\n");
+            client.send(sent.as_bytes());
+            let stream = &client.stream.stream;
+            let ended = stream.shutdown(std::net::Shutdown::Write);
+            ended.expect("it is open");
+            // What was cut off has no farewell in return.
+            assert_eq!(client.stream.read(&mut [0]).is_err(), failed > 0);
+        };
+        let builder = builder(tls(runtime.clone(), &identity));
+        let report = run_as(builder, serve, |_| {}, clients);
+        let closed = &report.closed;
+        let counted = (closed.peer_closed, closed.failed);
+        assert_eq!(counted, (peer_closed, failed), "{sent:?}: {report}");
+    }
+}
+
 pub(crate) fn f20_a_probe_is_no_failure_for_a_handle<R: Runtime>(runtime: R) {
     let identity = identity();
     let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(echo_lines));
