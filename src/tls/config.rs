@@ -72,7 +72,7 @@ impl TlsConfig {
         let protocols = protocols.into_iter().map(<[u8]>::to_vec).collect();
         let mut config = ServerConfig::clone(&self.current());
         config.alpn_protocols = protocols;
-        self.replace(config);
+        self.set(Arc::new(config));
         self
     }
 
@@ -93,16 +93,32 @@ impl TlsConfig {
     /// Replaces the configuration for the handshakes that begin from now on:
     /// certificates can be renewed without a restart.
     ///
+    /// The protocols (ALPN) stay as they are, unless the new configuration names some. To
+    /// offer none any more, call [`with_protocols`](TlsConfig::with_protocols) on a clone.
+    ///
     /// ```no_run
     /// use lameduck::tls::TlsConfig;
     ///
     /// let config = TlsConfig::from_pem_files("server.crt", "server.key")?;
+    /// let config = config.with_http_protocols();
+    /// // Later:
     /// let renewed = TlsConfig::from_pem_files("server.crt", "server.key")?;
     /// config.replace(renewed.current());
     /// # Ok::<(), lameduck::tls::TlsConfigError>(())
     /// ```
     pub fn replace(&self, config: impl Into<Arc<ServerConfig>>) {
-        let before = std::mem::replace(&mut *lock(&self.current), config.into());
+        let mut config = config.into();
+        if config.alpn_protocols.is_empty() {
+            let protocols = self.current().alpn_protocols.clone();
+            if !protocols.is_empty() {
+                Arc::make_mut(&mut config).alpn_protocols = protocols;
+            }
+        }
+        self.set(config);
+    }
+
+    fn set(&self, config: Arc<ServerConfig>) {
+        let before = std::mem::replace(&mut *lock(&self.current), config);
         drop(before);
     }
 

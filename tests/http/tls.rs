@@ -476,6 +476,25 @@ pub(crate) fn certificates_can_be_replaced_while_it_serves<R: Runtime>(runtime: 
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 
+#[test]
+fn a_renewed_certificate_keeps_the_protocols() {
+    let protocols = |config: &TlsConfig| config.current().alpn_protocols.clone();
+    let http = [b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = TlsConfig::new(identity().server()).with_http_protocols();
+    let renewed = TlsConfig::new(identity().server());
+    config.replace(renewed.current());
+    assert_eq!(protocols(&config), http);
+    assert!(protocols(&renewed).is_empty(), "it is left as it is");
+    // It is the new certificate all the same.
+    let resolvers = [&config, &renewed].map(|config| config.current().cert_resolver.clone());
+    assert!(Arc::ptr_eq(&resolvers[0], &resolvers[1]));
+    // Those of the new one win.
+    config.replace(renewed.with_protocols([&b"imap"[..]]).current());
+    assert_eq!(protocols(&config), [b"imap".to_vec()]);
+    let none = config.clone().with_protocols([]);
+    assert!(protocols(&none).is_empty() && protocols(&config).is_empty());
+}
+
 /// What is wrong with files is said before anything is bound.
 #[test]
 fn files_that_cannot_be_used_are_named() {
