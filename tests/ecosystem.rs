@@ -104,6 +104,45 @@ async fn a_codec_of_tokio_util_reads_a_line_whose_half_had_arrived() {
     assert_eq!(report.outcome, Outcome::Clean, "{report}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buffered_session_has_tokios_traits() {
+    use tokio::io::AsyncBufReadExt;
+
+    /// Lines of which each says how many bytes follow it.
+    async fn counted(session: Session<Connection>) -> io::Result<()> {
+        let mut session = session.buffered();
+        let mut line = Vec::new();
+        while session
+            .read_until_or_drain(b'\n', &mut line)
+            .await?
+            .is_some()
+        {
+            let count: usize = String::from_utf8_lossy(&line).trim().parse().unwrap();
+            line.clear();
+            let mut bytes = vec![0; count];
+            session.read_exact(&mut bytes).await?;
+            // The rest of the line, by the trait alone.
+            session.read_until(b'\n', &mut bytes).await?;
+            session.write_all(&bytes).await?;
+        }
+        session.shutdown().await
+    }
+    let (report, ()) = served(counted, async |address, shutdown| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"3\none.\n5\nthr").await.unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"one.\n");
+        shutdown.stop("now");
+        client.write_all(b"ee!\n").await.unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "three!\n");
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
 /// More than one poll of a task of tokio may take from a channel.
 const QUEUED: u32 = 1000;
 
