@@ -183,7 +183,6 @@ impl From<Handle> for Tokio {
 }
 
 /// The error of [`Tokio::current`] outside of a runtime.
-#[derive(Debug)]
 pub struct NoRuntime(TryCurrentError);
 
 impl fmt::Display for NoRuntime {
@@ -192,6 +191,13 @@ impl fmt::Display for NoRuntime {
             "no tokio runtime here: call Tokio::current inside of block_on or of \
              #[tokio::main], or give a runtime's handle to Tokio::new",
         )
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -168,7 +168,7 @@ impl FromStr for Address {
 /// let error = "localhost:80".parse::<lameduck::Address>().unwrap_err();
 /// assert!(error.to_string().contains("write IP:PORT"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AddressError(String);
 
 impl From<Infallible> for AddressError {
@@ -184,6 +184,13 @@ impl fmt::Display for AddressError {
             "`{}` is no address: write IP:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME",
             self.0
         )
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::phase::Phase;
 /// assert_eq!(error, GuardError::Closed(Phase::Stopped));
 /// assert_eq!(error.to_string(), "no new guard: the server is stopped");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GuardError {
     /// The gate is closed: it has come to this phase.
@@ -33,6 +33,13 @@ impl fmt::Display for GuardError {
             GuardError::Closed(phase) => write!(f, "no new guard: the server is {phase}"),
             GuardError::Full => f.write_str("no new guard: the gate cannot count more"),
         }
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for GuardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

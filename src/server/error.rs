@@ -152,6 +152,35 @@ mod tests {
     }
 
     #[test]
+    fn a_main_that_returns_an_error_prints_its_text() {
+        fn check(error: impl std::error::Error) {
+            assert_eq!(format!("{error:?}"), error.to_string());
+            assert!(error.to_string().contains(' '), "{error}");
+        }
+        check(BindError::NoAddress);
+        check("localhost:80".parse::<Address>().unwrap_err());
+        let config = crate::machine::lifecycle::Config {
+            grace_period: std::time::Duration::ZERO,
+            ..Default::default()
+        };
+        check(config.check().unwrap_err());
+        check(crate::GuardError::Full);
+        #[cfg(feature = "tls")]
+        check(crate::tls::TlsConfig::from_pem_files("no.crt", "no.key").unwrap_err());
+        #[cfg(feature = "tokio")]
+        check(crate::runtimes::tokio::Tokio::current().unwrap_err());
+        #[cfg(feature = "conformance")]
+        check(crate::rt::conformance::Failures {
+            failures: Vec::new(),
+        });
+        #[cfg(feature = "sim")]
+        check(crate::sim::verify::Violation {
+            clause: "S1",
+            what: "it goes back".to_owned(),
+        });
+    }
+
+    #[test]
     fn a_chain_of_causes_says_nothing_twice() {
         let system = || io::Error::other("so it is");
         for error in [

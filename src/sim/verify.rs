@@ -11,7 +11,7 @@ use crate::report::{ListenerReport, Outcome, Report};
 use crate::rt::CloseGuarantee;
 
 /// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
     /// The number of the clause or the fault: see [`docs`](crate::docs).
@@ -23,6 +23,13 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.clause, self.what)
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -166,7 +166,6 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
 }
 
 /// The error of a configuration of TLS.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsConfigError {
     /// A file could not be read.
@@ -237,6 +236,13 @@ impl fmt::Display for TlsConfigError {
             ),
             TlsConfigError::Rustls(source) => write!(f, "cannot configure TLS: {source}"),
         }
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for TlsConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

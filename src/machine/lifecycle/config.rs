@@ -102,7 +102,7 @@ impl Config {
 /// let error = config.check().unwrap_err().to_string();
 /// assert!(error.starts_with("lame duck 29s, settle 0ns, abort timeout 500ms and hook reserve 5s do not fit into the grace period 25s"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ConfigError(Box<Config>);
 
 impl fmt::Display for ConfigError {
@@ -125,6 +125,13 @@ impl fmt::Display for ConfigError {
             write!(f, ", or into that of a restart, {restart:?}")?;
         }
         f.write_str(": make them shorter, or the grace period longer")
+    }
+}
+
+/// The text of the error: a `main` that returns it prints this.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
