@@ -19,7 +19,9 @@ use crate::sync::plain::{Arc, AtomicBool, Mutex, Ordering, lock};
 /// A mask that was inherited with one of them blocked is lifted
 /// ([F55](crate::docs::faults#f55)). With the drop of the last source of a
 /// signal it does again what it does by default, which is to end the process
-/// ([F60](crate::docs::faults#f60)).
+/// ([F60](crate::docs::faults#f60)), also where another part of the program
+/// catches it. One that the process was started to ignore, as by `nohup`, is
+/// ignored again; that is known on Linux alone.
 #[derive(Debug)]
 pub struct Signals {
     inner: async_signal::Signals,
@@ -60,6 +62,20 @@ fn system(signal: Signal) -> nix::sys::signal::Signal {
     }
 }
 
+/// Returns whether the process ignores a signal by now, as far as the system says so:
+/// sigaction(2) can only be asked by unsafe code.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_ignored_by(&status, signal)
+}
+
+fn is_ignored_by(status: &str, signal: Signal) -> bool {
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    ignored.is_some_and(|set| set & (1 << (system(signal) as u32 - 1)) != 0)
+}
+
 /// Lifts a mask that was inherited, for this thread and those that it starts:
 /// one thread that takes a signal is enough (signal(7)).
 fn unblock(signals: &[Signal]) -> io::Result<()> {
@@ -92,10 +108,13 @@ impl Claim {
             Some(sources) => sources,
             None => {
                 // A handler stays installed for good: the registry cannot take
-                // it away. So one that acts as the default would is added.
+                // it away. So one that acts as the default would is added, unless
+                // the signal was ignored: a handler that does nothing is as good.
                 let by_default = Arc::new(AtomicBool::new(false));
-                let (number, flag) = (system(signal) as i32, by_default.clone());
-                signal_hook::flag::register_conditional_default(number, flag)?;
+                if !is_ignored(signal) {
+                    let (number, flag) = (system(signal) as i32, by_default.clone());
+                    signal_hook::flag::register_conditional_default(number, flag)?;
+                }
                 slot.insert(Sources {
                     count: 0,
                     by_default,
@@ -141,5 +160,21 @@ impl SignalSource for Signals {
                 _ => continue,
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f60_an_ignored_signal_is_told_by_its_bit() {
+        // SIGHUP is 1, SIGINT 2, SIGQUIT 3, SIGTERM 15.
+        let status = "SigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001006\nSigCgt:\t01\n";
+        let ignored = |signal| is_ignored_by(status, signal);
+        assert!(ignored(Signal::Interrupt) && ignored(Signal::Quit));
+        assert!(!ignored(Signal::Hangup) && !ignored(Signal::Terminate));
+        assert!(!is_ignored_by("", Signal::Interrupt));
+        assert!(!is_ignored_by("SigIgn:\tnone", Signal::Interrupt));
     }
 }

@@ -346,6 +346,13 @@ impl<R: Runtime> Builder<R> {
     /// first begins the stop, a later one aborts it. With none, only the program
     /// stops it.
     ///
+    /// They are caught from [`bind`](Builder::bind) on. When `serve` has ended, each
+    /// of them ends the process, as it does by default, even if another part of the
+    /// program catches it as well, such as `tokio::signal`. A program that goes on
+    /// after `serve` and handles signals itself gives none here, and stops the server
+    /// with [`Shutdown::stop`](crate::Shutdown::stop). A signal that was ignored when the
+    /// process began, as by `nohup`, is ignored again (on Linux).
+    ///
     /// ```
     /// use lameduck::{Server, Signal, runtimes::smol::Smol};
     ///

@@ -125,7 +125,20 @@ struct Itself {
 
 impl Itself {
     fn start(test: &str) -> Itself {
-        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        Itself::start_by(&[], test)
+    }
+
+    /// The same, by a command that starts what follows it.
+    fn start_by(starter: &[&str], test: &str) -> Itself {
+        let own = std::env::current_exe().expect("own path");
+        let mut command = match starter {
+            [] => Command::new(own),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(own);
+                command
+            }
+        };
         command.args(["--exact", test, "--ignored", "--nocapture"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("spawn");
@@ -243,6 +256,23 @@ fn f60_after_the_end_a_signal_ends_the_process() {
     child.hear("bound");
     signal(&child.child, Signal::TERM);
     assert_eq!(child.hear("over, status "), "0");
+    signal(&child.child, Signal::TERM);
+    let status = wait(&mut child.child);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+}
+
+/// As with `nohup`, or in a script's `&`.
+#[cfg(target_os = "linux")]
+#[test]
+fn f60_after_the_end_a_signal_that_the_parent_ignored_is_ignored() {
+    let starter = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"];
+    let mut child = Itself::start_by(&starter, "doubled::serves_and_then_hangs");
+    child.hear("bound");
+    signal(&child.child, Signal::INT);
+    assert_eq!(child.hear("over, status "), "0");
+    signal(&child.child, Signal::INT);
+    // Of two signals at once the second might be the one that ends it.
+    thread::sleep(Duration::from_millis(200));
     signal(&child.child, Signal::TERM);
     let status = wait(&mut child.child);
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
