@@ -4,21 +4,19 @@ mod buffered;
 mod handle;
 #[cfg(feature = "tokio")]
 mod tokio_io;
+mod transfer;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
-
-use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use std::task::{Context, Poll};
 
 pub use self::buffered::BufferedSession;
 pub use self::handle::SessionHandle;
 use crate::address::Address;
-use crate::connection::{Aborts, ConnectionRecord, Ended, GuardedConnection, LastRead};
+use crate::connection::{Aborts, ConnectionRecord, GuardedConnection, LastRead};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
-use crate::idle::Read;
 use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Connection;
@@ -71,12 +69,6 @@ pub struct Session<C> {
 fn aborted() -> io::Error {
     let error = "the server has stopped, and aborts this connection";
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
-}
-
-/// The error of a write that waits for the first byte of its peer, once the server drains.
-fn unheard() -> io::Error {
-    let error = "the server stops, and the client has not begun its handshake";
-    io::Error::new(io::ErrorKind::NotConnected, error)
 }
 
 impl<C> Session<C> {
@@ -459,259 +451,6 @@ impl<C> Drop for SessionRead<'_, C> {
     fn drop(&mut self) {
         // A read that is cancelled is no idle point any more.
         self.session.end_wait();
-    }
-}
-
-impl<C: Connection> Session<C> {
-    /// See [`read_or_drain`](Session::read_or_drain).
-    fn poll_read_or_drain(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<Option<usize>>> {
-        let GuardedConnection {
-            connection, guard, ..
-        } = self.inner_mut();
-        let read = guard.poll_read_or_drain(cx, connection, buffer, |read| read);
-        let is_idle = read.is_pending() && !connection.is_mid_message();
-        self.record.facts().set_activity(match is_idle {
-            true => Activity::Idle,
-            false => Activity::Busy,
-        });
-        match ready!(read)? {
-            Read::Bytes(n) => {
-                self.note_read(n);
-                Poll::Ready(Ok(Some(n)))
-            }
-            Read::EndOfInput => {
-                self.note_read(0);
-                Poll::Ready(Ok(None))
-            }
-            Read::Drained => {
-                self.inner_mut().last_read = LastRead::Drained;
-                Poll::Ready(Ok(None))
-            }
-        }
-    }
-
-    /// Looks once more, where the connection remembers that it has nothing: once
-    /// the server drains, the system is asked.
-    fn poll_parked(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let GuardedConnection {
-            connection, guard, ..
-        } = self.inner_mut();
-        // Read before the connection is: what had arrived before the stop was
-        // seen is then found.
-        if guard.is_settled() {
-            if let Some(n) = ready!(connection.poll_read_now(cx, buffer))? {
-                return Poll::Ready(Ok(n));
-            }
-        }
-        let is_mid_message = connection.is_mid_message();
-        let websocket = self.inner_mut().websocket();
-        let is_mid_message =
-            is_mid_message || websocket.is_some_and(|websocket| websocket.is_mid_message());
-        self.record.facts().set_found_nothing(!is_mid_message);
-        Poll::Pending
-    }
-
-    /// Notes where the error of a read means that the peer has ended its side between two
-    /// messages, and without a farewell.
-    #[cold]
-    fn note_bare_end(&mut self, error: io::Error) -> io::Error {
-        let inner = self.inner_mut();
-        let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
-        if is_end && !inner.connection.is_mid_message() {
-            inner.last_read = LastRead::EndOfInput;
-            self.record.facts().set_ended(Ended::BareEnd);
-        }
-        error
-    }
-
-    /// Returns what a write comes to that is pending or has failed: it waits for the
-    /// abort, too, and until the peer has sent its first byte it is an idle point.
-    #[cold]
-    fn poll_unwritten(
-        &mut self,
-        cx: &mut Context<'_>,
-        unwritten: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if !self.connection().awaits_first_byte() {
-            return match unwritten {
-                Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
-                failed => failed,
-            };
-        }
-        let (last_read, error) = match unwritten {
-            Poll::Pending => match ready!(self.poll_first_byte(cx))? {
-                LastRead::Drained => (LastRead::Drained, unheard()),
-                last_read => (last_read, io::ErrorKind::UnexpectedEof.into()),
-            },
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                (LastRead::EndOfInput, error)
-            }
-            failed => return failed,
-        };
-        self.inner_mut().last_read = last_read;
-        self.record.facts().set_ended(Ended::Unheard);
-        Poll::Ready(Err(error))
-    }
-
-    /// Waits until the first byte of the peer will not come any more: ready with the
-    /// reason. It was polled just now, and was pending.
-    fn poll_first_byte(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LastRead>> {
-        let GuardedConnection {
-            connection, guard, ..
-        } = self.inner_mut();
-        let look = |connection: &mut C, cx: &mut Context<'_>| {
-            let read = ready!(connection.poll_read_now(cx, &mut []))?;
-            if !connection.awaits_first_byte() {
-                // It has come: the write goes on.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(match read {
-                Some(_) => LastRead::EndOfInput,
-                None => LastRead::Drained,
-            }))
-        };
-        guard.poll_or_drain(cx, connection, |_, _| Poll::Pending, look)
-    }
-
-    /// Reads what the system has just now; returns `None` where it has nothing,
-    /// and no message has begun.
-    #[cfg(feature = "http")]
-    pub(crate) fn poll_look(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<Option<usize>>> {
-        let inner = self.inner_mut();
-        let read = ready!(inner.connection.poll_read_now(cx, buffer))?;
-        match read {
-            Some(n) => self.note_read(n),
-            None if inner.connection.is_mid_message() => return Poll::Pending,
-            None => {}
-        }
-        Poll::Ready(Ok(read))
-    }
-}
-
-impl<C: Connection> AsyncRead for Session<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check_abort()?;
-        let connection = &mut self.inner_mut().connection;
-        let mut read = Pin::new(connection).poll_read(cx, buffer);
-        if read.is_pending() {
-            read = self.poll_parked(cx, buffer);
-        }
-        let n = match read {
-            Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
-            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
-        };
-        if let Some(websocket) = self.inner_mut().websocket() {
-            websocket.push(&buffer[..n]);
-        }
-        if !buffer.is_empty() {
-            self.note_read(n);
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_read_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check_abort()?;
-        let connection = &mut self.inner_mut().connection;
-        let read = Pin::new(connection).poll_read_vectored(cx, buffers);
-        let Some(first) = buffers.iter_mut().find(|buffer| !buffer.is_empty()) else {
-            return read;
-        };
-        let read = match read {
-            Poll::Pending => self.poll_parked(cx, first),
-            read => read,
-        };
-        let n = match read {
-            Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
-            Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
-        };
-        if let Some(websocket) = self.inner_mut().websocket() {
-            let mut left = n;
-            for buffer in buffers.iter() {
-                let read = left.min(buffer.len());
-                websocket.push(&buffer[..read]);
-                left -= read;
-            }
-        }
-        self.note_read(n);
-        Poll::Ready(Ok(n))
-    }
-}
-
-impl<C: Connection> AsyncWrite for Session<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let connection = self.writer()?;
-        let n = match Pin::new(connection).poll_write(cx, buffer) {
-            Poll::Ready(Ok(n)) => n,
-            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
-        };
-        self.record.facts().count_written(n);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let connection = self.writer()?;
-        let n = match Pin::new(connection).poll_write_vectored(cx, buffers) {
-            Poll::Ready(Ok(n)) => n,
-            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
-        };
-        self.record.facts().count_written(n);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_abort()?;
-        let inner = self.inner_mut();
-        if inner.is_half_closed {
-            return Poll::Ready(Ok(()));
-        }
-        match Pin::new(&mut inner.connection).poll_flush(cx) {
-            Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
-            flushed => flushed,
-        }
-    }
-
-    /// Ends the outgoing side: the peer reads what was written, then the end.
-    /// The session can still be read.
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().poll_flush(cx))?;
-        let inner = self.inner_mut();
-        if inner.is_half_closed {
-            return Poll::Ready(Ok(()));
-        }
-        let half_closed = ready!(inner.connection.poll_half_close(cx));
-        inner.is_half_closed = true;
-        Poll::Ready(half_closed)
     }
 }
 
