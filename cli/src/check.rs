@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::args::{Check, Load};
 use crate::client::owed::Rule;
@@ -20,6 +20,8 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
         return print(&list()).map(|()| true);
     }
     let setup = options.setup()?;
+    let results = &options.results;
+    try_outputs([&options.json, &results.html, &results.junit])?;
     let scenarios = scenarios(&options, &setup)?;
     let seed = options.load.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut rows: Vec<Row> = scenarios.iter().map(|s| Row::new(s.name())).collect();
@@ -38,6 +40,10 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
     }
     progress.finish();
     report(&options, &setup, seed, &rows)?;
+    if rows.iter().all(|row| row.verdict == Verdict::Skipped) {
+        let text = "none of the scenarios could be run: nothing is known of the server";
+        return Err(Failure::Other(text.to_owned()));
+    }
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
 }
 
@@ -146,13 +152,34 @@ fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(),
     write(path, &json(&document)?)
 }
 
+/// Tries whether the results can be written, before they take minutes.
+pub(crate) fn try_outputs(paths: [&Option<PathBuf>; 3]) -> Result<(), Failure> {
+    let paths = paths.into_iter().flatten();
+    for path in paths.filter(|path| path.as_path() != Path::new("-")) {
+        let is_new = !path.exists();
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        file.map_err(|error| unwritable(path, &error))?;
+        if is_new {
+            // An early end leaves no empty result.
+            std::fs::remove_file(path).map_err(|error| unwritable(path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Other(format!("cannot write {}: {error}", path.display()))
+}
+
 /// Into a file, or to the standard output.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     if path == Path::new("-") {
         return print(text);
     }
-    std::fs::write(path, text)
-        .map_err(|error| Failure::Other(format!("cannot write {}: {error}", path.display())))
+    std::fs::write(path, text).map_err(|error| unwritable(path, &error))
 }
 
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::args::{Compare, Load};
 use crate::chart;
-use crate::check::{dice, print, write};
+use crate::check::{dice, print, try_outputs, write};
 use crate::client::Target;
 use crate::options::Asking;
 use crate::progress::Progress;
@@ -75,6 +75,8 @@ struct Plan {
 /// Always true when it could run: the comparison judges nobody.
 pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
     let mut plan = plan(&options)?;
+    let results = &options.results;
+    try_outputs([&options.json, &results.html, &results.junit])?;
     let seed = plan.load.seed.unwrap_or_else(|| fastrand::u64(..));
     let rounds = plan
         .scenarios

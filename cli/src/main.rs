@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
     limits::raise();
     let farewell = match args.command {
-        Command::During(_) => "interrupted; the command was told to stop",
+        Command::During(_) => "interrupted; its command was told to stop, if it was running",
         _ => "interrupted; the server was stopped, and nothing of it is left",
     };
     match smol::block_on(interruptible(run(args.command), farewell)) {

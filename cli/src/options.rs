@@ -192,6 +192,10 @@ impl Asking {
     /// Returns what clients send to a server whose address is not known yet.
     pub(crate) fn target(&self, host: IpAddr, protocol: Protocol) -> Result<Target, Failure> {
         let failed = |text: String| Failure::Other(text);
+        if !is_path(&self.path) {
+            let path = &self.path;
+            return Err(failed(format!("--path {path:?} is no path, such as \"/\"")));
+        }
         let mut target = Target {
             path: self.path.clone(),
             own: self.own(protocol)?,
@@ -284,6 +288,11 @@ impl Asking {
     }
 }
 
+/// Says whether a request line can hold it (RFC 9112 section 3.2.1).
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Reads "GET /path", or only the path.
 fn method_and_path<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     let (method, path) = match text.split_once(' ') {
@@ -291,7 +300,7 @@ fn method_and_path<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str)
         None => ("GET", text),
     };
     let is_token = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
-    if !is_token || !path.starts_with('/') || path.contains(char::is_whitespace) {
+    if !is_token || !is_path(path) {
         let text = format!("{option} {text:?} is no method and path, such as \"GET /\"");
         return Err(Failure::Other(text));
     }

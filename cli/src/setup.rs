@@ -247,6 +247,11 @@ pub(crate) enum Failure {
         problem: String,
         output: Vec<String>,
     },
+    /// A command of the user that starts or stops the server has failed.
+    Command {
+        problem: String,
+        output: Vec<String>,
+    },
     /// Anything else, with its context.
     Other(String),
 }
@@ -281,6 +286,10 @@ impl fmt::Display for Failure {
             }
             Failure::NotReady { problem, output } => {
                 write!(f, "the server is not ready: {problem}")?;
+                output
+            }
+            Failure::Command { problem, output } => {
+                f.write_str(problem)?;
                 output
             }
         };

@@ -23,6 +23,7 @@ use load::Load;
 use options::{During, Pace};
 use tally::{SharedTally, Tally};
 
+use crate::check::try_outputs;
 use crate::client::Target;
 use crate::client::target::Statuses;
 use crate::latch::Latch;
@@ -47,6 +48,8 @@ pub(crate) struct Outcome {
 /// Whether nothing was lost.
 pub(crate) async fn run(options: During) -> Result<bool, Failure> {
     let pace = options.load.pace()?;
+    let output = &options.output;
+    try_outputs([&output.json, &output.html, &output.junit])?;
     let timeout = options.times.timeout;
     let target = proven(target(&options).await?, timeout).await?;
     let outcome = observe(&options, pace, target).await?;

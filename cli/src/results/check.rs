@@ -83,7 +83,8 @@ impl CheckDocument {
             format: "lameduck-check".to_owned(),
             version: VERSION,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
-            passed: rows.iter().all(|row| row.verdict != Verdict::Failed),
+            passed: rows.iter().all(|row| row.verdict != Verdict::Failed)
+                && rows.iter().any(|row| row.verdict == Verdict::Passed),
             command: setup.launch.words(),
             protocol: setup.protocol.to_string(),
             tls: setup.model.tls.is_some(),

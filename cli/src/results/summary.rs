@@ -9,7 +9,11 @@ use crate::verdict::Verdict;
 
 pub(crate) fn check(document: &CheckDocument) -> String {
     let scenarios: Vec<&ScenarioDocument> = document.scenarios.iter().collect();
-    let verdict = word(document.passed);
+    let is_skipped = scenarios.iter().all(|s| s.verdict == Verdict::Skipped);
+    let verdict = match is_skipped {
+        true => "skipped",
+        false => word(document.passed),
+    };
     let counts = counts(&scenarios);
     let seed = document.seed;
     format!("lameduck-result command=check verdict={verdict} {counts} seed={seed}")

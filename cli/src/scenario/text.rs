@@ -207,9 +207,11 @@ const RESTART: &str = "\
 The server is told to replace itself (--restart-signal, --restart-command) under load, and the \
 load goes on for three seconds. No client may be refused, reset, or left without an answer. It \
 finds a gap between the old listener and the new one, and old workers that drop what they have \
-(F3, F42, F51). A request that crosses the end of an idle connection may be sent again, and does \
-not count (RFC 9112 section 9.3.1). Cure: hand the listening socket on, and drain the old \
-process as for a stop.";
+(F3, F42, F51). Over HTTP a request that crosses the end of an idle connection may be sent \
+again, and does not count (RFC 9112 section 9.3.1); other protocols have no such rule. The \
+process that gets --restart-signal has to stay, as the master of nginx does: one that another \
+process takes the place of is checked with --start, --stop and --restart-command. Cure: hand \
+the listening socket on, and drain the old process as for a stop.";
 
 const EXIT: &str = "\
 A stop with nobody connected. The exit status must be 0 (--exit-status), no process of the group \

@@ -1,11 +1,13 @@
 //! A server that was there before: it is watched and signalled, and never killed.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
 use smol::Timer;
 
+use crate::procfs;
 use crate::setup::Failure;
 use crate::signal::StopSignal;
 
@@ -21,7 +23,19 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    pub(super) fn find(pid: i32) -> Result<Attached, Failure> {
+    /// Finds the process, which is to listen on the address: a signal to another one
+    /// would end something else.
+    pub(super) fn find(pid: i32, address: SocketAddr) -> Result<Attached, Failure> {
+        let attached = Attached::of(pid)?;
+        match others(pid, address) {
+            Some(others) => Err(Failure::Other(format!(
+                "process {pid} does not listen on {address}, but on {others}"
+            ))),
+            None => Ok(attached),
+        }
+    }
+
+    fn of(pid: i32) -> Result<Attached, Failure> {
         let missing = || Failure::Other(format!("there is no process {pid}"));
         let pid = Pid::from_raw(pid).ok_or_else(missing)?;
         match test_kill_process(pid) {
@@ -76,4 +90,22 @@ fn started(pid: Pid) -> Option<String> {
     let mut fields = rest.split_whitespace();
     let state = fields.next()?;
     (state != "Z" && state != "X").then(|| fields.nth(18).map(str::to_owned))?
+}
+
+/// Returns what a process listens on instead of an address, in words; none where it
+/// listens on that, or where that cannot be known.
+fn others(pid: i32, address: SocketAddr) -> Option<String> {
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    if network(&pid.to_string())? != network("self")? {
+        return None;
+    }
+    let listening = procfs::listening(&procfs::family(pid)?)?;
+    if listening.iter().any(|other| other.port() == address.port()) {
+        return None;
+    }
+    if listening.is_empty() {
+        return Some("nothing".to_owned());
+    }
+    let listening: Vec<_> = listening.iter().map(SocketAddr::to_string).collect();
+    Some(listening.join(", "))
 }

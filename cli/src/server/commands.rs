@@ -33,6 +33,18 @@ pub(super) struct Commands {
     status: Option<ExitStatus>,
     ended: Option<Instant>,
     is_killed: bool,
+    /// The start command has begun, and has not done its work yet.
+    is_starting: bool,
+}
+
+impl Drop for Commands {
+    /// A start that is interrupted, or has no end, leaves no server behind.
+    fn drop(&mut self) {
+        if self.is_starting {
+            self.kill();
+            self.mark.kill();
+        }
+    }
 }
 
 impl Commands {
@@ -52,6 +64,7 @@ impl Commands {
             status: None,
             ended: None,
             is_killed: false,
+            is_starting: false,
         };
         if is_served(address) {
             return Err(Failure::Other(format!(
@@ -59,17 +72,25 @@ impl Commands {
             )));
         }
         let mut running = Running::new("start", &commands.start, address, &server.mark)?;
+        server.is_starting = true;
         let status = running.wait(limit).await;
         let output = running.take_output();
         match status {
             Some(status) if status.success() => {
                 server.output = output;
+                server.is_starting = false;
                 Ok(server)
             }
-            Some(status) => Err(failure("start", &status.to_string(), output)),
+            Some(status) => {
+                // What the stop command would stop may be somebody else's, whose
+                // name or port was taken.
+                server.is_starting = false;
+                server.mark.kill();
+                Err(failure("start", &status.to_string(), output))
+            }
             None => {
                 let late = format!(
-                    "it did not end within {}",
+                    "it did not end within {}: it has to leave the server running, and end",
                     humantime::format_duration(limit)
                 );
                 Err(failure("start", &late, output))
@@ -244,7 +265,7 @@ fn is_served(address: SocketAddr) -> bool {
 
 fn failure(what: &str, why: &str, output: Option<Output>) -> Failure {
     let output = output.map_or_else(Vec::new, |output| output.tail(Duration::from_millis(300)));
-    Failure::NotReady {
+    Failure::Command {
         problem: format!("the {what} command failed: {why}"),
         output,
     }

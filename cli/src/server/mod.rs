@@ -55,7 +55,7 @@ impl Server {
                 let limit = setup.command_limit();
                 Kind::Commands(Commands::start(commands, address, limit).await?)
             }
-            Launch::Attached { pid, .. } => Kind::Attached(Attached::find(*pid)?),
+            Launch::Attached { pid, .. } => Kind::Attached(Attached::find(*pid, address)?),
         };
         Ok(Server {
             kind,

@@ -139,7 +139,7 @@ fn a_scenario_that_does_not_fit_says_so() {
         &["--scenario", "websocket"],
         "exec \"$0\" fixture none --listen $ADDR",
     );
-    assert_eq!(answer.status, 0, "{answer:?}");
+    assert_eq!(answer.status, 2, "{answer:?}");
     assert!(answer.stdout.contains("it does not fit echo"), "{answer:?}");
     let answer = lameduck(&["check", "--scenario", "nothing", "--", "true"]);
     assert_eq!(answer.status, 2, "{answer:?}");

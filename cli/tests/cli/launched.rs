@@ -83,6 +83,54 @@ fn a_start_command_that_fails_is_an_error() {
 }
 
 #[test]
+fn a_start_command_that_fails_leaves_no_server_behind() {
+    let folder = Folder::new("failing-start");
+    let (address, pid) = (free_address(), folder.file("pid"));
+    let server = format!(
+        "setsid {LAMEDUCK} fixture none --listen {address} </dev/null >/dev/null 2>&1 & \
+         echo $! > {}",
+        pid.display()
+    );
+    // It fails once the server runs.
+    let start = format!(
+        "{server}; until test -s {}; do :; done; exit 5",
+        pid.display()
+    );
+    let answer = lameduck(&[
+        "check", "--start", &start, "--stop", "true", "--ready", &address,
+    ]);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let line = "the start command failed: exit status: 5";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+    let left = format!("/proc/{}/cmdline", read(&pid).trim());
+    // What has ended, and waits for its parent, has no words.
+    let is_left = std::fs::read(&left).is_ok_and(|words| !words.is_empty());
+    assert!(!is_left, "{left}: it runs on");
+}
+
+#[test]
+fn a_process_that_listens_elsewhere_is_not_signalled() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut innocent = Command::new("sleep").arg("600").spawn().unwrap();
+    let answer = lameduck(&[
+        "check",
+        "--attach",
+        &innocent.id().to_string(),
+        "--address",
+        &address,
+        "--scenario",
+        "idle",
+    ]);
+    let status = innocent.try_wait();
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("but on nothing"), "{answer:?}");
+    assert!(status.unwrap().is_none(), "it was ended");
+}
+
+#[test]
 fn a_process_that_runs_already_can_be_checked_once() {
     let address = free_address();
     let mut server = Command::new(LAMEDUCK)

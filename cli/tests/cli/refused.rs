@@ -83,3 +83,34 @@ fn no_command_at_all() {
     assert_eq!(answer.status, 2, "{answer:?}");
     assert!(answer.stderr.contains("<COMMAND>"), "{answer:?}");
 }
+
+#[test]
+fn a_path_that_no_request_can_have() {
+    for path in ["health", "", "/a b", "/\u{fc}", "/x\r\nfoo: bar"] {
+        let options = ["--protocol", "http", "--path", path];
+        let answer = check_shell(&options, FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains("is no path"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_known_before_the_run() {
+    for option in ["--html", "--json", "--junit"] {
+        let options = [option, "/nonexistent/result"];
+        let answer = check_shell(&options, FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let line = "cannot write /nonexistent/result";
+        assert!(answer.stderr.contains(line), "{answer:?}");
+        assert_eq!(answer.stdout, "");
+    }
+}
+
+#[test]
+fn scenarios_that_do_not_fit_pass_nothing() {
+    let answer = check_shell(&["--scenario", "streams"], FIXTURE);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stdout.contains("verdict=skipped"), "{answer:?}");
+    let line = "none of the scenarios could be run";
+    assert!(answer.stderr.contains(line), "{answer:?}");
+}
