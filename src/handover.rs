@@ -12,7 +12,8 @@
 //!    and waits. Until then it accepts nothing.
 //! 3. The server tells it to go, closes its own descriptors of the sockets,
 //!    and drains. Whoever is in the accept queue is accepted by the successor:
-//!    the queue belongs to the socket, and that was open all the time.
+//!    the queue belongs to the socket, and that was open all the time. Its idle
+//!    connections end at once: [`Builder::settle`] reads them on for a while.
 //!
 //! A successor that cannot be started, ends, or is not ready in time is logged
 //! and ended, and the server serves on as if nothing had been asked; so it does
@@ -31,6 +32,7 @@
 //!
 //! [`Builder::socket_activation`]: crate::Builder::socket_activation
 //! [`Builder::restart`]: crate::Builder::restart
+//! [`Builder::settle`]: crate::Builder::settle
 //! [`Builder::on_readiness_change`]: crate::Builder::on_readiness_change
 
 mod inherited;
