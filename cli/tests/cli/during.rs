@@ -346,7 +346,7 @@ fn ctrl_c_tells_the_command_to_stop() {
     assert_eq!(tool.wait().unwrap().code(), Some(2), "{said}");
     assert_eq!(
         said,
-        "lameduck: interrupted; the command was told to stop\n"
+        "lameduck: interrupted; its command was told to stop, if it was running\n"
     );
     assert!(
         test_kill_process(pid(&number)).is_err(),
