@@ -164,7 +164,6 @@ impl ConnectionInfo {
         UntilDraining {
             stream,
             draining: self.0.handle.draining(),
-            is_draining: false,
             looks: 0,
             connection: self.clone(),
         }
@@ -202,7 +201,6 @@ pin_project! {
         #[pin]
         stream: S,
         draining: PhaseReached,
-        is_draining: bool,
         // The looks that have found nothing, one after the other.
         looks: u8,
         connection: ConnectionInfo,
@@ -222,7 +220,7 @@ impl<S: Stream> Stream for UntilDraining<S> {
         let mut this = self.project();
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
-            let was_draining = *this.is_draining;
+            let was_draining = this.connection.0.handle.is_draining();
             let is_handed_on = was_draining && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
                 *this.looks = 0;
@@ -230,7 +228,6 @@ impl<S: Stream> Stream for UntilDraining<S> {
             }
             if !was_draining {
                 ready!(Pin::new(&mut *this.draining).poll(cx));
-                *this.is_draining = true;
                 continue;
             }
             if is_handed_on {
