@@ -88,6 +88,21 @@ impl<C: Connection> Session<C> {
         error
     }
 
+    /// Counts what was written, or says what a write comes to that has written nothing.
+    #[inline]
+    fn end_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let n = match written {
+            Poll::Ready(Ok(n)) => n,
+            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
+        };
+        self.record.facts().count_written(n);
+        Poll::Ready(Ok(n))
+    }
+
     /// Returns what a write comes to that is pending or has failed: it waits for the
     /// abort, too, and until the peer has sent its first byte it is an idle point.
     #[cold]
@@ -222,13 +237,8 @@ impl<C: Connection> AsyncWrite for Session<C> {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let connection = self.writer()?;
-        let n = match Pin::new(connection).poll_write(cx, buffer) {
-            Poll::Ready(Ok(n)) => n,
-            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
-        };
-        self.record.facts().count_written(n);
-        Poll::Ready(Ok(n))
+        let written = Pin::new(self.writer()?).poll_write(cx, buffer);
+        self.end_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -236,13 +246,8 @@ impl<C: Connection> AsyncWrite for Session<C> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let connection = self.writer()?;
-        let n = match Pin::new(connection).poll_write_vectored(cx, buffers) {
-            Poll::Ready(Ok(n)) => n,
-            unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
-        };
-        self.record.facts().count_written(n);
-        Poll::Ready(Ok(n))
+        let written = Pin::new(self.writer()?).poll_write_vectored(cx, buffers);
+        self.end_write(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
