@@ -67,8 +67,7 @@ pub(crate) async fn signal_twice(
     round: &mut Round,
     count: usize,
 ) -> Result<RoundResult, Failure> {
-    let can_start_again = matches!(round.setup.launch, Launch::Child { .. });
-    let attempts = if can_start_again { ATTEMPTS } else { 1 };
+    let attempts = attempts(round, ATTEMPTS);
     let mut attempt = 1;
     let (halves, from) = loop {
         let halves = begin(round, count, "half a request", cut).await?;
@@ -94,12 +93,26 @@ pub(crate) async fn signal_twice(
             Repeated::Late => {}
         }
         attempt += 1;
-        round.server.kill();
-        *round = Round::start(&round.setup.clone()).await?;
+        start_again(round).await?;
     };
     finish(round, halves, LATER);
     round.wait_until_noticed().await;
     round.settle(from, round.setup.limit).await
+}
+
+/// Returns how often a round can be tried: once, where the server cannot be started again.
+fn attempts(round: &Round, most: usize) -> usize {
+    match round.setup.launch {
+        Launch::Child { .. } => most,
+        _ => 1,
+    }
+}
+
+/// Tries the round again, with a new server.
+async fn start_again(round: &mut Round) -> Result<(), Failure> {
+    round.server.kill();
+    *round = Round::start(&round.setup.clone()).await?;
+    Ok(())
 }
 
 /// What was seen of a signal that was sent twice.
@@ -143,8 +156,7 @@ pub(crate) async fn frozen_in_the_drain(
     round: &mut Round,
     count: usize,
 ) -> Result<RoundResult, Failure> {
-    let can_start_again = matches!(round.setup.launch, Launch::Child { .. });
-    let attempts = if can_start_again { UNSEEN } else { 1 };
+    let attempts = attempts(round, UNSEEN);
     let mut attempt = 1;
     let (halves, from, is_frozen) = loop {
         let halves = begin(round, count, "half a request", cut).await?;
@@ -156,8 +168,7 @@ pub(crate) async fn frozen_in_the_drain(
             break (halves, from, is_frozen);
         }
         attempt += 1;
-        round.server.kill();
-        *round = Round::start(&round.setup.clone()).await?;
+        start_again(round).await?;
     };
     let until = Instant::now() + round.setup.freeze;
     finish(round, halves, Duration::ZERO);
