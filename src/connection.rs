@@ -18,15 +18,15 @@ pub(crate) struct GuardedConnection<C> {
     pub(crate) last_read: LastRead,
     /// The handler has ended the outgoing side itself.
     pub(crate) is_half_closed: bool,
-    /// What few connections have.
+    /// State that few connections need.
     pub(crate) rare: Option<Box<Rare>>,
 }
 
-/// What few connections have.
+/// State that few connections need.
 #[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
-    /// Where each message of a WebSocket ends.
+    /// Follows the messages of a WebSocket.
     pub(crate) websocket: Option<WebSocket>,
 }
 
@@ -71,7 +71,8 @@ pub(crate) enum LastRead {
     Drained,
 }
 
-/// What has ended a wait of the handler. There may be several, for one after the other.
+/// Why a wait of the handler has ended. A connection may have several reasons, one after the
+/// other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended {
     /// The stop has ended a wait at an idle point.

@@ -35,7 +35,7 @@ const AT_A_TIME: usize = 12;
 /// What a good server takes when its clients are stubborn.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What it takes when it is frozen, which on a busy machine comes later.
+/// The grace period of a server that is frozen, which may come late on a busy machine.
 const FROZEN_GRACE: Duration = Duration::from_secs(1);
 
 /// Longer than that, so that a server finds its time spent on the thaw.

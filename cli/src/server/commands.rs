@@ -82,8 +82,8 @@ impl Commands {
                 Ok(server)
             }
             Some(status) => {
-                // What the stop command would stop may be somebody else's, whose
-                // name or port was taken.
+                // The stop command could stop somebody else's server, whose name or
+                // port was taken.
                 server.is_starting = false;
                 server.mark.kill();
                 Err(failure("start", &status.to_string(), output))

@@ -103,7 +103,7 @@ fn a_start_command_that_fails_leaves_no_server_behind() {
     let line = "the start command failed: exit status: 5";
     assert!(answer.stderr.contains(line), "{answer:?}");
     let left = format!("/proc/{}/cmdline", read(&pid).trim());
-    // What has ended, and waits for its parent, has no words.
+    // A process that has ended, and waits for its parent, has no command line.
     let is_left = std::fs::read(&left).is_ok_and(|words| !words.is_empty());
     assert!(!is_left, "{left}: it runs on");
 }
