@@ -12,8 +12,9 @@
 //!    and waits. Until then it accepts nothing.
 //! 3. The server tells it to go, closes its own descriptors of the sockets,
 //!    and drains. Whoever is in the accept queue is accepted by the successor:
-//!    the queue belongs to the socket, and that was open all the time. Its idle
-//!    connections end at once: [`Builder::settle`] reads them on for a while.
+//!    the queue belongs to the socket, and that was open all the time. The
+//!    server reads its idle connections for a moment more ([`Restart::settle`]):
+//!    whoever has just connected is about to send.
 //!
 //! A successor that cannot be started, ends, or is not ready in time is logged
 //! and ended, and the server serves on as if nothing had been asked; so it does
@@ -32,7 +33,6 @@
 //!
 //! [`Builder::socket_activation`]: crate::Builder::socket_activation
 //! [`Builder::restart`]: crate::Builder::restart
-//! [`Builder::settle`]: crate::Builder::settle
 //! [`Builder::on_readiness_change`]: crate::Builder::on_readiness_change
 
 mod inherited;
@@ -47,7 +47,12 @@ pub(crate) use self::inherited::Inherited;
 pub use self::inherited::PassedFd;
 pub(crate) use self::predecessor::Predecessor;
 pub(crate) use self::successor::Successor;
+use crate::machine::lifecycle::Config;
 use crate::signal::Signal;
+
+/// For how long idle connections are read after a restart, by default: longer
+/// than any way through the internet.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The name of the channel between the two, among the inherited descriptors.
 const CHANNEL: &str = "lameduck-predecessor";
@@ -89,6 +94,7 @@ pub struct Restart {
     command: Vec<OsString>,
     ready_within: Duration,
     pub(crate) grace_period: Option<Duration>,
+    pub(crate) settle: Option<Duration>,
     pub(crate) on_terminal_hangup: bool,
 }
 
@@ -108,6 +114,7 @@ impl Restart {
             command,
             ready_within: Duration::from_secs(30),
             grace_period: None,
+            settle: None,
             on_terminal_hangup: false,
         }
     }
@@ -117,6 +124,17 @@ impl Restart {
     /// A stop signal during that drain has the server's usual grace period.
     pub fn grace_period(mut self, grace_period: Duration) -> Self {
         self.grace_period = Some(grace_period);
+        self
+    }
+
+    /// Sets the time for which idle connections are still read after a restart,
+    /// where it is longer than [`Builder::settle`](crate::Builder::settle): a
+    /// client that has just connected, or was just answered, may have its next
+    /// request on the way ([F84](crate::docs::faults#f84)). Nobody waits for the
+    /// end of this process, since its successor serves. Default: 1 s, or half of
+    /// what a shorter grace period leaves. A stop signal ends it.
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.settle = Some(settle);
         self
     }
 
@@ -133,6 +151,17 @@ impl Restart {
     pub fn command<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.command = words.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// Returns the budget of a stop with that of a restart.
+    pub(crate) fn config(&self, mut config: Config) -> Config {
+        config.restart_grace_period = self.grace_period;
+        config.restart_settle = self.settle.unwrap_or_else(|| {
+            let end = config.abort_timeout.saturating_add(config.hook_reserve);
+            let room = self.grace_period.map(|most| most.saturating_sub(end) / 2);
+            room.map_or(SETTLE, |room| room.min(SETTLE))
+        });
+        config
     }
 
     /// Sets the longest time until the successor begins to serve. Default: 30 s.

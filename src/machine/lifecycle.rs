@@ -276,7 +276,8 @@ impl Lifecycle {
     }
 
     /// The first request begins the stop. A stop that began with a hand-over
-    /// has the usual budget from the first request on.
+    /// has the usual budget from the first request on, and the usual time to
+    /// settle.
     fn ask_for_stop(&mut self) -> bool {
         let is_first = self.plan.is_none();
         if is_first || self.handed_over {
@@ -287,6 +288,8 @@ impl Lifecycle {
                 Duration::ZERO
             };
             self.adopt(self.plan_for(lame_duck, self.config.grace_period));
+            let settled_at = self.now.saturating_add(self.config.settle_time(false));
+            self.settling_until = self.settling_until.map(|at| at.min(settled_at));
             return true;
         }
         false
@@ -510,8 +513,8 @@ impl Lifecycle {
         match effect {
             Effect::NotReady => self.emit(Output::NotReady),
             Effect::Enter => {
-                let (phase, settle) = (self.phase, self.config.settle);
-                self.settling_until = (phase == Phase::Draining && !settle.is_zero())
+                let settle = self.config.settle_time(self.handed_over);
+                self.settling_until = (self.phase == Phase::Draining && !settle.is_zero())
                     .then(|| self.now.saturating_add(settle));
                 self.emit(Output::Enter(self.phase));
             }

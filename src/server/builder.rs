@@ -575,14 +575,17 @@ impl<R: Runtime> Builder<R> {
         let timeout = default.abort_timeout.min(grace_period / 4);
         let config = Config {
             abort_timeout: self.abort_timeout.unwrap_or(timeout),
-            #[cfg(feature = "handover")]
-            restart_grace_period: self.listeners.restart.as_ref().and_then(|r| r.grace_period),
             hook_reserve: match self.hook_reserve {
                 Some(reserve) => reserve,
                 None if self.hooks.is_empty() => Duration::ZERO,
                 None => reserve,
             },
             ..self.config
+        };
+        #[cfg(feature = "handover")]
+        let config = match &self.listeners.restart {
+            Some(restart) => restart.config(config),
+            None => config,
         };
         config.check().map_err(BindError::Config)?;
         Ok(config)

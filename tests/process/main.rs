@@ -31,7 +31,8 @@ macro_rules! suite {
 mod handover {
     suite! {
         restart:
-            f42_restarts_under_a_storm_lose_nothing,
+            f42_f84_restarts_under_a_storm_lose_nothing,
+            f84_clients_that_are_about_to_speak_are_answered_in_a_restart,
             f42_a_successor_that_fails_leaves_the_old_one_serving,
             f42_a_stop_during_the_restart_ends_both,
             f42_the_successor_serves_when_its_predecessor_dies,

@@ -38,6 +38,9 @@ pub struct Config {
     /// The grace period of a stop after a successor took over; `None`, as by
     /// default, has no end ([F51](crate::docs::faults#f51)).
     pub restart_grace_period: Option<Duration>,
+    /// The time to settle after a successor took over, where it is longer than
+    /// `settle` ([F84](crate::docs::faults#f84)). Default: none.
+    pub restart_settle: Duration,
     /// The time in which the same signal again is the same stop
     /// ([F45](crate::docs::faults#f45)). Default: 100 ms.
     pub same_signal_window: Duration,
@@ -55,6 +58,7 @@ impl Default for Config {
             abort_timeout: Duration::from_millis(500),
             hook_reserve: Duration::from_secs(5),
             restart_grace_period: None,
+            restart_settle: Duration::ZERO,
             same_signal_window: Duration::from_millis(100),
             other_signal_window: Duration::from_secs(1),
         }
@@ -69,16 +73,26 @@ impl Config {
     /// together are longer than the grace period; or the same without lame duck,
     /// which a restart does not have, longer than that of a restart.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let parts = [self.settle, self.abort_timeout, self.hook_reserve];
-        let restart = parts
-            .into_iter()
-            .fold(Duration::ZERO, Duration::saturating_add);
-        let stop = self.lame_duck.saturating_add(restart);
+        let end = self.abort_timeout.saturating_add(self.hook_reserve);
+        let restart = end.saturating_add(self.settle_time(true));
+        let stop = end
+            .saturating_add(self.settle_time(false))
+            .saturating_add(self.lame_duck);
         if stop > self.grace_period || self.restart_grace_period.is_some_and(|at| restart > at)
         {
             return Err(ConfigError(Box::new(*self)));
         }
         Ok(())
+    }
+
+    /// Returns the time for which idle connections are read on. In a restart
+    /// nobody waits for its end.
+    pub(super) fn settle_time(&self, in_restart: bool) -> Duration {
+        if in_restart {
+            self.settle.max(self.restart_settle)
+        } else {
+            self.settle
+        }
     }
 
     /// Returns the time in which one more signal is the same stop.
@@ -114,6 +128,7 @@ impl fmt::Display for ConfigError {
             abort_timeout,
             hook_reserve,
             restart_grace_period,
+            restart_settle,
             ..
         } = *self.0;
         write!(
@@ -123,6 +138,9 @@ impl fmt::Display for ConfigError {
         )?;
         if let Some(restart) = restart_grace_period {
             write!(f, ", or into that of a restart, {restart:?}")?;
+            if restart_settle > settle {
+                write!(f, ", with its settle, {restart_settle:?}")?;
+            }
         }
         f.write_str(": make them shorter, or the grace period longer")
     }

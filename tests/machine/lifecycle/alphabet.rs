@@ -169,7 +169,7 @@ impl Setup {
 }
 
 /// The times of a [`Config`], in the order of the bytes.
-fn times(config: &mut Config) -> [&mut Duration; 7] {
+fn times(config: &mut Config) -> [&mut Duration; 8] {
     [
         &mut config.grace_period,
         &mut config.lame_duck,
@@ -178,6 +178,7 @@ fn times(config: &mut Config) -> [&mut Duration; 7] {
         &mut config.hook_reserve,
         &mut config.same_signal_window,
         &mut config.other_signal_window,
+        &mut config.restart_settle,
     ]
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let time = || select(&DURATIONS);
     let parts = (time(), time(), time(), time(), time());
     let windows = (time(), time());
-    let restart = prop::option::of(time());
+    let restart = (prop::option::of(time()), time());
     let counts = (0..=MOST, 0..=MOST);
     (parts, windows, restart, counts).prop_map(|(parts, windows, restart, counts)| {
         let mut config = Config::default();
@@ -26,7 +26,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         config.abort_timeout = parts.3;
         config.hook_reserve = parts.4;
         (config.same_signal_window, config.other_signal_window) = windows;
-        config.restart_grace_period = restart;
+        (config.restart_grace_period, config.restart_settle) = restart;
         let (listeners, hooks) = counts;
         Setup {
             config,

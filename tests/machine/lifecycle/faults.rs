@@ -186,6 +186,12 @@ fn f31_the_parts_have_to_fit_into_the_grace_period() {
     let end = "do not fit into the grace period 100ms, or into that of a restart, 59.999999ms: \
                make them shorter, or the grace period longer";
     assert!(text.ends_with(end), "{text}");
+    config.restart_grace_period = Some(ms(60));
+    config.restart_settle = ms(30) + NANO;
+    let text = config.check().unwrap_err().to_string();
+    let end = "or into that of a restart, 60ms, with its settle, 30.000001ms: \
+               make them shorter, or the grace period longer";
+    assert!(text.ends_with(end), "{text}");
 }
 
 #[test]
@@ -380,6 +386,41 @@ fn f42_a_restart_has_no_lame_duck_time() {
     let mut bare = Bare::new(lame_duck());
     bare.must(0, Input::HandedOver);
     assert_eq!(bare.phase(), Phase::Draining);
+}
+
+#[test]
+fn f84_a_restart_may_settle_for_longer_than_a_stop() {
+    let mut setup = plain();
+    setup.config.restart_settle = ms(20);
+    let mut stop = Bare::new(setup);
+    stop.must(0, Input::Stop);
+    assert!(!stop.lifecycle.is_settling());
+    let mut restart = Bare::new(setup);
+    restart.must(0, Input::HandedOver);
+    restart.close(0);
+    assert_eq!(restart.give(ms(20) - NANO, Input::Tick).1, []);
+    assert_eq!(restart.must(20, Input::Tick), [Output::EndIdle]);
+    setup.config.settle = ms(30);
+    let mut longer = Bare::new(setup);
+    longer.must(0, Input::HandedOver);
+    longer.close(0);
+    assert_eq!(longer.lifecycle.deadline(), Some(ms(30)));
+}
+
+#[test]
+fn f84_a_stop_during_a_restart_settles_no_longer_than_any_stop() {
+    let mut setup = plain();
+    setup.config.restart_settle = ms(20);
+    for (settle, ends) in [(0, 5), (3, 8), (17, 20)] {
+        setup.config.settle = ms(settle);
+        let mut bare = Bare::new(setup);
+        bare.must(0, Input::HandedOver);
+        bare.close(0);
+        let said = bare.must(5, Input::Stop);
+        assert_eq!(said.contains(&Output::EndIdle), settle == 0);
+        let settled = bare.lifecycle.deadline().filter(|_| settle > 0);
+        assert!(settled.is_none_or(|at| at == ms(ends)), "{settled:?}");
+    }
 }
 
 /// A stop by these signals; returns whether it is aborted.

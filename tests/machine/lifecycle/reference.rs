@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lameduck::machine::lifecycle::{Input, Outcome, Output};
+use lameduck::machine::lifecycle::{Config, Input, Outcome, Output};
 use lameduck::{Phase, Signal};
 
 use super::alphabet::{Setup, View};
@@ -238,6 +238,10 @@ impl Reference {
         }
         (self.stop_asked, self.is_restart) = (true, false);
         self.limit_to(self.setup.config.grace_period);
+        if let Some(at) = &mut self.settling_until {
+            // F84: the longer time was for the restart alone.
+            *at = self.now.saturating_add(self.setup.config.settle).min(*at);
+        }
         true
     }
 
@@ -357,7 +361,14 @@ impl Reference {
             }
         }
         self.enter(Phase::Draining);
-        let settle = self.setup.config.settle;
+        let Config {
+            mut settle,
+            restart_settle,
+            ..
+        } = self.setup.config;
+        if self.is_restart {
+            settle = settle.max(restart_settle);
+        }
         self.settling_until = (!settle.is_zero()).then(|| self.now.saturating_add(settle));
     }
 

@@ -419,6 +419,7 @@ fn s16_no_two_steps_panic_under_any_config() {
         config.grace_period = first;
         config.lame_duck = second;
         config.settle = first;
+        config.restart_settle = second;
         config.abort_timeout = second;
         config.hook_reserve = second;
         config.same_signal_window = first;
