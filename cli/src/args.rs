@@ -146,6 +146,12 @@ pub(crate) struct Fixture {
     /// Start the server as a child, and pass its stop signal on
     #[arg(long)]
     pub(crate) wrapped: bool,
+    /// On SIGHUP, start a process that takes the place of this one
+    #[arg(long)]
+    pub(crate) hands_over: bool,
+    /// Standard input is the listening socket
+    #[arg(long)]
+    pub(crate) inherits: bool,
 }
 
 #[derive(Debug, Group)]

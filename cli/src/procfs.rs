@@ -100,6 +100,14 @@ pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
     Some(family)
 }
 
+/// Returns the first of some processes whose parent is none of them.
+pub(crate) fn first_of(among: &[i32]) -> Option<i32> {
+    let processes = processes()?.into_iter();
+    let mut first =
+        processes.filter(|(pid, stat)| among.contains(pid) && !among.contains(&stat.parent));
+    first.next().map(|(pid, _)| pid)
+}
+
 /// Returns those of some processes that hold a socket which listens on an address.
 pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> {
     Some(holders(&listening_sockets(address)?, among))

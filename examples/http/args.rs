@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// How long to accept on once readiness has turned false
     #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
     pub(crate) lame_duck: Duration,
+    /// Restart without a gap on SIGHUP
+    #[arg(long)]
+    pub(crate) restart: bool,
     /// The certificates, in PEM: then all addresses speak TLS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

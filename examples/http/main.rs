@@ -21,10 +21,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lameduck::handover::Restart;
 use lameduck::http::{HealthPaths, Http};
 use lameduck::runtimes::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 use lameduck::tls::{Tls, TlsConfig};
-use lameduck::{Report, Runtime, Server};
+use lameduck::{Report, Runtime, Server, Signal};
 use log::info;
 
 use args::{Args, Choice};
@@ -46,6 +47,9 @@ async fn serve<R: Runtime>(runtime: R, args: Args) -> Result<Report, Box<dyn Err
         .socket_activation();
     for address in args.listen {
         builder = builder.listen(address);
+    }
+    if args.restart {
+        builder = builder.restart(Restart::on(Signal::Hangup));
     }
     let http = Http::new(Routes::new(runtime)).health(HealthPaths::default());
     Ok(builder.bind()?.serve_http(http).await)

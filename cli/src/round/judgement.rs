@@ -76,6 +76,40 @@ impl Round {
         Ok(result)
     }
 
+    /// After a restart: goes on with the process that has taken the place of the
+    /// server's, once that has ended.
+    ///
+    /// # Errors
+    /// Another one serves, and cannot be found.
+    pub(crate) async fn follow(&mut self, result: &mut RoundResult) -> Result<(), Failure> {
+        let Some(main) = self.server.main_process() else {
+            return Ok(());
+        };
+        let listens = |pids: &[i32]| pids.contains(&main);
+        let has_handed_over = listens(&self.listeners)
+            && self.server.listeners().is_some_and(|now| !listens(&now));
+        if !has_handed_over && !self.server.has_ended() {
+            return Ok(());
+        }
+        let limit = self.setup.limit;
+        if self.server.ended_within(limit).await.is_none() {
+            let limit = humantime::format_duration(limit);
+            result.findings.push(format!(
+                "process {main}, which another one has taken the place of, did not end within \
+                 {limit}"
+            ));
+        }
+        self.judge_status(result, true);
+        if !self.server.follow() {
+            let problem = "another process has taken its place, which cannot be found: check it \
+                           with --start, --stop and --restart-command";
+            return Err(Failure::Other(problem.to_owned()));
+        }
+        self.listeners = self.server.listeners().unwrap_or_default();
+        self.note("another process has taken its place, whose exit status cannot be known");
+        Ok(())
+    }
+
     fn judge_clients(&self, result: &mut RoundResult, from: Instant) {
         let signalled = self.signalled.unwrap_or(from);
         for entry in &self.entries {

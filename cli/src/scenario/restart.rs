@@ -49,9 +49,11 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
         result.findings.push(problem.to_owned());
         return Ok(result);
     }
+    round.follow(&mut result).await?;
     let from = round.stop()?;
     let stopped = round.settle(from, round.setup.limit).await?;
     result.stop = stopped.stop;
+    result.findings.extend(stopped.findings);
     result.notes.extend(stopped.notes);
     Ok(result)
 }

@@ -208,10 +208,11 @@ The server is told to replace itself (--restart-signal, --restart-command) under
 load goes on for three seconds. No client may be refused, reset, or left without an answer. It \
 finds a gap between the old listener and the new one, and old workers that drop what they have \
 (F3, F42, F51). Over HTTP a request that crosses the end of an idle connection may be sent \
-again, and does not count (RFC 9112 section 9.3.1); other protocols have no such rule. The \
-process that gets --restart-signal has to stay, as the master of nginx does: one that another \
-process takes the place of is checked with --start, --stop and --restart-command. Cure: hand \
-the listening socket on, and drain the old process as for a stop.";
+again, and does not count (RFC 9112 section 9.3.1); other protocols have no such rule. Where \
+another process takes the place of the first one, that has to end once its clients have left, \
+and the other one is then told to stop. Cure: hand the listening socket on, and drain the old \
+process as for a stop; read connections that are silent for a moment more, since a request may \
+be on its way, and announce the end where the protocol can.";
 
 const EXIT: &str = "\
 A stop with nobody connected. The exit status must be 0 (--exit-status), no process of the group \

@@ -29,6 +29,8 @@ pub(super) struct Case {
     pub(super) is_tls: bool,
     pub(super) dialect: Dialect,
     pub(super) fault: Fault,
+    /// A restart has another process take its place.
+    pub(super) hands_over: bool,
     /// The request of the clients, where it is not the usual one.
     pub(super) request: Option<&'static str>,
     /// It has to be convicted of this; none: it has to pass.
@@ -342,6 +344,7 @@ impl Case {
             is_tls: false,
             dialect: Dialect::KeepAlive,
             fault: Fault::None,
+            hands_over: false,
             request: None,
             sign: None,
             note: None,
@@ -356,7 +359,11 @@ impl Case {
         };
         let (scenario, protocol) = (self.scenario, self.protocol);
         let (dialect, fault) = (value(self.dialect), value(self.fault));
-        format!("{scenario}, {protocol}{tls}, dialect: {dialect}, fault: {fault}")
+        let successor = match self.hands_over {
+            true => ", by a successor",
+            false => "",
+        };
+        format!("{scenario}{successor}, {protocol}{tls}, dialect: {dialect}, fault: {fault}")
     }
 }
 
@@ -407,7 +414,26 @@ pub(super) fn all() -> Vec<Case> {
         }),
     );
     cases.extend(single());
+    for protocol in [Echo, Http, H2] {
+        cases.extend(successors(protocol));
+    }
     cases
+}
+
+/// Restarts in which another process takes the place of the first one.
+fn successors(protocol: Protocol) -> [Case; 3] {
+    let good = Case {
+        hands_over: true,
+        note: Some("another process has taken its place"),
+        ..Case::good(Scenario::Restart, protocol)
+    };
+    let bad = |fault| Case {
+        fault,
+        sign: Some(Sign::Noticed),
+        note: None,
+        ..good
+    };
+    [good, bad(Fault::RestartGap), bad(Fault::Abrupt)]
 }
 
 /// What is there once.

@@ -162,6 +162,9 @@ impl Case {
         if self.is_tls {
             words.push("--tls".to_owned());
         }
+        if self.hands_over {
+            words.push("--hands-over".to_owned());
+        }
         if self.scenario == Scenario::GroupSignal {
             words.push("--wrapped".to_owned());
         }

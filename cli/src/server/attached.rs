@@ -35,7 +35,7 @@ impl Attached {
         }
     }
 
-    fn of(pid: i32) -> Result<Attached, Failure> {
+    pub(super) fn of(pid: i32) -> Result<Attached, Failure> {
         let missing = || Failure::Other(format!("there is no process {pid}"));
         let pid = Pid::from_raw(pid).ok_or_else(missing)?;
         match test_kill_process(pid) {

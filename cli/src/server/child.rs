@@ -153,6 +153,15 @@ impl Child {
         None
     }
 
+    /// Returns its group and all else that it has started.
+    pub(super) fn all(&self) -> Vec<i32> {
+        let mut all = self.mark.processes();
+        all.extend(procfs::members(self.group()).unwrap_or_default());
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Returns what it has left running, if it has left anything.
     pub(super) fn left(&self) -> Option<String> {
         self.mark.found()

@@ -45,7 +45,8 @@ impl Mark {
         }
     }
 
-    fn processes(&self) -> Vec<i32> {
+    /// Returns the processes that carry the mark.
+    pub(super) fn processes(&self) -> Vec<i32> {
         let all = procfs::all().unwrap_or_default();
         all.into_iter().filter(|pid| self.is_on(*pid)).collect()
     }

@@ -40,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Server {
     kind: Kind,
+    /// The process that has taken the place of the first one.
+    successor: Option<Attached>,
     signal: StopSignal,
     is_frozen: bool,
     pub(crate) address: SocketAddr,
@@ -59,6 +61,7 @@ impl Server {
         };
         Ok(Server {
             kind,
+            successor: None,
             signal: setup.signal,
             is_frozen: false,
             address,
@@ -73,8 +76,30 @@ impl Server {
         }
     }
 
+    /// Returns those that listen where the server should, of all that may belong to it.
+    pub(crate) fn listeners(&self) -> Option<Vec<i32>> {
+        let among = match &self.kind {
+            Kind::Child(child) => child.all(),
+            Kind::Commands(_) => return None,
+            Kind::Attached(_) => procfs::all()?,
+        };
+        procfs::listeners(self.address, &among)
+    }
+
+    /// Goes on with the process that has taken the place of the one that has ended. Says
+    /// whether it was found.
+    pub(crate) fn follow(&mut self) -> bool {
+        let serving = self.listeners().unwrap_or_default();
+        let first = procfs::first_of(&serving);
+        self.successor = first.and_then(|pid| Attached::of(pid).ok());
+        self.successor.is_some()
+    }
+
     /// Returns the processes of the server, where they are known.
     pub(crate) fn processes(&self) -> Option<Vec<i32>> {
+        if let Some(successor) = &self.successor {
+            return procfs::family(successor.pid());
+        }
         match &self.kind {
             Kind::Child(child) => procfs::members(child.group()),
             Kind::Commands(_) => None,
@@ -84,6 +109,9 @@ impl Server {
 
     /// Returns the process that was started or found.
     pub(crate) fn main_process(&self) -> Option<i32> {
+        if let Some(successor) = &self.successor {
+            return Some(successor.pid());
+        }
         match &self.kind {
             Kind::Child(child) => Some(child.group()),
             Kind::Commands(_) => None,
@@ -102,10 +130,10 @@ impl Server {
 
     /// Sends a signal to the process that was started, as supervisors do.
     pub(crate) fn send(&self, signal: StopSignal) -> Result<(), Failure> {
-        let sent = match &self.kind {
-            Kind::Child(child) => child.send(signal),
-            Kind::Attached(attached) => attached.send(signal),
-            Kind::Commands(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        let sent = match (&self.successor, &self.kind) {
+            (Some(process), _) | (None, Kind::Attached(process)) => process.send(signal),
+            (None, Kind::Child(child)) => child.send(signal),
+            (None, Kind::Commands(_)) => Err(std::io::ErrorKind::Unsupported.into()),
         };
         sent.map_err(|error| Failure::Other(format!("cannot send {signal}: {error}")))
     }
@@ -168,11 +196,11 @@ impl Server {
     }
 
     fn signal_all(&self, signal: Signal) -> std::io::Result<()> {
-        match &self.kind {
-            Kind::Child(child) => child.signal_group(signal),
-            Kind::Commands(_) => Err(std::io::ErrorKind::Unsupported.into()),
-            Kind::Attached(attached) => {
-                for pid in procfs::family(attached.pid()).unwrap_or_default() {
+        match (&self.successor, &self.kind) {
+            (None, Kind::Child(child)) => child.signal_group(signal),
+            (None, Kind::Commands(_)) => Err(std::io::ErrorKind::Unsupported.into()),
+            (Some(process), _) | (None, Kind::Attached(process)) => {
+                for pid in procfs::family(process.pid()).unwrap_or_default() {
                     if let Some(pid) = Pid::from_raw(pid) {
                         rustix::process::kill_process(pid, signal)?;
                     }
@@ -212,10 +240,10 @@ impl Server {
 
     /// Waits for the end of the server.
     pub(crate) async fn ended(&mut self) -> Instant {
-        match &mut self.kind {
-            Kind::Child(child) => child.ended().await,
-            Kind::Commands(commands) => commands.ended().await,
-            Kind::Attached(attached) => attached.ended().await,
+        match (&mut self.successor, &mut self.kind) {
+            (None, Kind::Child(child)) => child.ended().await,
+            (None, Kind::Commands(commands)) => commands.ended().await,
+            (Some(process), _) | (None, Kind::Attached(process)) => process.ended().await,
         }
     }
 
@@ -229,10 +257,10 @@ impl Server {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        match &mut self.kind {
-            Kind::Child(child) => child.has_ended(),
-            Kind::Commands(commands) => commands.has_ended(),
-            Kind::Attached(attached) => attached.has_ended(),
+        match (&mut self.successor, &mut self.kind) {
+            (None, Kind::Child(child)) => child.has_ended(),
+            (None, Kind::Commands(commands)) => commands.has_ended(),
+            (Some(process), _) | (None, Kind::Attached(process)) => process.has_ended(),
         }
     }
 
@@ -274,7 +302,7 @@ impl Server {
     /// Returns the status of a server that has ended, if that can be known.
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         match &mut self.kind {
-            Kind::Child(child) => child.reap(),
+            Kind::Child(child) if self.successor.is_none() => child.reap(),
             _ => None,
         }
     }

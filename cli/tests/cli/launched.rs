@@ -1,7 +1,7 @@
 //! Servers that are run in other ways than as a plain child.
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Answer, Folder, LAMEDUCK, check_shell, lameduck, read, wait_until};
@@ -130,26 +130,43 @@ fn a_process_that_listens_elsewhere_is_not_signalled() {
     assert!(status.unwrap().is_none(), "it was ended");
 }
 
-#[test]
-fn a_process_that_runs_already_can_be_checked_once() {
-    let address = free_address();
-    let mut server = Command::new(LAMEDUCK)
-        .args([
-            "fixture",
-            "none",
-            "--protocol",
-            "http",
-            "--listen",
-            &address,
-        ])
+/// Starts a server that speaks HTTP, and waits until it listens.
+fn http_fixture(address: &str, options: &[&str]) -> Child {
+    let server = Command::new(LAMEDUCK)
+        .args(["fixture", "none", "--protocol", "http", "--listen", address])
+        .args(options)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while std::net::TcpStream::connect(&address).is_err() {
+    while std::net::TcpStream::connect(address).is_err() {
         assert!(begun.elapsed() < LONG, "it never listens");
         std::thread::sleep(Duration::from_millis(5));
     }
+    server
+}
+
+#[test]
+fn a_process_that_runs_already_is_followed_over_a_restart() {
+    let address = free_address();
+    let mut server = http_fixture(&address, &["--hands-over"]);
+    let pid = server.id().to_string();
+    let mut options = vec!["check", "--protocol", "http", "--attach", &pid];
+    options.extend(["--address", &address, "--scenario", "restart"]);
+    options.extend(["--restart-signal", "HUP"]);
+    let answer = lameduck(&options);
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let note = "another process has taken its place";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+    let connected = std::net::TcpStream::connect(&address);
+    assert!(connected.is_err(), "its successor serves on");
+}
+
+#[test]
+fn a_process_that_runs_already_can_be_checked_once() {
+    let address = free_address();
+    let mut server = http_fixture(&address, &[]);
     let pid = server.id().to_string();
     let attach = [
         "check",
