@@ -128,6 +128,20 @@ enum Protocol {
     Http2,
 }
 
+/// Sets the options of hyper on which the driver relies.
+fn set_what_is_ours(http1: &mut http1::Builder) {
+    http1
+        // The driver has a timer of its own, which leaves idle connections alone.
+        .header_read_timeout(None)
+        // The driver is to know which responses announce the close.
+        .keep_alive(true)
+        // It hides the peer's end itself while something is in flight.
+        .half_close(false)
+        // hyper would keep responses to itself while a part of the next request is
+        // there, and lose them when it gives the connection back.
+        .pipeline_flush(false);
+}
+
 impl<S> Http<S> {
     fn options_mut(&mut self) -> &mut Options {
         Arc::make_mut(&mut self.shared.options)
@@ -136,8 +150,7 @@ impl<S> Http<S> {
     /// Creates it from a service of hyper.
     pub fn new(service: S) -> Http<S> {
         let mut http1 = http1::Builder::new();
-        // The driver has a timer of its own, which leaves idle connections alone.
-        http1.header_read_timeout(None);
+        set_what_is_ours(&mut http1);
         Http {
             shared: Shared {
                 service: Arc::new(service),
@@ -168,6 +181,14 @@ impl<S> Http<S> {
     /// connection that takes longer is closed. Default: 30 s.
     pub fn header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Http<S> {
         self.options_mut().header_timeout = timeout.into();
+        self
+    }
+
+    /// Sets whether a connection of HTTP/1 is used for more than one request.
+    /// Default: true. Without, each response announces the close, and requests that
+    /// a client sends behind its first one are not answered.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Http<S> {
+        self.options_mut().keep_alive = keep_alive;
         self
     }
 
@@ -223,10 +244,13 @@ impl<S> Http<S> {
 
     /// Changes hyper's own options for HTTP/1, such as its limits.
     ///
-    /// Not `half_close` and `header_read_timeout`, which would lose responses
-    /// and end idle connections: for these, see above.
+    /// Four of them have no effect, since they would lose requests or responses at
+    /// a stop: `half_close` and `pipeline_flush`; `header_read_timeout`, in place of
+    /// which there is [`header_timeout`](Http::header_timeout); and `keep_alive`, in
+    /// place of which there is [`keep_alive`](Http::keep_alive).
     pub fn http1(mut self, configure: impl FnOnce(&mut http1::Builder)) -> Http<S> {
         configure(&mut self.shared.http1);
+        set_what_is_ours(&mut self.shared.http1);
         self
     }
 

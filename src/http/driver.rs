@@ -120,6 +120,11 @@ impl<R: Runtime> Driver<R> {
         self.options.announce.phase()
     }
 
+    /// Returns whether a connection of HTTP/1 is used for more than one request.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.options.keep_alive
+    }
+
     /// Completes when connections begin to announce their close.
     pub(super) fn announcing(&self) -> PhaseReached {
         self.handle.shutdown().reached(self.announce_from())

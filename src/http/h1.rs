@@ -33,12 +33,19 @@ use crate::sync::plain::Arc;
 
 /// The end of one connection of hyper.
 enum Ended {
-    /// hyper has ended it. It was told to, or has its own reason.
-    Hyper {
-        result: hyper::Result<()>,
-        was_told: bool,
-    },
+    /// hyper has ended it: because it was told to, or for a reason of its own.
+    Hyper(hyper::Result<()>),
     HeaderTimeout,
+}
+
+/// What hyper was told to end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// The rest of a request whose response has ended. The session goes on.
+    Request,
+    /// The session.
+    Session,
 }
 
 /// Serves a session, of which `prefix` was read before.
@@ -58,7 +65,8 @@ where
     B::Error: Into<BoxError>,
 {
     loop {
-        let state = Arc::new(State::http1(info.clone(), driver.announce_from()));
+        let state = State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
+        let state = Arc::new(state);
         let wire = Wire::new(session, prefix, state.clone());
         let service = CountedService {
             service: shared.service.clone(),
@@ -67,11 +75,10 @@ where
         };
         let hyper = shared.http1.serve_connection(wire, service);
         let mut hyper = hyper.with_upgrades();
-        let mut was_told = false;
-        let ended =
-            poll_fn(|cx| poll(&mut hyper, &mut driver, &state, &mut was_told, cx)).await;
-        let (result, was_told) = match ended {
-            Ended::Hyper { result, was_told } => (result, was_told),
+        let mut told = Told::Nothing;
+        let ended = poll_fn(|cx| poll(&mut hyper, &mut driver, &state, &mut told, cx)).await;
+        let result = match ended {
+            Ended::Hyper(result) => result,
             Ended::HeaderTimeout => {
                 debug!("#{}: a head has taken too long", info.id());
                 return Ok(());
@@ -82,12 +89,13 @@ where
         };
         // Without having been told, it ends for a reason of its own. The rest of a
         // request that is given up is no request.
-        if result.is_err() || !was_told || state.is_last() || state.is_exchanging() {
+        let has_own_reason = told == Told::Nothing || state.is_last() || state.is_exchanging();
+        if result.is_err() || has_own_reason {
             return Error::of_hyper(result, info.id());
         }
         let (returned, rest) = into_rest(parts);
         session = returned;
-        prefix = match rest.is_empty() {
+        prefix = match rest.is_empty() && told == Told::Session {
             false => rest,
             // The last look, with nothing between it and the system.
             true => match last_look(&mut session).await? {
@@ -107,7 +115,7 @@ fn poll<R, C, S, B>(
     hyper: &mut UpgradeableConnection<Wire<C>, CountedService<S>>,
     driver: &mut Driver<R>,
     state: &State,
-    was_told: &mut bool,
+    told: &mut Told,
     cx: &mut Context<'_>,
 ) -> Poll<Ended>
 where
@@ -131,17 +139,23 @@ where
             polled = Pin::new(&mut *hyper).poll(cx);
         }
         if let Poll::Ready(result) = polled {
-            return Poll::Ready(Ended::Hyper {
-                result,
-                was_told: *was_told,
-            });
+            return Poll::Ready(Ended::Hyper(result));
         }
         driver.observe(state);
-        // hyper gives up the rest of a request if it is told to end after a response
-        // that says so itself; and it does not need to be told then.
-        let ends_itself = state.is_last() && state.is_exchanging();
-        if ends_idle && !*was_told && driver.is_idle(state) && !ends_itself {
-            *was_told = true;
+        let may_tell = match (
+            state.in_flight() == 0 && state.is_exchanging(),
+            state.is_last(),
+        ) {
+            (false, _) => (ends_idle && driver.is_idle(state)).then_some(Told::Session),
+            // Where the connection is to go on, hyper keeps the end of such a request to
+            // itself until the next one comes, and makes an error of it if that never
+            // comes. One that is told to end gives it to the reader.
+            (true, false) => Some(Told::Request),
+            // It ends itself then, and would give up the rest if it were told.
+            (true, true) => None,
+        };
+        if let Some(end) = may_tell.filter(|_| *told == Told::Nothing) {
+            *told = end;
             Pin::new(&mut *hyper).graceful_shutdown();
             continue;
         }

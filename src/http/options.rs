@@ -52,6 +52,7 @@ impl MaxAge {
 pub(super) struct Options {
     pub(super) announce: Announce,
     pub(super) header_timeout: Option<Duration>,
+    pub(super) keep_alive: bool,
     pub(super) keep_alive_timeout: Option<Duration>,
     pub(super) max_age: Option<MaxAge>,
     pub(super) settle: Duration,
@@ -65,6 +66,7 @@ impl Default for Options {
         Options {
             announce: Announce::default(),
             header_timeout: Some(Duration::from_secs(30)),
+            keep_alive: true,
             keep_alive_timeout: None,
             max_age: None,
             settle: Duration::ZERO,

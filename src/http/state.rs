@@ -43,6 +43,8 @@ pub(crate) struct State {
     is_websocket: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
+    /// A connection of HTTP/1 is used for more than one request.
+    keeps_alive: bool,
     /// The phase from which on responses announce the close.
     announce_from: Phase,
     /// The driver of HTTP/2 connections, whose streams end in other tasks.
@@ -59,9 +61,16 @@ enum Exchanges {
 }
 
 impl State {
-    pub(crate) fn http1(info: ConnectionInfo, announce_from: Phase) -> State {
+    pub(crate) fn http1(
+        info: ConnectionInfo,
+        announce_from: Phase,
+        keeps_alive: bool,
+    ) -> State {
         let framing = Mutex::new(Framing::new());
-        State::new(info, announce_from, Exchanges::Http1(framing))
+        State {
+            keeps_alive,
+            ..State::new(info, announce_from, Exchanges::Http1(framing))
+        }
     }
 
     pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
@@ -80,6 +89,7 @@ impl State {
             is_tunnel: AtomicBool::new(false),
             is_websocket: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
+            keeps_alive: true,
             announce_from,
             driver: Mutex::new(None),
             panic: Mutex::new(None),
@@ -345,7 +355,8 @@ impl State {
             return;
         }
         let nothing_follows = || !self.is_mid_record() && lock(framing).nothing_follows();
-        if self.announces.load(Ordering::Relaxed) && nothing_follows() {
+        let is_announced = || self.announces.load(Ordering::Relaxed) && nothing_follows();
+        if !self.keeps_alive || is_announced() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
             if version == Version::HTTP_10 {

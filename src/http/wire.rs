@@ -280,7 +280,7 @@ mod tests {
             #[cfg(feature = "tls")]
             None,
         );
-        let state = Arc::new(State::http1(info, Phase::Draining));
+        let state = Arc::new(State::http1(info, Phase::Draining, true));
         Ok(Wire::new(session, Bytes::new(), state))
     }
 
