@@ -406,8 +406,21 @@ impl Connection {
     /// Writes without an end, and reads nothing, until nothing moves for `quiet`.
     pub(crate) async fn fill(
         &mut self,
-        mut next: impl FnMut(u64) -> Vec<u8>,
+        next: impl FnMut(u64) -> Vec<u8>,
         quiet: Duration,
+        most: u64,
+    ) -> Result<u64, Disconnected> {
+        let stuck = || async move {
+            Timer::after(quiet).await;
+        };
+        self.fill_until(next, stuck, most).await
+    }
+
+    /// The same, until nothing moves until `stuck` says so.
+    pub(crate) async fn fill_until<F: Future<Output = ()>>(
+        &mut self,
+        mut next: impl FnMut(u64) -> Vec<u8>,
+        stuck: impl Fn() -> F,
         most: u64,
     ) -> Result<u64, Disconnected> {
         let mut written = 0;
@@ -418,7 +431,7 @@ impl Connection {
             while !rest.is_empty() {
                 let write = async { Some(self.stream.write_some(rest).await) };
                 let late = async {
-                    Timer::after(quiet).await;
+                    stuck().await;
                     None
                 };
                 match write.or(late).await {

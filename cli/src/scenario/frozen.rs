@@ -24,8 +24,17 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     loop {
         let (served, waiting) = freeze(round, count).await?;
         attempts -= 1;
-        if attempts == 0 || !have_idled(&served) {
+        // A queue that holds nobody was not seen: each holds one, while it is swept by
+        // nobody.
+        let has_clients = !served.is_empty() || !waiting.is_empty();
+        if has_clients && (attempts == 0 || !have_idled(&served)) {
             return stop(round, served, waiting).await;
+        }
+        if attempts == 0 {
+            return Ok(RoundResult {
+                skipped: Some("nobody could connect: the machine is too busy".to_owned()),
+                ..RoundResult::default()
+            });
         }
         round.server.kill();
         *round = Round::start(&round.setup.clone()).await?;

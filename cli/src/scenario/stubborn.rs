@@ -8,17 +8,19 @@ use smol::future::FutureExt;
 
 use crate::client::{Connection, Disconnected, Journal, Target};
 use crate::round::{Client, Round, ignore};
+use crate::server::rest_within;
 use crate::setup::{Failure, Protocol};
 use crate::verdict::RoundResult;
 
 const NARROW: usize = 16 * 1024;
 
-/// A pipe is full when nothing moves for so long.
+/// A pipe is full when nothing moves for so long, and the server rests, or never does.
 const QUIET: Duration = Duration::from_millis(150);
+const RESTLESS: Duration = Duration::from_secs(2);
 
-/// The most that a client writes, and how long it tries.
+/// The most that a client writes, and how long it tries on a busy machine.
 const MOST: u64 = 64 << 20;
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Streams that a client opens at most where each needs a number of its own.
 const STREAMS: u64 = 100;
@@ -79,7 +81,10 @@ async fn stubborn(round: &mut Round, count: usize) -> Result<Vec<Client>, Failur
             round.note("it serves nobody else while clients that never read are connected");
             break;
         };
-        fillers.push(smol::spawn(fill(id, journal, connection, target.clone())));
+        let (target, processes) = (target.clone(), round.server.processes());
+        fillers.push(smol::spawn(fill(
+            id, journal, connection, target, processes,
+        )));
     }
     for filler in fillers {
         clients.push(filler.await);
@@ -93,6 +98,7 @@ async fn fill(
     journal: Journal,
     mut connection: Connection,
     target: Arc<Target>,
+    processes: Option<Vec<i32>>,
 ) -> Client {
     let usual = || target.request(id, 0);
     let request = target.large_request().unwrap_or_else(usual);
@@ -106,7 +112,14 @@ async fn fill(
         }
         _ => (bytes.repeat(1 + 16 * 1024 / bytes.len().max(1)), MOST),
     };
-    let filled = connection.fill(|_| many.clone(), QUIET, most);
+    let stuck = || {
+        let processes = processes.clone();
+        async move {
+            Timer::after(QUIET).await;
+            rest_within(|| processes.clone(), RESTLESS).await;
+        }
+    };
+    let filled = connection.fill_until(|_| many.clone(), stuck, most);
     let late = async {
         Timer::after(PATIENCE).await;
         Err(Disconnected)

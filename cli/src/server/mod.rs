@@ -214,20 +214,7 @@ impl Server {
     /// it was told. Says whether that was seen within `limit`; it cannot be where the
     /// processes are not known.
     pub(crate) async fn rests_within(&self, limit: Duration) -> bool {
-        let begun = Instant::now();
-        let mut last = None;
-        while begun.elapsed() < limit {
-            let Some(processes) = self.processes() else {
-                return false;
-            };
-            let now = procfs::resting(&processes);
-            if now.is_some() && now == last {
-                return true;
-            }
-            last = now;
-            Timer::after(LOOK).await;
-        }
-        false
+        rest_within(|| self.processes(), limit).await
     }
 
     /// Without `/proc`: whether the process itself is reported as stopped.
@@ -356,6 +343,28 @@ impl Drop for Server {
         }
         self.kill();
     }
+}
+
+/// Waits until no thread of these processes runs or wants to. Says whether that was seen
+/// within `limit`.
+pub(crate) async fn rest_within(
+    processes: impl Fn() -> Option<Vec<i32>>,
+    limit: Duration,
+) -> bool {
+    let begun = Instant::now();
+    let mut last = None;
+    while begun.elapsed() < limit {
+        let Some(processes) = processes() else {
+            return false;
+        };
+        let now = procfs::resting(&processes);
+        if now.is_some() && now == last {
+            return true;
+        }
+        last = now;
+        Timer::after(LOOK).await;
+    }
+    false
 }
 
 /// Returns the signal of a status that says a process died of one, also by the custom
