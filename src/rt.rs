@@ -116,6 +116,13 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// can say so, such as those of TLS. Default: nothing.
     fn set_failed(&mut self) {}
 
+    /// Tells that the handler has ended: what still comes is read to be thrown away,
+    /// and may be given as it comes. Default: nothing.
+    ///
+    /// A connection that speaks a protocol such as TLS need not follow it any more: a
+    /// peer that breaks it at this point does no harm.
+    fn set_discarding(&mut self) {}
+
     /// Returns what was agreed on by TLS; `None`, as by default, without TLS, and
     /// before the handshake has ended.
     #[cfg(feature = "tls")]

@@ -44,6 +44,7 @@ pub(super) async fn close_rest<C: Connection, R: Runtime>(
     runtime: R,
     mut closing: LingeringClose,
 ) -> io::Result<()> {
+    connection.set_discarding();
     let clock = Clock::new(runtime);
     let mut timer = Timer::new();
     let mut is_ending = false;

@@ -38,6 +38,10 @@ struct Facts<R: Runtime> {
     first_request_by: Option<Instant>,
     /// The handler failed: no close_notify may say that all was sent.
     has_failed: bool,
+    /// Our side has ended, and the handler may read on.
+    is_half_closed: bool,
+    /// The handler has ended.
+    is_discarding: bool,
 }
 
 enum State<C> {
@@ -49,7 +53,7 @@ enum State<C> {
     /// The handshake has failed; what remains is to send the alert, and to end
     /// the connection.
     Failed(C, Vec<u8>),
-    /// Our side has ended: the peer's input is discarded as it is.
+    /// Our side and the handler have ended: the peer's input is discarded as it is.
     Ended(C),
     Gone,
 }
@@ -80,6 +84,8 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
                 timer: None,
                 first_request_by: None,
                 has_failed: false,
+                is_half_closed: false,
+                is_discarding: false,
             })),
         }
     }
@@ -146,6 +152,15 @@ impl<R: Runtime, C: Connection> TlsConnection<R, C> {
                 }
             }
         }
+    }
+
+    /// Goes on without TLS.
+    fn end(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Open(stream) => State::Ended(stream.into_inner().0.into_parts().0),
+            State::New(connection) | State::Failed(connection, _) => State::Ended(connection),
+            state => state,
+        };
     }
 
     /// Polls the stream for reading, or reports the state in which there is none.
@@ -247,8 +262,11 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
+        let is_discarding = self.tls.as_ref().is_some_and(|tls| tls.is_discarding);
         match &mut self.state {
-            State::Plain(connection) | State::Ended(connection) => {
+            State::Plain(connection) => return connection.poll_read_now(cx, buffer),
+            // What the handler has no use for is not decrypted.
+            State::Ended(connection) if is_discarding => {
                 return connection.poll_read_now(cx, buffer);
             }
             _ => {}
@@ -273,17 +291,22 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
 
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.state {
-            State::Open(stream) if self.tls.as_ref().is_some_and(|tls| !tls.has_failed) => {
-                ready!(Pin::new(&mut **stream).poll_close(cx))?;
+            State::Open(stream) => {
+                let tls = self.tls.as_mut();
+                if tls.as_ref().is_some_and(|tls| !tls.has_failed) {
+                    ready!(Pin::new(&mut **stream).poll_close(cx))?;
+                }
+                if let Some(tls) = tls.filter(|tls| !tls.is_discarding) {
+                    let connection = stream.get_mut().0.connection_mut();
+                    ready!(connection.poll_half_close(cx))?;
+                    tls.is_half_closed = true;
+                    return Poll::Ready(Ok(()));
+                }
             }
             State::Failed(connection, alert) => ready!(poll_write_all(connection, alert, cx))?,
             _ => {}
         }
-        self.state = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Open(stream) => State::Ended(stream.into_inner().0.into_parts().0),
-            State::New(connection) | State::Failed(connection, _) => State::Ended(connection),
-            state => state,
-        };
+        self.end();
         match &mut self.state {
             State::Plain(connection) | State::Ended(connection) => {
                 connection.poll_half_close(cx)
@@ -322,6 +345,15 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
     fn set_failed(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.has_failed = true;
+        }
+    }
+
+    fn set_discarding(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.is_discarding = true;
+            if tls.is_half_closed {
+                self.end();
+            }
         }
     }
 

@@ -119,6 +119,10 @@ impl<C> Records<C> {
         &self.connection
     }
 
+    pub(super) fn connection_mut(&mut self) -> &mut C {
+        &mut self.connection
+    }
+
     /// Returns the connection, and what is to be sent on it first.
     pub(super) fn into_parts(self) -> (C, Vec<u8>) {
         (self.connection, self.unsent)

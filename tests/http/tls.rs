@@ -287,6 +287,54 @@ pub(crate) fn f20_a_probe_is_no_failure_for_a_handle<R: Runtime>(runtime: R) {
     assert_eq!((closed.peer_closed, closed.failed), (1, 0), "{report}");
 }
 
+/// Ends its side first, and then reads: in one way or in the other.
+async fn read_after_close(mut session: Session<impl Connection>) -> io::Result<()> {
+    let mut way = [0];
+    session.read_exact(&mut way).await?;
+    if way == *b"d" {
+        session.handle().expect("it serves").draining().await;
+    }
+    session.write_all(b"bye").await?;
+    session.close().await?;
+    let (mut read, mut buffer) = (Vec::new(), [0; 64]);
+    match &way {
+        b"d" => {
+            while let Some(n @ 1..) = session.read_or_drain(&mut buffer).await? {
+                read.extend_from_slice(&buffer[..n]);
+            }
+        }
+        _ => _ = session.read_to_end(&mut read).await?,
+    }
+    match read == b"still here" {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("it has read {read:?}"))),
+    }
+}
+
+pub(crate) fn f70_a_session_over_tls_reads_on_after_its_close<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(read_after_close));
+    let clients = |server: &Running| {
+        let mut reading = Strict::connect(server, &identity);
+        let mut draining = Strict::connect(server, &identity);
+        draining.write_all(b"dstill here").expect("sent");
+        reading.write_all(b"r").expect("sent");
+        let mut all = Vec::new();
+        reading.read_to_end(&mut all).expect("a close_notify");
+        assert_eq!(all, b"bye");
+        reading.write_all(b"still here").expect("sent");
+        reading.tls.send_close_notify();
+        reading.flush().expect("sent");
+        server.shutdown.stop("now");
+        all.clear();
+        draining.read_to_end(&mut all).expect("a close_notify");
+        assert_eq!(all, b"bye");
+    };
+    let report = run_as(builder(tls(runtime, &identity)), serve, |_| {}, clients);
+    assert_eq!(report.closed.failed, 0, "{report}");
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
 pub(crate) fn f27_half_a_record_is_awaited<R: Runtime>(runtime: R) {
     let identity = identity();
     for cut in [1, 4, 5, 20] {
