@@ -230,6 +230,14 @@ impl<S> Http<S> {
         self
     }
 
+    /// Sets whether a panic in a stream of HTTP/2 stops the server, as
+    /// [`Builder::stop_on_panic`](crate::Builder::stop_on_panic) does for connections.
+    /// [`serve_http`](Server::serve_http) takes it from the builder. Default: false.
+    pub fn stop_on_panic(mut self, stop: bool) -> Http<S> {
+        self.options_mut().stop_on_panic = stop;
+        self
+    }
+
     /// Serves HTTP/1 alone.
     pub fn http1_only(mut self) -> Http<S> {
         self.shared.protocol = Protocol::Http1;
@@ -329,7 +337,7 @@ impl<R: Runtime> Server<R> {
     {
         let local_addrs: Vec<_> = self.local_addrs().cloned().collect();
         let mut http = http;
-        http.options_mut().stop_on_panic = self.stop_on_panic();
+        http.options_mut().stop_on_panic |= self.stop_on_panic();
         let handler = http.into_handler(self.runtime().clone(), local_addrs);
         self.serve(handler)
     }

@@ -24,9 +24,13 @@ pub struct TlsConfig {
 
 impl TlsConfig {
     /// Creates it from a configuration of rustls.
+    ///
+    /// Early data (0-RTT) is not accepted, whatever `max_early_data_size` says: it can
+    /// be replayed by others (RFC 8446, 8), and clients send it again after the
+    /// handshake.
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> TlsConfig {
         TlsConfig {
-            current: Arc::new(Mutex::new(config.into())),
+            current: Arc::new(Mutex::new(without_early_data(config.into()))),
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -118,6 +122,7 @@ impl TlsConfig {
     }
 
     fn set(&self, config: Arc<ServerConfig>) {
+        let config = without_early_data(config);
         let before = std::mem::replace(&mut *lock(&self.current), config);
         drop(before);
     }
@@ -130,6 +135,14 @@ impl TlsConfig {
     pub(super) fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout
     }
+}
+
+/// Nobody would read it.
+fn without_early_data(mut config: Arc<ServerConfig>) -> Arc<ServerConfig> {
+    if config.max_early_data_size > 0 {
+        Arc::make_mut(&mut config).max_early_data_size = 0;
+    }
+    config
 }
 
 /// The provider of the process, or the one that a feature brings along.

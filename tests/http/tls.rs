@@ -591,3 +591,18 @@ fn a_handshake_that_takes_too_long_is_given_up() {
     });
     assert_eq!(report.closed.failed, 1, "{report}");
 }
+
+/// rustls would take it, and nobody would read it: the request in it had no answer.
+#[test]
+fn early_data_is_not_accepted() {
+    let identity = identity();
+    let config = || {
+        let mut config = identity.server();
+        config.max_early_data_size = 1 << 14;
+        config
+    };
+    let tls = TlsConfig::new(config());
+    assert_eq!(tls.current().max_early_data_size, 0);
+    tls.replace(config());
+    assert_eq!(tls.current().max_early_data_size, 0);
+}
