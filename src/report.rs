@@ -479,7 +479,7 @@ impl fmt::Display for Report {
         show(f, "aborted", &self.aborted)?;
         show(f, "abandoned", &self.abandoned)?;
         if self.untracked_guards > 0 {
-            write!(f, "\n  {} guards are still held", self.untracked_guards)?;
+            write!(f, "\n  guards still held: {}", self.untracked_guards)?;
         }
         for error in &self.errors {
             write!(f, "\n  error: {}", Chain(error))?;
