@@ -1,5 +1,6 @@
 //! The command that runs under the load.
 
+use std::fmt;
 use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,6 +16,32 @@ use crate::setup::Failure;
 
 /// How long the command is given to end when it is told to.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CommandEnd {
+    Status(ExitStatus),
+    /// It was told to stop after this time.
+    Late(Duration),
+}
+
+impl CommandEnd {
+    pub(crate) fn is_success(self) -> bool {
+        matches!(self, CommandEnd::Status(status) if status.success())
+    }
+}
+
+impl fmt::Display for CommandEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandEnd::Status(status) => status.fmt(f),
+            CommandEnd::Late(limit) => {
+                let limit = humantime::format_duration(*limit);
+                write!(f, "it did not end within {limit}, and was told to stop")
+            }
+        }
+    }
+}
 
 /// A command that was started.
 #[derive(Debug)]
@@ -61,8 +88,8 @@ impl Running {
         })
     }
 
-    /// Waits for the end of the command.
-    pub(super) async fn ended(&mut self, limit: Duration) -> Result<ExitStatus, Failure> {
+    /// Waits for the end of the command; one that takes too long is told to stop.
+    pub(super) async fn ended(mut self, limit: Duration) -> Result<CommandEnd, Failure> {
         let ended = async { Some(self.child.status().await) };
         let late = async {
             Timer::after(limit).await;
@@ -71,17 +98,12 @@ impl Running {
         match ended.or(late).await {
             Some(Ok(status)) => {
                 self.has_ended = true;
-                Ok(status)
+                Ok(CommandEnd::Status(status))
             }
             Some(Err(error)) => Err(Failure::Other(format!(
                 "the command cannot be waited for: {error}"
             ))),
-            None => {
-                let limit = humantime::format_duration(limit);
-                Err(Failure::Other(format!(
-                    "the command did not end within {limit}, and was told to stop"
-                )))
-            }
+            None => Ok(CommandEnd::Late(limit)),
         }
     }
 

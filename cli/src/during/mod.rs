@@ -10,7 +10,6 @@ mod report;
 pub(crate) mod tally;
 
 use std::net::SocketAddr;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use futures::future::join_all;
 use smol::Timer;
 use smol::future::FutureExt;
 
+pub(crate) use command::CommandEnd;
 use command::Running;
 use load::Load;
 use options::{During, Pace};
@@ -40,7 +40,7 @@ pub(crate) struct Outcome {
     pub(crate) pace: Pace,
     pub(crate) label: String,
     pub(crate) expected: Vec<String>,
-    pub(crate) status: ExitStatus,
+    pub(crate) status: CommandEnd,
     pub(crate) ended: Instant,
     pub(crate) tally: Tally,
 }
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: During) -> Result<bool, Failure> {
     let target = proven(target(&options).await?, timeout).await?;
     let outcome = observe(&options, pace, target).await?;
     report::write_all(&options, &outcome)?;
-    match (outcome.tally.lost(), outcome.status.success()) {
+    match (outcome.tally.lost(), outcome.status.is_success()) {
         (0, false) => Err(Failure::Other(format!(
             "nothing was lost, but the command failed: {}",
             outcome.status
@@ -135,7 +135,7 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
         Timer::after(options.times.before).await;
         line.set_message("the command runs");
         tally.lock().command_begun = Some(Instant::now());
-        let mut running = Running::spawn(options)?;
+        let running = Running::spawn(options)?;
         let status = running.ended(options.times.limit).await?;
         tally.lock().command_ended = Some(Instant::now());
         line.set_message("after the command");
@@ -159,7 +159,7 @@ async fn observe(options: &During, pace: Pace, target: Target) -> Result<Outcome
     })
 }
 
-async fn redraw(line: &Progress, tally: &SharedTally) -> Result<ExitStatus, Failure> {
+async fn redraw(line: &Progress, tally: &SharedTally) -> Result<CommandEnd, Failure> {
     loop {
         Timer::after(REDRAW).await;
         let (answered, lost) = {

@@ -113,7 +113,7 @@ fn details(outcome: &Outcome) -> String {
             text += &format!("note: {resets} idle connections were reset {name}\n");
         }
     }
-    match outcome.status.success() {
+    match outcome.status.is_success() {
         true => text + "\n",
         false => text + &format!("\nthe command failed: {}\n\n", outcome.status),
     }

@@ -3,8 +3,8 @@
 
 use super::check::{CheckDocument, ScenarioDocument};
 use super::compare::CompareDocument;
-use crate::during::Outcome;
 use crate::during::tally::{LossKind, Phase};
+use crate::during::{CommandEnd, Outcome};
 use crate::verdict::Verdict;
 
 pub(crate) fn check(document: &CheckDocument) -> String {
@@ -30,7 +30,7 @@ pub(crate) fn compare(document: &CompareDocument) -> String {
 pub(crate) fn during(outcome: &Outcome) -> String {
     let tally = &outcome.tally;
     let lost = tally.lost();
-    let verdict = word(lost == 0 && outcome.status.success());
+    let verdict = word(lost == 0 && outcome.status.is_success());
     let mut line = format!(
         "lameduck-result command=during verdict={verdict} answered={} lost_in_all={lost}",
         tally.answered()
@@ -46,10 +46,13 @@ pub(crate) fn during(outcome: &Outcome) -> String {
         .map(|phase| tally.counts(phase).slow)
         .iter()
         .sum();
-    let status = outcome
-        .status
-        .code()
-        .map_or_else(|| "signal".to_owned(), |code| code.to_string());
+    let status = match outcome.status {
+        CommandEnd::Status(status) => match status.code() {
+            Some(code) => code.to_string(),
+            None => "signal".to_owned(),
+        },
+        CommandEnd::Late(_) => "none".to_owned(),
+    };
     line + &format!(" slow={slow} exit_status={status}")
 }
 
