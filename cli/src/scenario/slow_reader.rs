@@ -1,6 +1,5 @@
 //! Much is under way to clients that read it only after the signal.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,6 @@ use smol::future::FutureExt;
 use crate::client::target::pattern;
 use crate::client::{Connection, Disconnected, End, Request, Target};
 use crate::latch::Latch;
-use crate::procfs::Queues;
 use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
 use crate::verdict::RoundResult;
@@ -82,15 +80,16 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
         };
         filled.push((client, written));
     }
-    let queues = round.queues();
-    if queues.is_none() {
+    let sockets = round.sockets();
+    if sockets.is_none() {
         round.note("how much had arrived is not known here: only the order is checked");
     }
     let is_tls = target.tls.is_some();
     for (client, written) in filled {
         // Over TLS the bytes on the wire are not those of the client.
-        let arrived = queues.as_ref().filter(|_| !is_tls).map_or(0, |queues| {
-            let own = ours(&client.connection, round.server.address, queues);
+        let arrived = sockets.as_ref().filter(|_| !is_tls).map_or(0, |sockets| {
+            let local = client.connection.local();
+            let own = local.and_then(|local| sockets.get(local, round.server.address));
             written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
         });
         round.spawn(
@@ -256,13 +255,13 @@ async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
     // A response without an end never stalls where the buffers have none either.
     while begun.elapsed() < STALL_LIMIT {
         let looked = Instant::now();
-        let queues = round.queues()?;
+        let sockets = round.sockets()?;
         // The look itself must not be what keeps the machine busy.
         let pause = (looked.elapsed() * 4).max(LOOK);
         let handed = |client: &Option<SocketAddr>| {
             let client = (*client)?;
-            let theirs = queues.get(&(server, client))?;
-            let ours = queues.get(&(client, server))?;
+            let theirs = sockets.get(server, client)?;
+            let ours = sockets.get(client, server)?;
             Some(theirs.unacknowledged + ours.unread)
         };
         let now: Vec<u64> = clients.iter().filter_map(handed).collect();
@@ -275,12 +274,4 @@ async fn stalled(round: &Round, clients: &[Option<SocketAddr>]) -> Option<u64> {
         Timer::after(pause).await;
     }
     last.into_iter().min()
-}
-
-fn ours(
-    connection: &Connection,
-    server: SocketAddr,
-    queues: &HashMap<(SocketAddr, SocketAddr), Queues>,
-) -> Option<Queues> {
-    queues.get(&(connection.local()?, server)).copied()
 }
