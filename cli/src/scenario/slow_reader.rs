@@ -85,13 +85,15 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
         round.note("how much had arrived is not known here: only the order is checked");
     }
     let is_tls = target.tls.is_some();
-    for (client, written) in filled {
+    for (mut client, written) in filled {
         // Over TLS the bytes on the wire are not those of the client.
         let arrived = sockets.as_ref().filter(|_| !is_tls).map_or(0, |sockets| {
             let local = client.connection.local();
             let own = local.and_then(|local| sockets.get(local, round.server.address));
             written.saturating_sub(own.map_or(written, |own| own.unacknowledged))
         });
+        // Before the stop, or nothing is owed: a task of its own can come too late.
+        owe(&mut client.connection, arrived);
         round.spawn(
             client.id,
             read_echo(client.connection, round.noticed.clone(), arrived),
@@ -101,16 +103,20 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     round.settle(from, round.setup.limit).await
 }
 
-fn piece(buffered: u64) -> usize {
-    (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
-}
-
-async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
+/// Notes that the echo of what has arrived is owed.
+fn owe(connection: &mut Connection, arrived: u64) {
     connection.begin(&Request {
         label: format!("a stream of which {arrived} bytes had arrived"),
         ..Request::default()
     });
     connection.mark_sent();
+}
+
+fn piece(buffered: u64) -> usize {
+    (buffered / PIECES).clamp(PIECE.0, PIECE.1) as usize
+}
+
+async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
     noticed.wait().await;
     Timer::after(LATER).await;
     let mut buffer = vec![0; piece(arrived)];
@@ -129,6 +135,10 @@ async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
         }
         offset += n;
         connection.progress(offset);
+        // How the connection ends, and whether it does, is another matter.
+        if offset >= arrived {
+            connection.answered();
+        }
         Timer::after(PAUSE).await;
     };
     if offset >= arrived {

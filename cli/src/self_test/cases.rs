@@ -63,7 +63,7 @@ const IN_DIALECTS: [Scenario; 5] = [
 ];
 
 /// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
     (
         Scenario::Frozen,
         Fault::NoSweep,
@@ -101,6 +101,12 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
         Scenario::SlowReader,
         Fault::Resets,
         Sign::Reset,
+        &[Echo, Http, H2],
+    ),
+    (
+        Scenario::SlowReader,
+        Fault::CutsShort,
+        Sign::Lost,
         &[Echo, Http, H2],
     ),
     (
