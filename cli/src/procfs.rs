@@ -297,9 +297,11 @@ pub(crate) fn descriptors(pid: i32) -> Option<BTreeSet<u64>> {
     Some(open.filter_map(number).collect())
 }
 
-/// How much waits in the two queues of a socket.
+/// How much waits in the two queues of a socket, and whether its connection lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queues {
+    /// Neither side has begun to end the connection.
+    pub(crate) is_established: bool,
     /// Written, and not yet acknowledged by the peer's kernel.
     pub(crate) unacknowledged: u64,
     /// Received, and not yet read.
@@ -359,6 +361,7 @@ fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
     /// A handshake that is not over, or a connection that TCP_DEFER_ACCEPT holds back.
     const SYN_RECEIVED: &str = "03";
     const TIME_WAIT: &str = "06";
+    const ESTABLISHED: &str = "01";
     let fields: Vec<&str> = line.split_whitespace().take(5).collect();
     let state = *fields.get(3)?;
     if matches!(state, SYN_RECEIVED | TIME_WAIT) {
@@ -366,6 +369,7 @@ fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
     }
     let (transmit, receive) = fields.get(4)?.split_once(':')?;
     let queues = Queues {
+        is_established: state == ESTABLISHED,
         unacknowledged: u64::from_str_radix(transmit, 16).ok()?,
         unread: u64::from_str_radix(receive, 16).ok()?,
     };
@@ -460,6 +464,7 @@ mod tests {
         assert_eq!(addresses.0, "127.0.0.1:48879".parse().unwrap());
         assert_eq!(addresses.1, "127.0.0.1:80".parse().unwrap());
         assert_eq!((queues.unacknowledged, queues.unread), (10, 16));
+        assert!(queues.is_established);
         let time_wait = line.replace(" 01 ", " 06 ");
         assert_eq!(parse_socket(&time_wait), None);
     }

@@ -36,6 +36,9 @@ pub(crate) struct Target {
     pub(crate) keeps: bool,
     /// How long the server takes to answer while nothing is wrong.
     pub(crate) answer_time: Duration,
+    /// How long the body of the large response is, where the end of the connection is
+    /// its end.
+    pub(crate) whole: Option<u64>,
     /// The client grants an h2 server no more room than the protocol starts with.
     pub(crate) holds_windows: bool,
 }
@@ -130,6 +133,7 @@ impl Target {
             posts: false,
             keeps: true,
             answer_time: Duration::MAX,
+            whole: None,
             holds_windows: false,
         }
     }
@@ -166,11 +170,24 @@ impl Target {
         }
     }
 
-    /// Says what is wrong with an answer that is whole.
+    /// Says whether a large response is all of it; none where that cannot be known.
+    pub(crate) fn is_whole(&self, response: &Response) -> Option<bool> {
+        match (response.until_end, self.whole) {
+            (None, _) => Some(true),
+            (Some(length), Some(whole)) => Some(length >= whole),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Says what is wrong with an answer that is whole, as far as its framing tells.
     pub(crate) fn problem(&self, response: &Response) -> Option<String> {
         let status = response.status;
         if status != 0 && !self.is_expected(status) {
             return Some(format!("it was answered with status {status}"));
+        }
+        if let (Some(false), Some(length)) = (self.is_whole(response), response.until_end) {
+            let whole = self.whole.unwrap_or_default();
+            return Some(format!("its body ended after {length} of {whole} bytes"));
         }
         // The status of HTTP is 200 whatever a call comes to.
         match response.grpc {
@@ -341,6 +358,23 @@ mod tests {
         assert!(target.problem(&with(Some(14))).is_some());
         target.usual_grpc = Some(12);
         assert_eq!(target.problem(&with(Some(12))), None);
+    }
+
+    #[test]
+    fn a_response_that_ends_with_its_connection_is_whole_at_its_known_length() {
+        let mut target = target();
+        let of = |until_end| Response {
+            status: 200,
+            until_end,
+            ..Response::default()
+        };
+        assert_eq!(target.is_whole(&of(None)), Some(true));
+        assert_eq!(target.is_whole(&of(Some(7))), None);
+        assert_eq!(target.problem(&of(Some(7))), None);
+        target.whole = Some(8);
+        assert_eq!(target.problem(&of(Some(8))), None);
+        let problem = target.problem(&of(Some(7))).unwrap();
+        assert_eq!(problem, "its body ended after 7 of 8 bytes");
     }
 
     #[test]

@@ -261,7 +261,7 @@ const BAD_OVER_TLS: [(Scenario, Fault, Sign, Protocol); 7] = [
 
 /// For each rule of HTTP a fixture that keeps it, which has to pass, and one that uses
 /// it as an excuse.
-const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 13] = [
+const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 14] = [
     (
         Dialect::Http10,
         Scenario::Frozen,
@@ -321,6 +321,12 @@ const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 13] = [
         Scenario::HalfRequest,
         Fault::Resets,
         Sign::Reset,
+    ),
+    (
+        Dialect::UntilClose,
+        Scenario::SlowReader,
+        Fault::CutsShort,
+        Sign::Lost,
     ),
     (
         Dialect::Redirects,
