@@ -150,7 +150,7 @@ fn listening_sockets(address: SocketAddr) -> Option<Vec<String>> {
 }
 
 /// Says whether a socket that listens there is the one of an address.
-pub(crate) fn covers(listening: SocketAddr, address: SocketAddr) -> bool {
+fn covers(listening: SocketAddr, address: SocketAddr) -> bool {
     let (listening, address) = (canonical(listening), canonical(address));
     listening.port() == address.port()
         && (listening.ip() == address.ip() || listening.ip().is_unspecified())
@@ -326,7 +326,7 @@ impl Sockets {
 }
 
 /// An IPv4 address that a socket of IPv6 has is the same address.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

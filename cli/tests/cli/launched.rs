@@ -296,6 +296,29 @@ fn a_server_that_listens_elsewhere_is_told_where() {
     assert!(answer.stderr.contains(&told), "{answer:?}");
 }
 
+#[test]
+fn a_server_that_listens_where_it_should_is_not_said_to_listen_elsewhere() {
+    // It is refused first, and answers later, but not with an end.
+    let script = "sleep 0.3; exec \"$0\" fixture none --protocol http --listen $ADDR";
+    let options = ["--protocol", "redis", "--ready-timeout", "2s"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "it accepts connections and does not answer (for 2s)";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    assert!(!answer.stderr.contains("and it listens on"), "{answer:?}");
+}
+
+#[test]
+fn an_answer_without_an_end_is_told_as_one() {
+    let script = "exec \"$0\" fixture never-ends --protocol http --listen $ADDR";
+    let options = ["--protocol", "http", "--ready-timeout", "1s"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "its answer to GET / has begun and does not end: choose another one with --path (for 1s)";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    assert!(!answer.stderr.contains("and it listens on"), "{answer:?}");
+}
+
 /// Its sockets stand in another table of the system than those of its clients.
 #[test]
 fn a_server_that_listens_for_both_families_is_judged() {
