@@ -192,9 +192,9 @@ impl Attempt {
         }
         let protocol = self.target.protocol;
         match &journal.lock().current.end {
-            End::Garbled(problem) if problem.starts_with(UNTRUSTED) => Outcome::Garbled(
-                format!("{problem} (--ca FILE says whom to trust, --insecure takes any)"),
-            ),
+            End::Garbled(problem) if problem.starts_with(UNTRUSTED) => {
+                Outcome::Garbled(problem.clone())
+            }
             End::Garbled(problem) => {
                 Outcome::Garbled(format!("it does not speak {protocol}: {problem}"))
             }
