@@ -308,6 +308,9 @@ pub(crate) struct Queues {
     pub(crate) unread: u64,
 }
 
+/// A socket by its own and its peer's address.
+pub(crate) type Socket = ((SocketAddr, SocketAddr), Queues);
+
 /// The sockets of the connections to one server, by their own and their peer's address.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets(HashMap<(SocketAddr, SocketAddr), Queues>);
@@ -330,10 +333,40 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Returns the open TCP sockets of both ends of the connections to a server. That takes
-/// its time where many others are in TIME-WAIT: the system prints those, too.
+/// Returns the open TCP sockets of both ends of the connections to a server.
 pub(crate) fn sockets(server: SocketAddr) -> Option<Sockets> {
+    asked(server).or_else(|| printed(server))
+}
+
+/// Returns what the system says when it is asked for these alone.
+#[cfg(target_os = "linux")]
+fn asked(server: SocketAddr) -> Option<Sockets> {
+    use crate::sock_diag;
+    use rustix::net::AddressFamily;
+
     // A server that listens for both families has the connections of IPv4 in the second.
+    let families: &[AddressFamily] = match canonical(server) {
+        SocketAddr::V4(_) => &[AddressFamily::INET, AddressFamily::INET6],
+        SocketAddr::V6(_) => &[AddressFamily::INET6],
+    };
+    let mut sockets = Sockets::default();
+    for family in families {
+        let all = sock_diag::sockets(*family).ok()?.into_iter();
+        let is_ours = |at: &SocketAddr| at.port() == server.port();
+        let ours = all.filter(|((own, peer), _)| is_ours(own) || is_ours(peer));
+        sockets.0.extend(ours);
+    }
+    Some(sockets)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn asked(_: SocketAddr) -> Option<Sockets> {
+    None
+}
+
+/// Returns the same of the tables for people. They take their time where many other
+/// connections are in TIME-WAIT: the system prints those, too.
+fn printed(server: SocketAddr) -> Option<Sockets> {
     let paths: &[&str] = match canonical(server) {
         SocketAddr::V4(_) => &["/proc/net/tcp", "/proc/net/tcp6"],
         SocketAddr::V6(_) => &["/proc/net/tcp6"],
@@ -357,14 +390,16 @@ impl Sockets {
     }
 }
 
-fn parse_socket(line: &str) -> Option<((SocketAddr, SocketAddr), Queues)> {
+fn parse_socket(line: &str) -> Option<Socket> {
     /// A handshake that is not over, or a connection that TCP_DEFER_ACCEPT holds back.
     const SYN_RECEIVED: &str = "03";
     const TIME_WAIT: &str = "06";
+    const CLOSED: &str = "07";
+    const LISTEN: &str = "0A";
     const ESTABLISHED: &str = "01";
     let fields: Vec<&str> = line.split_whitespace().take(5).collect();
     let state = *fields.get(3)?;
-    if matches!(state, SYN_RECEIVED | TIME_WAIT) {
+    if matches!(state, SYN_RECEIVED | TIME_WAIT | CLOSED | LISTEN) {
         return None;
     }
     let (transmit, receive) = fields.get(4)?.split_once(':')?;
@@ -501,6 +536,33 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if let Some(holders) = listeners(address, &[own]) {
             assert_eq!(holders, [own]);
+        }
+    }
+
+    #[test]
+    fn the_system_says_the_same_as_it_prints() {
+        use std::io::Write;
+
+        for host in ["127.0.0.1", "[::]", "[::1]"] {
+            let Ok(listener) = std::net::TcpListener::bind(format!("{host}:0")) else {
+                // There is no IPv6 here.
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let host = if host == "[::1]" { host } else { "127.0.0.1" };
+            let server: SocketAddr = format!("{host}:{port}").parse().unwrap();
+            let mut client = std::net::TcpStream::connect(server).unwrap();
+            client.write_all(b"ten bytes.").unwrap();
+            let local = client.local_addr().unwrap();
+            let (Some(asked), Some(printed)) = (asked(server), printed(server)) else {
+                return;
+            };
+            let queues = asked.get(server, local).unwrap();
+            assert_eq!(queues.unread, 10, "{host}");
+            assert!(queues.is_established, "{host}");
+            assert_eq!(asked.0, printed.0, "{host}");
+            assert_eq!(asked.0.len(), 2, "{asked:?}");
+            drop(client);
         }
     }
 }
