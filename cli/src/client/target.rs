@@ -305,11 +305,16 @@ pub(crate) fn echo(client: usize, number: u64, length: usize) -> Request {
     }
 }
 
-/// Returns the byte at a place of an endless stream, so that a gap or a repetition
-/// shows.
-pub(crate) fn pattern(offset: u64) -> u8 {
-    // 251 is prime: no power of two repeats it.
-    (offset % 251) as u8
+/// Returns a piece of an endless stream in which a gap or a repetition shows.
+pub(crate) fn stream(from: u64, length: usize) -> Vec<u8> {
+    // As many as a prime: no power of two repeats them.
+    const PERIOD: u8 = 251;
+    let period: Vec<u8> = (0..PERIOD).collect();
+    let skipped = (from % u64::from(PERIOD)) as usize;
+    // Not byte by byte: a client that is busy with that reads too slowly.
+    let mut bytes = period.repeat((skipped + length).div_ceil(period.len()));
+    bytes.truncate(skipped + length);
+    bytes.split_off(skipped)
 }
 
 #[cfg(test)]
@@ -375,6 +380,17 @@ mod tests {
         assert_eq!(target.problem(&of(Some(8))), None);
         let problem = target.problem(&of(Some(7))).unwrap();
         assert_eq!(problem, "its body ended after 7 of 8 bytes");
+    }
+
+    #[test]
+    fn pieces_of_the_stream_fit_together() {
+        let whole = stream(0, 1000);
+        assert_eq!(whole[..4], [0, 1, 2, 3]);
+        assert_eq!(whole[250..252], [250, 0]);
+        for from in [0, 1, 250, 251, 700] {
+            assert_eq!(stream(from as u64, 300), whole[from..from + 300]);
+        }
+        assert!(stream(7, 0).is_empty());
     }
 
     #[test]

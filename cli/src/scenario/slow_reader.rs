@@ -8,7 +8,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use crate::client::owed::Rule;
-use crate::client::target::pattern;
+use crate::client::target::stream;
 use crate::client::{Connection, Disconnected, End, Journal, Request, Target};
 use crate::latch::Latch;
 use crate::procfs::Sockets;
@@ -73,7 +73,7 @@ async fn echo(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     for client in open(round, &target, count).await? {
         writers.push(smol::spawn(async move {
             let mut client = client;
-            let next = |from: u64| (from..from + 16 * 1024).map(pattern).collect();
+            let next = |from| stream(from, 16 * 1024);
             let filled = client.connection.fill(next, QUIET, MOST).await;
             (client, filled)
         }));
@@ -133,9 +133,7 @@ async fn read_echo(mut connection: Connection, noticed: Latch, arrived: u64) {
             Ok(n) => n as u64,
             Err(Disconnected) => return,
         };
-        let is_echo = (offset..offset + n)
-            .map(pattern)
-            .eq(buffer.iter().take(n as usize).copied());
+        let is_echo = buffer.get(..n as usize) == Some(&stream(offset, n as usize));
         if !is_echo {
             break End::Garbled(format!("it is no echo any more after {offset} bytes"));
         }
