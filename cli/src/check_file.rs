@@ -15,6 +15,9 @@ use crate::setup::Failure;
 /// What the file is called.
 const NAME: &str = "lameduck.toml";
 
+/// The option that is a text, or `@` and the path of a file with that.
+const BODY: &str = "body";
+
 /// The subcommands that have a table in the file.
 const TABLES: [&str; 2] = ["check", "during"];
 
@@ -179,9 +182,14 @@ fn option_words(
         // In one word: a value may begin with a hyphen.
         let mut word = OsString::from(&name);
         word.push("=");
-        match is_path && value != "-" {
-            true => word.push(folder.join(value)),
-            false => word.push(value),
+        match value.to_str().and_then(|value| value.strip_prefix('@')) {
+            // The text of such an option can stand in a file.
+            Some(path) if key == BODY => {
+                word.push("@");
+                word.push(folder.join(path));
+            }
+            _ if is_path && value != "-" => word.push(folder.join(value)),
+            _ => word.push(value),
         }
         all.push(word);
     }

@@ -26,6 +26,8 @@ mod self_test;
 mod server;
 mod setup;
 mod signal;
+#[cfg(target_os = "linux")]
+mod sock_diag;
 mod table;
 mod trace;
 mod verdict;

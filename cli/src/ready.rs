@@ -37,6 +37,8 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
+        // Whoever accepts listens where it should, whatever came before.
+        let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
         let problem = match outcome {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
@@ -52,7 +54,7 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
         if Instant::now() >= deadline {
             let after = humantime::format_duration(setup.ready_timeout);
             let problem = format!("{problem} (for {after})");
-            let elsewhere = server.elsewhere().filter(|_| is_refused || was_refused);
+            let elsewhere = server.elsewhere().filter(|_| is_elsewhere);
             return Err(not_ready(
                 server,
                 match elsewhere {
@@ -118,6 +120,9 @@ impl Attempt {
         };
         let late = async {
             Timer::after(limit).await;
+            if let Some(problem) = self.endless(&journal) {
+                return Outcome::Silent(problem);
+            }
             let is_connected = journal.lock().current.connected.is_some();
             match (is_connected, &self.target.tls) {
                 (true, Some(_)) => {
@@ -134,6 +139,25 @@ impl Attempt {
             }
         };
         ended.or(self.exchange(&journal)).or(late).await
+    }
+
+    /// Returns what is wrong with an answer that has begun, and whose end does not come.
+    fn endless(&self, journal: &Journal) -> Option<String> {
+        let unanswered = &journal.lock().current.unanswered;
+        unanswered.iter().find(|message| message.received > 0)?;
+        let label = &self.request.label;
+        let option = match (&self.wanted, &self.target.own) {
+            (Some(_), _) => "--ready",
+            (None, Some(_)) => "--request",
+            (None, None) => "--path",
+        };
+        let hint = match self.target.protocol.is_http() {
+            true => format!(": choose another one with {option}"),
+            false => String::new(),
+        };
+        Some(format!(
+            "its answer to {label} has begun and does not end{hint}"
+        ))
     }
 
     /// Returns what is wrong with an answer, where the user said what a good one is.
@@ -168,9 +192,9 @@ impl Attempt {
         }
         let protocol = self.target.protocol;
         match &journal.lock().current.end {
-            End::Garbled(problem) if problem.starts_with(UNTRUSTED) => Outcome::Garbled(
-                format!("{problem} (--ca FILE says whom to trust, --insecure takes any)"),
-            ),
+            End::Garbled(problem) if problem.starts_with(UNTRUSTED) => {
+                Outcome::Garbled(problem.clone())
+            }
             End::Garbled(problem) => {
                 Outcome::Garbled(format!("it does not speak {protocol}: {problem}"))
             }

@@ -36,6 +36,9 @@ pub(crate) struct Target {
     pub(crate) keeps: bool,
     /// How long the server takes to answer while nothing is wrong.
     pub(crate) answer_time: Duration,
+    /// How long the body of the large response is, where the end of the connection is
+    /// its end.
+    pub(crate) whole: Option<u64>,
     /// The client grants an h2 server no more room than the protocol starts with.
     pub(crate) holds_windows: bool,
 }
@@ -130,6 +133,7 @@ impl Target {
             posts: false,
             keeps: true,
             answer_time: Duration::MAX,
+            whole: None,
             holds_windows: false,
         }
     }
@@ -166,11 +170,24 @@ impl Target {
         }
     }
 
-    /// Says what is wrong with an answer that is whole.
+    /// Says whether a large response is all of it; none where that cannot be known.
+    pub(crate) fn is_whole(&self, response: &Response) -> Option<bool> {
+        match (response.until_end, self.whole) {
+            (None, _) => Some(true),
+            (Some(length), Some(whole)) => Some(length >= whole),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Says what is wrong with an answer that is whole, as far as its framing tells.
     pub(crate) fn problem(&self, response: &Response) -> Option<String> {
         let status = response.status;
         if status != 0 && !self.is_expected(status) {
             return Some(format!("it was answered with status {status}"));
+        }
+        if let (Some(false), Some(length)) = (self.is_whole(response), response.until_end) {
+            let whole = self.whole.unwrap_or_default();
+            return Some(format!("its body ended after {length} of {whole} bytes"));
         }
         // The status of HTTP is 200 whatever a call comes to.
         match response.grpc {
@@ -288,11 +305,16 @@ pub(crate) fn echo(client: usize, number: u64, length: usize) -> Request {
     }
 }
 
-/// Returns the byte at a place of an endless stream, so that a gap or a repetition
-/// shows.
-pub(crate) fn pattern(offset: u64) -> u8 {
-    // 251 is prime: no power of two repeats it.
-    (offset % 251) as u8
+/// Returns a piece of an endless stream in which a gap or a repetition shows.
+pub(crate) fn stream(from: u64, length: usize) -> Vec<u8> {
+    // As many as a prime: no power of two repeats them.
+    const PERIOD: u8 = 251;
+    let period: Vec<u8> = (0..PERIOD).collect();
+    let skipped = (from % u64::from(PERIOD)) as usize;
+    // Not byte by byte: a client that is busy with that reads too slowly.
+    let mut bytes = period.repeat((skipped + length).div_ceil(period.len()));
+    bytes.truncate(skipped + length);
+    bytes.split_off(skipped)
 }
 
 #[cfg(test)]
@@ -341,6 +363,34 @@ mod tests {
         assert!(target.problem(&with(Some(14))).is_some());
         target.usual_grpc = Some(12);
         assert_eq!(target.problem(&with(Some(12))), None);
+    }
+
+    #[test]
+    fn a_response_that_ends_with_its_connection_is_whole_at_its_known_length() {
+        let mut target = target();
+        let of = |until_end| Response {
+            status: 200,
+            until_end,
+            ..Response::default()
+        };
+        assert_eq!(target.is_whole(&of(None)), Some(true));
+        assert_eq!(target.is_whole(&of(Some(7))), None);
+        assert_eq!(target.problem(&of(Some(7))), None);
+        target.whole = Some(8);
+        assert_eq!(target.problem(&of(Some(8))), None);
+        let problem = target.problem(&of(Some(7))).unwrap();
+        assert_eq!(problem, "its body ended after 7 of 8 bytes");
+    }
+
+    #[test]
+    fn pieces_of_the_stream_fit_together() {
+        let whole = stream(0, 1000);
+        assert_eq!(whole[..4], [0, 1, 2, 3]);
+        assert_eq!(whole[250..252], [250, 0]);
+        for from in [0, 1, 250, 251, 700] {
+            assert_eq!(stream(from as u64, 300), whole[from..from + 300]);
+        }
+        assert!(stream(7, 0).is_empty());
     }
 
     #[test]

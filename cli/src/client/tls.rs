@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 
 /// How TLS is spoken, and with whom.
@@ -84,9 +86,102 @@ pub(crate) const UNTRUSTED: &str = "its certificate does not fit";
 pub(crate) fn refusal(error: &io::Error) -> String {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => format!("{UNTRUSTED}: {reason}"),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            let (problem, hint) = mistrust(reason);
+            format!("{UNTRUSTED}: {problem} ({hint}--insecure takes any)")
+        }
         _ => format!("no TLS handshake: {error}"),
     }
+}
+
+/// Returns what is wrong with a certificate, and what helps.
+fn mistrust(reason: &CertificateError) -> (String, &'static str) {
+    const CA: &str = "--ca FILE says whom to trust, ";
+    const DAY: u64 = 24 * 60 * 60;
+    let between = |one: UnixTime, other: UnixTime| {
+        let seconds = one.as_secs().abs_diff(other.as_secs());
+        match seconds / DAY {
+            0 => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+            1 => "a day".to_owned(),
+            days => format!("{days} days"),
+        }
+    };
+    match reason {
+        CertificateError::UnknownIssuer => {
+            ("nobody who is trusted has signed it".to_owned(), CA)
+        }
+        CertificateError::Expired => ("it has expired".to_owned(), ""),
+        CertificateError::ExpiredContext { time, not_after } => {
+            (format!("it expired {} ago", between(*time, *not_after)), "")
+        }
+        CertificateError::NotValidYet => ("it is not valid yet".to_owned(), ""),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let left = between(*time, *not_before);
+            (format!("it is not valid yet, and will be in {left}"), "")
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => misnamed(&expected.to_str(), presented),
+        CertificateError::BadEncoding => ("it cannot be read".to_owned(), ""),
+        CertificateError::BadSignature => (
+            "its signature is not that of the authority which it names".to_owned(),
+            CA,
+        ),
+        CertificateError::InvalidPurposeContext { .. } => (
+            "it is not one for servers (extendedKeyUsage)".to_owned(),
+            "",
+        ),
+        reason => unusual(&format!("{reason:?}"), CA),
+    }
+}
+
+fn misnamed(expected: &str, presented: &[String]) -> (String, &'static str) {
+    let names: Vec<String> = presented.iter().map(|name| bare(name)).collect();
+    match names.join(", ").as_str() {
+        "" => (
+            format!("it has no name, also not {expected}"),
+            "make one with a subjectAltName, ",
+        ),
+        names => (
+            format!("it is for {names}, and not for {expected}"),
+            "--server-name NAME says which one is meant, ",
+        ),
+    }
+}
+
+/// What else is wrong: that is an error of a library which is not used here by its name.
+fn unusual(error: &str, hint: &'static str) -> (String, &'static str) {
+    if error.contains("CaUsedAsEndEntity") {
+        let text = "it is the certificate of an authority, and the server uses it as its own";
+        return (text.to_owned(), "make one with basicConstraints CA:FALSE, ");
+    }
+    if error.contains("UnsupportedCertVersion") {
+        let text = "it is of an old version of X.509";
+        return (text.to_owned(), "make one of version 3, ");
+    }
+    (plain(error), hint)
+}
+
+/// Returns the name of an error in words, of `Other(OtherError(EmptyName))` for one.
+fn plain(error: &str) -> String {
+    let name = error.split(" {").next().unwrap_or(error);
+    let name = name.rsplit('(').next().unwrap_or(name);
+    let mut words = String::new();
+    for letter in name.trim_end_matches(')').chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
+/// Returns a name as people write it, of `DnsName("localhost")`.
+fn bare(name: &str) -> String {
+    let inner = name.split_once('(');
+    let inner = inner.and_then(|(_, inner)| inner.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"').to_owned()
 }
 
 fn roots(trust: &Trust<'_>) -> Result<RootCertStore, String> {
@@ -245,5 +340,86 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection};
+
+    use super::*;
+
+    /// Returns why a client that trusts only this certificate refuses it.
+    fn refused(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Option<String> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let made = params.self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.der().clone()], PrivateKeyDer::from(key))
+            .unwrap();
+        let file = format!("lameduck-{}-{name}.pem", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        std::fs::write(&file, made.pem()).unwrap();
+        let client = Tls::new(&Trust::File(&file), name, &[]);
+        std::fs::remove_file(&file).unwrap();
+        let mut client = client.unwrap().connect().unwrap();
+        let mut server = Session::new(ServerConnection::new(Arc::new(server)).unwrap().into());
+        server.take(&client.output().unwrap()).unwrap();
+        let taken = client.take(&server.output().unwrap());
+        taken.err().map(|error| refusal(&error))
+    }
+
+    #[test]
+    fn an_error_that_is_not_known_is_told_in_words() {
+        for (error, words) in [
+            (
+                "Other(OtherError(PathLenConstraintViolated))",
+                "path len constraint violated",
+            ),
+            ("UnhandledCriticalExtension", "unhandled critical extension"),
+            ("Odd { of: Some(1) }", "odd"),
+        ] {
+            assert_eq!(plain(error), words);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_refused_in_plain_words() {
+        let is_ca = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        };
+        let is_old = |params: &mut CertificateParams| {
+            params.not_after = date_time_ymd(2000, 1, 1);
+        };
+        let is_new = |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(4000, 1, 1);
+        };
+        assert_eq!(refused("localhost", |_| {}), None);
+        let authority = "an authority, and the server uses it as its own (make one with \
+                         basicConstraints CA:FALSE, --insecure takes any)";
+        for (refusal, text) in [
+            (refused("localhost", is_ca), authority),
+            (
+                refused("localhost", is_old),
+                "days ago (--insecure takes any)",
+            ),
+            (refused("localhost", is_new), "it is not valid yet"),
+            (
+                refused("example.org", |_| {}),
+                "it is for localhost, and not for example.org (--server-name NAME",
+            ),
+        ] {
+            let refusal = refusal.unwrap();
+            assert!(refusal.starts_with(UNTRUSTED), "{refusal}");
+            assert!(refusal.contains(text), "{refusal}");
+        }
     }
 }

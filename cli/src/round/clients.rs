@@ -1,7 +1,5 @@
 //! The clients of a round before the stop: they connect, are answered, and write.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -10,7 +8,7 @@ use smol::future::FutureExt;
 
 use super::{Client, Entry, Round};
 use crate::client::Connection;
-use crate::procfs::{self, Queues};
+use crate::procfs::{self, Sockets};
 use crate::setup::Failure;
 
 impl Round {
@@ -107,14 +105,10 @@ impl Round {
     pub(crate) async fn arrived(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(2);
         while Instant::now() < deadline {
-            let Some(queues) = procfs::queues(self.target.address.ip()) else {
+            let Some(sockets) = self.sockets() else {
                 return;
             };
-            let server = self.target.address;
-            let is_under_way = |(addresses, queues): (&(SocketAddr, SocketAddr), &Queues)| {
-                addresses.1 == server && queues.unacknowledged > 0
-            };
-            if !queues.iter().any(is_under_way) {
+            if !sockets.has_bytes_under_way_to(self.target.address) {
                 return;
             }
             Timer::after(Duration::from_millis(1)).await;
@@ -168,13 +162,13 @@ impl Round {
     /// established: with TCP_DEFER_ACCEPT it waits for their first byte, and a server
     /// cannot end what it has never been given.
     pub(crate) fn forget_deferred(&mut self, clients: &mut Vec<Client>) {
-        let Some(queues) = self.queues() else {
+        let Some(sockets) = self.sockets() else {
             return;
         };
         let server = self.server.address;
         let is_there = |client: &Client| {
             let local = client.connection.local();
-            local.is_none_or(|local| queues.contains_key(&(server, local)))
+            local.is_none_or(|local| sockets.get(server, local).is_some())
         };
         let (known, deferred): (Vec<_>, Vec<_>) = clients.drain(..).partition(is_there);
         *clients = known;
@@ -189,8 +183,8 @@ impl Round {
         deferred.iter().for_each(|client| self.forget(client.id));
     }
 
-    /// Returns both queues of each connection, ours and the server's.
-    pub(crate) fn queues(&self) -> Option<HashMap<(SocketAddr, SocketAddr), Queues>> {
-        procfs::queues(self.target.address.ip())
+    /// Returns the sockets of each connection, ours and the server's.
+    pub(crate) fn sockets(&self) -> Option<Sockets> {
+        procfs::sockets(self.target.address)
     }
 }

@@ -19,6 +19,10 @@ pub(crate) async fn idle(round: &mut Round, count: usize) -> Result<RoundResult,
     round.settle(from, round.setup.limit).await
 }
 
+/// Why silent clients cannot be looked at.
+pub(crate) const DEFERRED: &str =
+    "the system keeps silent connections from it (TCP_DEFER_ACCEPT)";
+
 /// They never sent a byte.
 pub(crate) async fn silent(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let mut opened = Vec::new();
@@ -36,8 +40,7 @@ pub(crate) async fn silent(round: &mut Round, count: usize) -> Result<RoundResul
     accepted(round).await;
     round.forget_deferred(&mut opened);
     if opened.is_empty() {
-        let reason = "the system keeps silent connections from it (TCP_DEFER_ACCEPT)";
-        return Ok(RoundResult::skip(reason));
+        return Ok(RoundResult::skip(DEFERRED));
     }
     for client in opened {
         round.spawn_until_end(client);

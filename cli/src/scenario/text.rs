@@ -77,7 +77,8 @@ with SO_LINGER 0, which sends a reset that destroys the output under way (F16, F
 servers that exit before it was delivered (F24). With h2 the room for the answer is granted only \
 then, and updates of it go on after the server's last byte. Cure: half-close, then discard input \
 until the peer ends or is quiet, then close. HTTP needs a response that is larger than the \
-socket buffers (--large-path); with a smaller one nothing can be seen.";
+socket buffers (--large-path); with a smaller one nothing can be seen. One without a length, whose \
+end is that of its connection, is compared with two that were read before the signal.";
 
 const SLOW_SPEAKER: &str = "\
 Clients send their requests in ten pieces, one every 150 milliseconds; three of them come before \

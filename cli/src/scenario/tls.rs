@@ -7,7 +7,7 @@ use smol::Timer;
 use crate::client::{Connection, Disconnected};
 use crate::latch::Latch;
 use crate::round::{Client, Round};
-use crate::scenario::idle::accepted;
+use crate::scenario::idle::{DEFERRED, accepted};
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
 
@@ -44,6 +44,9 @@ pub(crate) async fn silent(round: &mut Round, count: usize) -> Result<RoundResul
     );
     accepted(round).await;
     round.forget_deferred(&mut waiting);
+    if waiting.is_empty() {
+        return Ok(RoundResult::skip(DEFERRED));
+    }
     for client in waiting {
         round.spawn_until_end(client);
     }

@@ -63,7 +63,7 @@ const IN_DIALECTS: [Scenario; 5] = [
 ];
 
 /// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
     (
         Scenario::Frozen,
         Fault::NoSweep,
@@ -101,6 +101,12 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
         Scenario::SlowReader,
         Fault::Resets,
         Sign::Reset,
+        &[Echo, Http, H2],
+    ),
+    (
+        Scenario::SlowReader,
+        Fault::CutsShort,
+        Sign::Lost,
         &[Echo, Http, H2],
     ),
     (
@@ -255,7 +261,7 @@ const BAD_OVER_TLS: [(Scenario, Fault, Sign, Protocol); 7] = [
 
 /// For each rule of HTTP a fixture that keeps it, which has to pass, and one that uses
 /// it as an excuse.
-const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 13] = [
+const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 14] = [
     (
         Dialect::Http10,
         Scenario::Frozen,
@@ -315,6 +321,12 @@ const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 13] = [
         Scenario::HalfRequest,
         Fault::Resets,
         Sign::Reset,
+    ),
+    (
+        Dialect::UntilClose,
+        Scenario::SlowReader,
+        Fault::CutsShort,
+        Sign::Lost,
     ),
     (
         Dialect::Redirects,

@@ -302,9 +302,11 @@ impl Server {
         }
     }
 
-    /// Returns where the server listens that does not listen where it should.
+    /// Returns where the server listens, where it does not listen where it should.
     pub(crate) fn elsewhere(&self) -> Option<String> {
-        let listening = procfs::listening(&self.processes()?)?;
+        let mut listening = procfs::listening(&self.processes()?)?;
+        // It may have begun to in the meantime.
+        listening.remove(&procfs::canonical(self.address));
         let addresses: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
         (!addresses.is_empty()).then(|| addresses.join(", "))
     }

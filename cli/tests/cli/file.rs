@@ -41,6 +41,32 @@ fn a_check_without_words_runs_what_the_nearest_file_says() {
 }
 
 #[test]
+fn the_file_of_a_body_is_one_of_the_folder_of_the_check_file() {
+    let folder = Folder::new("body");
+    let below = folder.file("deep");
+    std::fs::create_dir_all(&below).unwrap();
+    let command = [
+        "fixture",
+        "none",
+        "--protocol",
+        "http",
+        "--listen",
+        "{addr}",
+    ];
+    let text = format!(
+        "[check]\ncommand = {:?}\nprotocol = \"http\"\nscenario = \"exit\"\nrounds = 1\n\
+         request = \"POST /orders\"\nbody = \"@order.json\"\n",
+        [&[LAMEDUCK][..], &command].concat()
+    );
+    std::fs::write(folder.file("lameduck.toml"), text).unwrap();
+    let (status, _, stderr) = within(&below, &["check"]);
+    assert_eq!(status, 2, "{stderr}");
+    std::fs::write(folder.file("order.json"), "{}").unwrap();
+    let (status, stdout, stderr) = within(&below, &["check"]);
+    assert_eq!(status, 0, "{stdout}{stderr}");
+}
+
+#[test]
 fn a_command_of_its_own_needs_no_file_and_a_named_one_is_taken_all_the_same() {
     let folder = Folder::new("named");
     let text = "[check]\nscenario = \"exit\"\nrounds = 1\n";

@@ -297,6 +297,52 @@ fn a_server_that_listens_elsewhere_is_told_where() {
 }
 
 #[test]
+fn a_server_that_listens_where_it_should_is_not_said_to_listen_elsewhere() {
+    // It is refused first, and answers later, but not with an end.
+    let script = "sleep 0.3; exec \"$0\" fixture none --protocol http --listen $ADDR";
+    let options = ["--protocol", "redis", "--ready-timeout", "2s"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "it accepts connections and does not answer (for 2s)";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    assert!(!answer.stderr.contains("and it listens on"), "{answer:?}");
+}
+
+#[test]
+fn an_answer_without_an_end_is_told_as_one() {
+    let script = "exec \"$0\" fixture never-ends --protocol http --listen $ADDR";
+    let options = ["--protocol", "http", "--ready-timeout", "1s"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    let told = "its answer to GET / has begun and does not end: choose another one with --path (for 1s)";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    assert!(!answer.stderr.contains("and it listens on"), "{answer:?}");
+}
+
+/// Its sockets stand in another table of the system than those of its clients.
+#[test]
+fn a_server_that_listens_for_both_families_is_judged() {
+    for listen in ["[::]", "[::ffff:127.0.0.1]"] {
+        if TcpListener::bind(format!("{listen}:0")).is_err() {
+            // There is no IPv6 here.
+            continue;
+        }
+        let script = format!("exec \"$0\" fixture keeps-silent --listen '{listen}':$PORT");
+        let options = ["--scenario", "silent", "--rounds", "1", "--limit", "1s"];
+        let options = [&options[..], &["--connections", "5"]].concat();
+        let answer = check_shell(&options, &script);
+        assert_eq!(answer.status, 1, "{listen}: {answer:?}");
+        assert!(!answer.stdout.contains("TCP_DEFER_ACCEPT"), "{answer:?}");
+        assert!(answer.stdout.contains("hung=5 "), "{answer:?}");
+        let tls = ["--protocol", "http", "--tls", "--insecure"];
+        let tls = [&tls[..], &options, &["--scenario", "tls-silent"]].concat();
+        let answer = check_shell(&tls, &format!("{script} --protocol http --tls"));
+        assert_eq!(answer.status, 1, "{listen}: {answer:?}");
+        assert!(answer.stdout.contains("failed=2 "), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_server_without_tls_is_not_said_to_be_missing() {
     let options = ["--protocol", "http", "--tls", "--ready-timeout", "2s"];
     let script = "exec \"$0\" fixture none --protocol http --listen $ADDR";

@@ -20,5 +20,6 @@ mod pages;
 mod refused;
 mod results;
 mod served;
+mod slow_reader;
 mod support;
 mod web;

@@ -75,7 +75,7 @@ impl Http {
         while !bytes.is_empty() {
             let taken = match self.state {
                 State::Length(left) | State::Chunk(left) => self.take_body(left, bytes.len()),
-                State::UntilEnd => bytes.len(),
+                State::UntilEnd => self.take_until_end(bytes.len()),
                 State::Head => self.take_head(bytes, &mut events)?,
                 _ => self.take_line(bytes)?,
             };
@@ -131,6 +131,11 @@ impl Http {
         taken as usize
     }
 
+    fn take_until_end(&mut self, available: usize) -> usize {
+        *self.response.until_end.get_or_insert_default() += available as u64;
+        available
+    }
+
     /// Takes up to the end of the head, and returns how much that was.
     fn take_head(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<usize, String> {
         let before = self.text.len();
@@ -173,6 +178,7 @@ impl Http {
         };
         self.response.status = head.status;
         self.response.keep_alive = head.keep_alive;
+        self.response.until_end = (self.state == State::UntilEnd).then_some(0);
         let rule = match self.state {
             State::UntilEnd => Some(Rule::UntilClose),
             _ if asked.is_some_and(|asked| asked.closes) => Some(Rule::ConnectionClose),
@@ -357,6 +363,18 @@ mod tests {
                 assert_eq!(response.closes, announced.is_some(), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_length_of_a_body_that_ends_with_its_connection_is_known() {
+        for (body, piece) in [("", 9), ("x", 1), ("until the end", 2)] {
+            let text = format!("HTTP/1.1 200 OK\r\nX-Long: {body}\r\n\r\n{body}");
+            let (response, _) = parse(&text, piece, false);
+            let length = body.len() as u64;
+            assert_eq!(response.unwrap().until_end, Some(length), "{text}");
+        }
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        assert_eq!(parse(text, 9, false).0.unwrap().until_end, None);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) struct Response {
     pub(crate) closes: bool,
     /// The length of the answer, in bytes.
     pub(crate) length: u64,
+    /// The length of its body where the end of the connection is its end: it may be only
+    /// a part of it.
+    pub(crate) until_end: Option<u64>,
     /// The limits of the connection that the server announced.
     pub(crate) keep_alive: KeepAlive,
 }
