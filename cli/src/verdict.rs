@@ -94,7 +94,10 @@ impl RoundResult {
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
         self.hung += usize::from(is_hung);
-        if let End::Garbled(problem) = &connection.end {
+        let is_wrong = is_wrong(connection, signal);
+        if let End::Garbled(problem) = &connection.end
+            && is_wrong
+        {
             self.findings
                 .push(format!("client {id} ({kind}): {problem}"));
         }
@@ -111,6 +114,7 @@ impl RoundResult {
             lost: messages,
             is_lost,
             is_hung,
+            is_wrong,
         };
         self.trace.add(id, kind, connection, &judgement, signal);
     }
@@ -142,6 +146,16 @@ impl RoundResult {
         }
         lost
     }
+}
+
+/// Says whether it convicts that what came was not the answer. Whoever comes after the
+/// signal, or asks for the opening handshake only then, may be refused in any way: as a
+/// request of HTTP may be that is sent after the signal.
+fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
+    let is_in_time = |written: Instant| written <= signal;
+    matches!(connection.end, End::Garbled(_))
+        && connection.was_connected(signal)
+        && connection.opening.is_none_or(is_in_time)
 }
 
 /// Says whether a reset takes nothing from a client of HTTP: the server had announced
@@ -375,6 +389,34 @@ mod tests {
     #[test]
     fn what_the_client_gave_up_is_no_loss() {
         assert!(judged(End::Left, Some(-1)).is_lossless());
+    }
+
+    /// The findings about a handshake that is answered with something else; times are
+    /// milliseconds after the signal.
+    fn refused(connected: i32, asked: Option<i32>) -> usize {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let at = |ms: i32| match ms {
+            0.. => signal + ms.unsigned_abs() * MS,
+            _ => signal - ms.unsigned_abs() * MS,
+        };
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(at(connected));
+        client.current.opening = asked.map(at);
+        client.current.finish(End::Garbled("status 503".to_owned()));
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        round.findings.len()
+    }
+
+    #[test]
+    fn a_refusal_convicts_only_where_the_client_asked_before_the_signal() {
+        assert_eq!(refused(-2, Some(-1)), 1);
+        assert_eq!(refused(-2, Some(0)), 1);
+        assert_eq!(refused(-2, None), 1, "the handshake was over");
+        assert_eq!(refused(-2, Some(1)), 0);
+        assert_eq!(refused(1, Some(2)), 0);
+        assert_eq!(refused(1, None), 0);
     }
 
     #[test]

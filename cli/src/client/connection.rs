@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
@@ -96,16 +96,24 @@ impl Connection {
     pub(crate) async fn greet(&mut self) -> Result<(), Disconnected> {
         if let Some(hello) = self.begin_tls()? {
             self.write_wire(&hello).await?;
+            self.note_opening(Some(Instant::now()));
             self.finish_tls().await?;
         }
         let greeting = self.codec.greeting();
         if !greeting.is_empty() {
             self.write_late(&greeting).await?;
+            self.note_opening(Some(Instant::now()));
         }
         while !self.codec.is_open() {
             self.read_events(CHUNK).await?;
         }
+        self.note_opening(None);
         Ok(())
+    }
+
+    /// Notes when a part of the opening handshake was written; none: it is over.
+    fn note_opening(&self, written: Option<Instant>) {
+        self.journal.lock().current.opening = written;
     }
 
     /// Sends what a client can send before it has heard anything of the server: the

@@ -130,6 +130,8 @@ pub(crate) struct ConnectionJournal {
     pub(crate) close_notify: Option<bool>,
     /// How many messages were begun.
     pub(crate) begun_messages: u64,
+    /// When the client had written its part of an opening handshake that is not over.
+    pub(crate) opening: Option<Instant>,
 }
 
 impl ConnectionJournal {
@@ -153,6 +155,7 @@ impl ConnectionJournal {
             answer_time: Duration::MAX,
             close_notify: None,
             begun_messages: 0,
+            opening: None,
         }
     }
 

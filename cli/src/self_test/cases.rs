@@ -63,7 +63,7 @@ const IN_DIALECTS: [Scenario; 5] = [
 ];
 
 /// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
     (
         Scenario::Frozen,
         Fault::NoSweep,
@@ -123,6 +123,7 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 31] = [
     ),
     (Scenario::HalfHead, Fault::DropsHalf, Sign::Lost, &[Http]),
     (Scenario::Upgrade, Fault::DropsHalf, Sign::Lost, &[Ws]),
+    (Scenario::Upgrade, Fault::Refuses, Sign::Lost, &[Ws]),
     (Scenario::Websocket, Fault::DropsHalf, Sign::Lost, &[Ws]),
     (
         Scenario::Websocket,
@@ -437,7 +438,7 @@ fn successors(protocol: Protocol) -> [Case; 3] {
 }
 
 /// What is there once.
-fn single() -> [Case; 6] {
+fn single() -> [Case; 9] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -467,6 +468,19 @@ fn single() -> [Case; 6] {
         Case {
             request: Some("DELETE /one"),
             ..Case::good(Scenario::HalfRequest, H2)
+        },
+        Case {
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Storm, Ws)
+        },
+        Case {
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Flood, Ws)
+        },
+        Case {
+            is_tls: true,
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Storm, Http)
         },
     ]
 }
