@@ -87,13 +87,19 @@ impl RoundResult {
         let messages = self.lost(connection, signal);
         let lost = messages.len();
         let is_reset = connection.end == End::Reset;
-        let is_hung = connection.end == End::Open && connection.connected.is_some();
+        let is_open = connection.end == End::Open && connection.connected.is_some();
+        let is_hung = is_open && connection.was_connected(signal);
         let is_lost = connection.was_connected(signal)
             && (lost > 0 || is_reset && !is_harmless(connection));
         self.messages_lost += lost;
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
         self.hung += usize::from(is_hung);
+        if is_open && !is_hung {
+            let note =
+                "a connection that began after the signal saw no end, which is not counted";
+            push_new(&mut self.notes, note);
+        }
         let is_wrong = is_wrong(connection, signal);
         if let End::Garbled(problem) = &connection.end
             && is_wrong
@@ -389,6 +395,18 @@ mod tests {
     #[test]
     fn what_the_client_gave_up_is_no_loss() {
         assert!(judged(End::Left, Some(-1)).is_lossless());
+    }
+
+    #[test]
+    fn a_connection_without_an_end_is_hung_only_if_it_is_of_before_the_signal() {
+        assert_eq!(judged(End::Open, None).hung, 1);
+        let record = Journal::new();
+        let mut client = record.lock();
+        let signal = Instant::now();
+        client.current.connected = Some(signal + MS);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        assert!(round.is_lossless() && !round.notes.is_empty());
     }
 
     /// The findings about a handshake that is answered with something else; times are

@@ -438,7 +438,7 @@ fn successors(protocol: Protocol) -> [Case; 3] {
 }
 
 /// What is there once.
-fn single() -> [Case; 9] {
+fn single() -> [Case; 11] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -468,6 +468,15 @@ fn single() -> [Case; 9] {
         Case {
             request: Some("DELETE /one"),
             ..Case::good(Scenario::HalfRequest, H2)
+        },
+        Case {
+            fault: Fault::MasterFirst,
+            ..Case::good(Scenario::Storm, Ws)
+        },
+        Case {
+            is_tls: true,
+            fault: Fault::MasterFirst,
+            ..Case::good(Scenario::Storm, Http)
         },
         Case {
             fault: Fault::RefusesLate,

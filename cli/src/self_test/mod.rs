@@ -165,7 +165,7 @@ impl Case {
         if self.hands_over {
             words.push("--hands-over".to_owned());
         }
-        if self.scenario == Scenario::GroupSignal {
+        if self.scenario == Scenario::GroupSignal || self.fault == Fault::MasterFirst {
             words.push("--wrapped".to_owned());
         }
         Ok(words)
