@@ -9,6 +9,7 @@ use smol::future::FutureExt;
 use crate::client::target::Statuses;
 use crate::client::tls::UNTRUSTED;
 use crate::client::{Connection, End, Journal, Request, Response, Target};
+use crate::greeting::{self, GRACE};
 use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup, Traits};
 
@@ -30,13 +31,20 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     }
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
-    let attempt = Attempt::new(setup, &target);
+    let mut attempt = Attempt::new(setup, &target);
+    if known.is_none() && !target.expected_text.is_empty() {
+        attempt.grace = GRACE;
+    }
     let mut last = None;
     let mut was_refused = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
+        if matches!(outcome, Outcome::Failed(_)) {
+            // A greeting can take longer, and look like a wrong answer.
+            attempt.grace *= 2;
+        }
         let problem = match outcome {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
@@ -94,6 +102,8 @@ struct Attempt {
     request: Request,
     /// Only these statuses say that it is.
     wanted: Option<Statuses>,
+    /// How long it is waited for a greeting, which is not to be taken for the answer.
+    grace: Duration,
 }
 
 impl Attempt {
@@ -107,6 +117,7 @@ impl Attempt {
             target: Arc::new(target.clone()),
             request,
             wanted: wanted.and_then(|_| Statuses::parse("2xx")),
+            grace: Duration::ZERO,
         }
     }
 
@@ -152,6 +163,7 @@ impl Attempt {
 
     async fn exchange(&self, journal: &Journal) -> Outcome {
         if let Ok(mut connection) = Connection::open(&self.target, journal).await
+            && (self.grace.is_zero() || connection.listen(self.grace).await.is_ok())
             && let Ok(response) = connection.exchange(&self.request).await
         {
             connection.leave();
@@ -185,9 +197,13 @@ impl Attempt {
 
 /// Finds out how the server treats requests and connections while nothing is wrong.
 async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> {
-    let target = Arc::new(target.clone());
+    let mut target = Arc::new(target.clone());
+    let greeting = greeting::learn(&target).await;
+    Arc::make_mut(&mut target).greeting = greeting.count;
     let mut traits = Traits {
         keeps: true,
+        greeting,
+        notes: greeting.note(target.protocol).into_iter().collect(),
         ..Traits::default()
     };
     let first = target.request(0, 0);

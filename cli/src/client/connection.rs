@@ -108,6 +108,9 @@ impl Connection {
             self.read_events(CHUNK).await?;
         }
         self.note_opening(None);
+        while !self.codec.heard().is_over() {
+            self.read_events(CHUNK).await?;
+        }
         Ok(())
     }
 
@@ -130,6 +133,9 @@ impl Connection {
             self.begin_handshake("WebSocket handshake");
             return self.write(&greeting).await;
         }
+        if !self.target.takes_early {
+            return Ok(());
+        }
         let bytes = self.begin(request);
         self.write(&[greeting, bytes].concat()).await
     }
@@ -141,10 +147,17 @@ impl Connection {
             self.answered();
             return Ok(());
         }
-        if self.codec.is_open() {
+        if !self.codec.is_open() {
+            return self.open_late().await;
+        }
+        if self.target.takes_early {
             return self.receive().await.map(drop);
         }
-        self.open_late().await
+        // Nothing could be asked: the greeting is what there is to wait for.
+        while !self.codec.heard().is_over() {
+            self.read_events(CHUNK).await?;
+        }
+        Ok(())
     }
 
     /// Returns what a client says before its first request.
@@ -275,6 +288,22 @@ impl Connection {
             }
         }
         Ok(self.peeked.len())
+    }
+
+    /// Takes what comes for some time while nothing is asked, and returns how many lines or
+    /// messages there were since the connection began.
+    pub(crate) async fn listen(&mut self, time: Duration) -> Result<u64, Disconnected> {
+        let listen = async {
+            loop {
+                self.read_events(CHUNK).await?;
+            }
+        };
+        let over = async {
+            Timer::after(time).await;
+            Ok(())
+        };
+        listen.or(over).await?;
+        Ok(self.codec.heard().unasked)
     }
 
     pub(crate) fn local(&self) -> Option<SocketAddr> {

@@ -10,6 +10,8 @@ use crate::setup::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Lost,
+    /// Not one of so many messages is answered.
+    AllLost(usize),
     Reset,
     /// One or the other: which of them is a matter of microseconds.
     LostOrReset,
@@ -31,6 +33,8 @@ pub(super) struct Case {
     pub(super) fault: Fault,
     /// A restart has another process take its place.
     pub(super) hands_over: bool,
+    /// It says something before it is asked.
+    pub(super) greets: bool,
     /// The request of the clients, where it is not the usual one.
     pub(super) request: Option<&'static str>,
     /// It has to be convicted of this; none: it has to pass.
@@ -346,6 +350,7 @@ impl Case {
             dialect: Dialect::KeepAlive,
             fault: Fault::None,
             hands_over: false,
+            greets: false,
             request: None,
             sign: None,
             note: None,
@@ -364,7 +369,13 @@ impl Case {
             true => ", by a successor",
             false => "",
         };
-        format!("{scenario}{successor}, {protocol}{tls}, dialect: {dialect}, fault: {fault}")
+        let greeting = match self.greets {
+            true => " with a greeting",
+            false => "",
+        };
+        format!(
+            "{scenario}{successor}, {protocol}{tls}{greeting}, dialect: {dialect}, fault: {fault}"
+        )
     }
 }
 
@@ -415,6 +426,7 @@ pub(super) fn all() -> Vec<Case> {
         }),
     );
     cases.extend(single());
+    cases.extend(greeting());
     for protocol in [Echo, Http, H2] {
         cases.extend(successors(protocol));
     }
@@ -435,6 +447,69 @@ fn successors(protocol: Protocol) -> [Case; 3] {
         ..good
     };
     [good, bad(Fault::RestartGap), bad(Fault::Abrupt)]
+}
+
+/// Servers that greet each client with what is no answer.
+fn greeting() -> Vec<Case> {
+    const LINES: [Scenario; 7] = [
+        Scenario::Frozen,
+        Scenario::Storm,
+        Scenario::Pipelined,
+        Scenario::SlowSpeaker,
+        Scenario::HalfRequest,
+        Scenario::Idle,
+        Scenario::Silent,
+    ];
+    const WS: [Scenario; 4] = [
+        Scenario::Frozen,
+        Scenario::Storm,
+        Scenario::Upgrade,
+        Scenario::Websocket,
+    ];
+    const NOTE: &str = "it greets each client with one";
+    let good = |protocol| {
+        move |scenario| Case {
+            greets: true,
+            note: Some(NOTE),
+            ..Case::good(scenario, protocol)
+        }
+    };
+    let bad = |scenario, fault, sign, protocol| Case {
+        fault,
+        sign: Some(sign),
+        ..good(protocol)(scenario)
+    };
+    let lines = LINES.into_iter().map(good(Lines));
+    let all = lines.chain(WS.into_iter().map(good(Ws)));
+    let single = [
+        // As many as there are clients: the greeting answers none of them.
+        bad(
+            Scenario::HalfRequest,
+            Fault::DropsHalf,
+            Sign::AllLost(16),
+            Lines,
+        ),
+        bad(
+            Scenario::HalfRequest,
+            Fault::DropsHalf,
+            Sign::AllLost(16),
+            Ws,
+        ),
+        bad(
+            Scenario::Frozen,
+            Fault::StopFirst,
+            Sign::AllLost(100),
+            Lines,
+        ),
+        bad(Scenario::Frozen, Fault::NoSweep, Sign::Reset, Lines),
+        bad(Scenario::Silent, Fault::KeepsSilent, Sign::Overdue, Lines),
+        Case {
+            fault: Fault::Synchronizes,
+            note: Some("it takes no request before that"),
+            ..good(Lines)(Scenario::Frozen)
+        },
+    ];
+    all.chain(single).collect()
 }
 
 /// What is there once.

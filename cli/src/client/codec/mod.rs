@@ -47,6 +47,32 @@ pub(crate) enum Event {
     Opened,
 }
 
+/// What a server says to each client before it was asked anything: so many lines or
+/// messages, none of which is an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    left: u64,
+    /// What came beyond that, while nothing was asked.
+    pub(crate) unasked: u64,
+}
+
+impl Greeting {
+    fn of(left: u64) -> Greeting {
+        Greeting { left, unasked: 0 }
+    }
+
+    /// Takes what has come for a part of the greeting, unless that is over.
+    fn take(&mut self) -> bool {
+        let is_greeting = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_greeting
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
 /// The state of one connection in its protocol.
 #[derive(Debug)]
 pub(crate) enum Codec {
@@ -62,7 +88,10 @@ impl Codec {
     pub(crate) fn new(target: &Target) -> Codec {
         match target.protocol {
             Protocol::Echo => Codec::Echo(text::Echo::default()),
-            Protocol::Lines => Codec::Lines(text::Lines::new(target.expected_text.clone())),
+            Protocol::Lines => Codec::Lines(text::Lines::new(
+                target.expected_text.clone(),
+                Greeting::of(target.greeting),
+            )),
             Protocol::Redis => Codec::Redis(redis::Redis::default()),
             Protocol::Http => Codec::Http(http::Http::default()),
             Protocol::Ws => Codec::WebSocket(Box::new(websocket::WebSocket::new(target))),
@@ -85,6 +114,15 @@ impl Codec {
         match self {
             Codec::WebSocket(codec) => codec.is_open(),
             _ => true,
+        }
+    }
+
+    /// Returns what has come of the server's greeting.
+    pub(crate) fn heard(&self) -> Greeting {
+        match self {
+            Codec::Lines(codec) => *codec.greeting(),
+            Codec::WebSocket(codec) => *codec.greeting_messages(),
+            _ => Greeting::default(),
         }
     }
 
