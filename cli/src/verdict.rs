@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::journal::Message;
-use crate::client::owed::{self, Debt};
+use crate::client::owed::{self, Debt, Rule};
 use crate::client::{ClientJournal, ConnectionJournal, End};
 use crate::trace::{Judgement, Trace};
 
@@ -29,6 +29,8 @@ pub(crate) struct RoundResult {
     pub(crate) losses: Vec<String>,
     /// What convicts beyond the counts.
     pub(crate) findings: Vec<String>,
+    /// Half messages whose rest came behind a Close frame.
+    pub(crate) cut: usize,
     /// What does not convict.
     pub(crate) notes: Vec<String>,
     /// Why nothing could be seen.
@@ -50,6 +52,19 @@ impl RoundResult {
             skipped: Some(reason.into()),
             ..RoundResult::default()
         }
+    }
+
+    /// Says how many half messages a server has the right to discard.
+    pub(crate) fn note_cut(&mut self) {
+        let what = match self.cut {
+            0 => return,
+            1 => "a half message".to_owned(),
+            n => format!("{n} half messages"),
+        };
+        self.notes.push(format!(
+            "a Close frame came before the rest of {what}, which RFC 6455 section 5.5.1 allows; \
+             a server that waits for the rest loses nothing"
+        ));
     }
 
     /// Adds a loss, told in full if there is still room.
@@ -136,9 +151,14 @@ impl RoundResult {
             return Vec::new();
         }
         let mut lost = Vec::new();
+        let is_cut = |message: &Message| {
+            let announced = connection.announced;
+            announced.is_some_and(|announced| announced.has_cut(message))
+        };
         for message in &connection.unanswered {
             match owed::judge(connection, message, signal) {
                 Debt::Lost => lost.push(message),
+                Debt::Excused(_) if is_cut(message) => self.cut += 1,
                 Debt::Excused(rule) => push_new(
                     &mut self.notes,
                     &format!(
@@ -164,15 +184,17 @@ fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
         && connection.opening.is_none_or(is_in_time)
 }
 
-/// Says whether a reset takes nothing from a client of HTTP: the server had announced
-/// the end, or the client had begun a request on an idle connection when the server was
-/// already stopping (RFC 9112 section 9.5), and may repeat it (section 9.3.1).
+/// Says whether a reset takes nothing from a client: the server had announced the end by a
+/// Close frame (RFC 6455 section 5.5.1), or in HTTP. There the client may also have begun a
+/// request on an idle connection when the server was already stopping (RFC 9112 section
+/// 9.5), and may repeat it (section 9.3.1). Messages that are owed are counted by themselves.
 fn is_harmless(connection: &ConnectionJournal) -> bool {
     let is_untouched = |message: &Message| message.received == 0;
-    connection.closes_idle
-        && connection.unanswered.iter().all(is_untouched)
-        && (connection.announced.is_some()
-            || connection.answered > 0 && !connection.unanswered.is_empty())
+    let rule = connection.announced.map(|announced| announced.rule);
+    let has_repeatable = connection.answered > 0 && !connection.unanswered.is_empty();
+    connection.unanswered.iter().all(is_untouched)
+        && (rule == Some(Rule::WebSocketClose)
+            || connection.closes_idle && (rule.is_some() || has_repeatable))
 }
 
 /// The story of one connection.
@@ -390,6 +412,33 @@ mod tests {
         let round = judged(End::Reset, None);
         assert_eq!((round.resets, round.connections_lost), (1, 1));
         assert!(!round.is_lossless());
+    }
+
+    /// A connection of WebSocket on which a Close frame came, and then a reset.
+    fn reset_behind_a_close_frame(is_half: bool) -> RoundResult {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(signal - 10 * MS);
+        client.current.begin(0, "message");
+        client.current.sent();
+        client.current.is_mid_message = is_half;
+        client.current.announce(Rule::WebSocketClose);
+        client.current.finish(End::Reset);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        round
+    }
+
+    #[test]
+    fn a_close_frame_excuses_half_a_message_and_the_reset_behind_it() {
+        let mut round = reset_behind_a_close_frame(true);
+        assert!(round.is_lossless());
+        assert_eq!((round.cut, round.resets), (1, 1));
+        round.note_cut();
+        assert!(round.notes.iter().any(|note| note.contains("5.5.1")));
+        let round = reset_behind_a_close_frame(false);
+        assert_eq!((round.messages_lost, round.connections_lost), (1, 1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::journal::{End, Journal};
 use super::stream::Stream;
 use super::target::{Request, Target};
 use super::tls;
+use crate::setup::Protocol;
 
 /// The connection has ended; the journal tells how.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     /// What was read to see whether there is anything.
     peeked: VecDeque<u8>,
     answers: VecDeque<Response>,
+    /// Bytes of messages that have begun and are not whole.
+    unsent: usize,
 }
 
 impl Connection {
@@ -89,6 +92,7 @@ impl Connection {
             codec: Codec::new(target),
             peeked: VecDeque::new(),
             answers: VecDeque::new(),
+            unsent: 0,
         })
     }
 
@@ -236,12 +240,27 @@ impl Connection {
     pub(crate) fn begin(&mut self, request: &Request) -> Vec<u8> {
         let (key, bytes) = self.codec.encode(request);
         self.journal.lock().current.begin(key, &request.label);
+        self.unsent += bytes.len();
+        self.note_written(0);
         bytes
+    }
+
+    /// Notes that so much more of the messages that have begun is written.
+    fn note_written(&mut self, length: usize) {
+        self.unsent = self.unsent.saturating_sub(length);
+        self.journal.lock().current.is_mid_message = self.unsent > 0;
+    }
+
+    /// Says whether a frame of our own may not be sent now, as it would come into the middle
+    /// of another one.
+    fn is_mid_frame(&self) -> bool {
+        self.target.protocol == Protocol::Ws && self.unsent > 0
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write(bytes).await;
         written.map_err(|error| self.broken(&error))?;
+        self.note_written(bytes.len());
         self.journal.lock().current.sent();
         Ok(())
     }
@@ -250,8 +269,37 @@ impl Connection {
     pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write(bytes).await;
         written.map_err(|error| self.broken(&error))?;
+        self.note_written(bytes.len());
         self.journal.lock().current.sent_more();
-        Ok(())
+        self.flush().await
+    }
+
+    /// Notes that the rest of what has begun is on the wire.
+    pub(crate) async fn complete(&mut self) -> Result<(), Disconnected> {
+        self.note_written(self.unsent);
+        self.flush().await
+    }
+
+    /// Waits for `moment` in the middle of a message. A Close frame of WebSocket that comes
+    /// meanwhile is read: it says that the server need not take the rest.
+    pub(crate) async fn wait_mid_message(
+        &mut self,
+        moment: impl Future<Output = ()>,
+    ) -> Result<(), Disconnected> {
+        let moment = async {
+            moment.await;
+            Ok(())
+        };
+        if !self.is_mid_frame() {
+            return moment.await;
+        }
+        let watch = async {
+            while self.journal.lock().current.announced.is_none() {
+                self.read_events(CHUNK).await?;
+            }
+            std::future::pending().await
+        };
+        watch.or(moment).await
     }
 
     /// Returns what `bytes` are on the wire.
@@ -347,6 +395,9 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> Result<(), Disconnected> {
+        if self.is_mid_frame() {
+            return Ok(());
+        }
         let output = self.codec.take_output();
         if output.is_empty() {
             return Ok(());

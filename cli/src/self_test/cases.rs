@@ -512,8 +512,18 @@ fn greeting() -> Vec<Case> {
     all.chain(single).collect()
 }
 
+/// A Close frame comes before the rest of a message, as it may.
+fn cut(scenario: Scenario, is_tls: bool) -> Case {
+    Case {
+        is_tls,
+        fault: Fault::ReturnsHalf,
+        note: Some("which RFC 6455 section 5.5.1 allows"),
+        ..Case::good(scenario, Ws)
+    }
+}
+
 /// What is there once.
-fn single() -> [Case; 11] {
+fn single() -> [Case; 15] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -535,6 +545,10 @@ fn single() -> [Case; 11] {
             note: Some("RFC 9113 section 6.8"),
             ..Case::good(Scenario::Streams, H2)
         },
+        cut(Scenario::Websocket, false),
+        cut(Scenario::HalfRequest, false),
+        cut(Scenario::SlowSpeaker, false),
+        cut(Scenario::TlsHalfRecord, true),
         Case {
             dialect: Dialect::CloseEach,
             note: Some("RFC 9112 section 9.6"),
