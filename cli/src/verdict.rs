@@ -233,6 +233,11 @@ pub(crate) fn tell(
             text += &format!(", and {problem}");
         }
     }
+    if let Some(announced) = connection.announced
+        && let Some(frame) = announced.rule.frame()
+    {
+        text += &format!("; {frame} {}", relative(announced.at, signal));
+    }
     let end = match &connection.end {
         End::Open => "no end",
         End::Fin => "an orderly end",
@@ -427,6 +432,9 @@ mod tests {
         client.current.finish(End::Reset);
         let mut round = RoundResult::default();
         round.judge(0, "test", &client, signal);
+        let story = tell(0, "test", &client.current, signal);
+        let close = story.find("; a Close frame ").unwrap();
+        assert!(story.find("; then a reset") > Some(close), "{story}");
         round
     }
 

@@ -272,7 +272,12 @@ impl ConnectionJournal {
             Rule::GoAway => self.begun_messages,
             _ => open.unwrap_or(self.begun_messages),
         };
-        self.announced = Some(Announcement { rule, begun, cuts });
+        self.announced = Some(Announcement {
+            rule,
+            at: Instant::now(),
+            begun,
+            cuts,
+        });
     }
 
     /// Says whether an answer is still to come.

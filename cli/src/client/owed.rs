@@ -53,6 +53,15 @@ impl Rule {
         }
     }
 
+    /// Returns what said that the connection ends, where that was no answer.
+    pub(crate) fn frame(self) -> Option<&'static str> {
+        match self {
+            Rule::GoAway => Some("a GOAWAY"),
+            Rule::WebSocketClose => Some("a Close frame"),
+            _ => None,
+        }
+    }
+
     /// Returns the rule as a sentence.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -93,6 +102,7 @@ pub(crate) const UNANNOUNCED: Duration = Duration::from_millis(1900);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announcement {
     pub(crate) rule: Rule,
+    pub(crate) at: Instant,
     /// How many messages had been begun by then: those of which the server owes answers.
     pub(crate) begun: u64,
     /// The message after those had begun, too, and its rest came behind a Close frame.
@@ -187,6 +197,7 @@ mod tests {
     fn announced(rule: Rule, begun: u64) -> Option<Announcement> {
         Some(Announcement {
             rule,
+            at: Instant::now(),
             begun,
             cuts: false,
         })
