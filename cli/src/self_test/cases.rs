@@ -67,7 +67,7 @@ const IN_DIALECTS: [Scenario; 5] = [
 ];
 
 /// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 33] = [
     (
         Scenario::Frozen,
         Fault::NoSweep,
@@ -140,6 +140,12 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
         Fault::KeepsIdle,
         Sign::Overdue,
         &Protocol::ALL,
+    ),
+    (
+        Scenario::Idle,
+        Fault::ResetsClosed,
+        Sign::Reset,
+        &[Echo, Lines],
     ),
     (
         Scenario::Silent,
@@ -523,7 +529,7 @@ fn cut(scenario: Scenario, is_tls: bool) -> Case {
 }
 
 /// What is there once.
-fn single() -> [Case; 15] {
+fn single() -> [Case; 16] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -544,6 +550,10 @@ fn single() -> [Case; 15] {
             fault: Fault::ReturnsHalf,
             note: Some("RFC 9113 section 6.8"),
             ..Case::good(Scenario::Streams, H2)
+        },
+        Case {
+            fault: Fault::ResetsClosed,
+            ..Case::good(Scenario::Websocket, Ws)
         },
         cut(Scenario::Websocket, false),
         cut(Scenario::HalfRequest, false),
