@@ -189,7 +189,8 @@ fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
 /// request on an idle connection when the server was already stopping (RFC 9112 section
 /// 9.5), and may repeat it (section 9.3.1). Messages that are owed are counted by themselves.
 fn is_harmless(connection: &ConnectionJournal) -> bool {
-    let is_untouched = |message: &Message| message.received == 0;
+    // A wrong answer that is whole is cut by nothing.
+    let is_untouched = |message: &Message| message.received == 0 || message.problem.is_some();
     let rule = connection.announced.map(|announced| announced.rule);
     let has_repeatable = connection.answered > 0 && !connection.unanswered.is_empty();
     connection.unanswered.iter().all(is_untouched)
@@ -227,6 +228,7 @@ pub(crate) fn tell(
         text += &format!("; {} {sent}", message.label);
         text += &match message.received {
             0 => ", no answer".to_owned(),
+            1 => ", 1 byte of its answer".to_owned(),
             n => format!(", {n} bytes of its answer"),
         };
         if let Some(problem) = &message.problem {

@@ -436,12 +436,16 @@ impl Connection {
             Event::Answered { key, response } => {
                 match self.target.problem(&response) {
                     None => journal.answer(key, response.keep_alive),
-                    Some(problem) => journal.fail(key, problem),
+                    Some(problem) => journal.fail(key, problem, response.length),
                 }
                 self.answers.push_back(response);
             }
-            Event::Wrong { key, problem } => {
-                journal.fail(key, problem);
+            Event::Wrong {
+                key,
+                problem,
+                received,
+            } => {
+                journal.fail(key, problem, received);
                 self.answers.push_back(Response::default());
             }
             Event::Returned { key, rule } => {

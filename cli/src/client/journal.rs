@@ -242,8 +242,10 @@ impl ConnectionJournal {
         self.note(now, EventKind::Answered);
     }
 
-    /// The answer to a message is whole and wrong.
-    pub(crate) fn fail(&mut self, key: u64, problem: String) {
+    /// The answer to a message is whole and wrong, and has so many bytes.
+    pub(crate) fn fail(&mut self, key: u64, problem: String, received: u64) {
+        // However much of it was read at first.
+        self.progress(key, received);
         if let Some(message) = self.find(key) {
             message.problem = Some(problem);
         }
@@ -376,6 +378,16 @@ mod tests {
         let cut = connection.unanswered.iter();
         let cut: Vec<bool> = cut.map(|message| announced.has_cut(message)).collect();
         assert_eq!(cut, [false, true]);
+    }
+
+    #[test]
+    fn a_wrong_answer_counts_with_all_its_bytes() {
+        let mut connection = ConnectionJournal::new();
+        connection.begin(0, "request");
+        connection.sent();
+        connection.progress(0, 1);
+        connection.fail(0, "it was answered with status 408".to_owned(), 80);
+        assert_eq!(connection.unanswered[0].received, 80);
     }
 
     #[test]

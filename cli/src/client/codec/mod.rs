@@ -36,8 +36,12 @@ pub(crate) enum Event {
     Progress { key: u64, received: u64 },
     /// An answer is whole.
     Answered { key: u64, response: Response },
-    /// An answer is whole, and it is a wrong one.
-    Wrong { key: u64, problem: String },
+    /// An answer of `received` bytes is whole, and it is a wrong one.
+    Wrong {
+        key: u64,
+        problem: String,
+        received: u64,
+    },
     /// The server said that it did not process a request, as `rule` allows.
     Returned { key: u64, rule: Rule },
     /// The server said that it ends the connection: nothing that is sent from now

@@ -108,7 +108,11 @@ impl Lines {
                     }
                     false => {
                         let problem = format!("it was answered with {line:.60?}");
-                        Event::Wrong { key, problem }
+                        Event::Wrong {
+                            key,
+                            problem,
+                            received: length,
+                        }
                     }
                 },
             );
@@ -160,7 +164,10 @@ mod tests {
         lines.push();
         let events = lines.feed(b"+PONG\r\n-ERR\r\n").unwrap();
         assert!(matches!(events[0], Event::Answered { key: 0, .. }));
-        assert!(matches!(events[1], Event::Wrong { key: 1, .. }));
+        let Event::Wrong { key, received, .. } = events[1] else {
+            panic!("{events:?}");
+        };
+        assert_eq!((key, received), (1, 6));
     }
 
     #[test]
