@@ -140,6 +140,9 @@ pub(crate) struct Fixture {
     /// Speak TLS, with a certificate of its own
     #[arg(long)]
     pub(crate) tls: bool,
+    /// Greet each client: with a line, or a message of WebSocket (not over TLS)
+    #[arg(long)]
+    pub(crate) greets: bool,
     /// The longest stop
     #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
     pub(crate) grace: Duration,

@@ -10,6 +10,7 @@ mod client;
 mod compare;
 mod during;
 mod fixture;
+mod greeting;
 mod h2;
 mod latch;
 mod limits;

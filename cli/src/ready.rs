@@ -9,6 +9,7 @@ use smol::future::FutureExt;
 use crate::client::target::Statuses;
 use crate::client::tls::UNTRUSTED;
 use crate::client::{Connection, End, Journal, Request, Response, Target};
+use crate::greeting::{self, GRACE};
 use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup, Traits};
 
@@ -30,7 +31,10 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     }
     let deadline = Instant::now() + setup.ready_timeout;
     let mut pause = Duration::from_millis(1);
-    let attempt = Attempt::new(setup, &target);
+    let mut attempt = Attempt::new(setup, &target);
+    if known.is_none() && !target.expected_text.is_empty() {
+        attempt.grace = GRACE;
+    }
     let mut last = None;
     let mut was_refused = false;
     loop {
@@ -39,6 +43,10 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
         let is_refused = matches!(outcome, Outcome::Refused(_));
         // Whoever accepts listens where it should, whatever came before.
         let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
+        if matches!(outcome, Outcome::Failed(_)) {
+            // A greeting can take longer, and look like a wrong answer.
+            attempt.grace *= 2;
+        }
         let problem = match outcome {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
@@ -96,6 +104,8 @@ struct Attempt {
     request: Request,
     /// Only these statuses say that it is.
     wanted: Option<Statuses>,
+    /// How long it is waited for a greeting, which is not to be taken for the answer.
+    grace: Duration,
 }
 
 impl Attempt {
@@ -109,6 +119,7 @@ impl Attempt {
             target: Arc::new(target.clone()),
             request,
             wanted: wanted.and_then(|_| Statuses::parse("2xx")),
+            grace: Duration::ZERO,
         }
     }
 
@@ -176,6 +187,7 @@ impl Attempt {
 
     async fn exchange(&self, journal: &Journal) -> Outcome {
         if let Ok(mut connection) = Connection::open(&self.target, journal).await
+            && (self.grace.is_zero() || connection.listen(self.grace).await.is_ok())
             && let Ok(response) = connection.exchange(&self.request).await
         {
             connection.leave();
@@ -209,9 +221,13 @@ impl Attempt {
 
 /// Finds out how the server treats requests and connections while nothing is wrong.
 async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> {
-    let target = Arc::new(target.clone());
+    let mut target = Arc::new(target.clone());
+    let greeting = greeting::learn(&target).await;
+    Arc::make_mut(&mut target).greeting = greeting.count;
     let mut traits = Traits {
         keeps: true,
+        greeting,
+        notes: greeting.note(target.protocol).into_iter().collect(),
         ..Traits::default()
     };
     let first = target.request(0, 0);

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::client::Target;
+use crate::greeting::Greeted;
 use crate::signal::StopSignal;
 
 /// What the server speaks.
@@ -130,6 +131,7 @@ pub(crate) struct Traits {
     pub(crate) answer_time: Duration,
     pub(crate) usual: Vec<u16>,
     pub(crate) usual_grpc: Option<u16>,
+    pub(crate) greeting: Greeted,
     pub(crate) notes: Vec<String>,
 }
 

@@ -60,6 +60,9 @@ pub(crate) struct TracedConnection {
     pub(crate) is_hung: bool,
     /// It only stood in the way, and its end says nothing.
     pub(crate) is_ignored: bool,
+    /// What came was not the answer, and convicts.
+    #[serde(skip)]
+    pub(crate) is_wrong: bool,
 }
 
 /// One event.
@@ -127,6 +130,8 @@ pub(crate) struct Judgement<'a> {
     pub(crate) lost: Vec<&'a Message>,
     pub(crate) is_lost: bool,
     pub(crate) is_hung: bool,
+    /// What came was not the answer, and convicts.
+    pub(crate) is_wrong: bool,
 }
 
 impl Trace {
@@ -165,8 +170,8 @@ impl TracedClient {
     /// Whether something can be said against what it saw.
     pub(crate) fn has_loss(&self) -> bool {
         let has_loss = |connection: &TracedConnection| {
-            let is_wrong = connection.end == TracedEnd::WrongAnswer;
-            connection.is_lost || connection.is_hung || is_wrong || !connection.lost.is_empty()
+            let is_bad = connection.is_lost || connection.is_hung || connection.is_wrong;
+            is_bad || !connection.lost.is_empty()
         };
         self.connections.iter().any(has_loss)
     }
@@ -209,6 +214,7 @@ impl TracedConnection {
             is_lost: judgement.is_lost,
             is_hung: judgement.is_hung,
             is_ignored: journal.is_ignored,
+            is_wrong: judgement.is_wrong,
         }
     }
 }

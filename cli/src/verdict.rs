@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::journal::Message;
-use crate::client::owed::{self, Debt};
+use crate::client::owed::{self, Debt, Rule};
 use crate::client::{ClientJournal, ConnectionJournal, End};
 use crate::trace::{Judgement, Trace};
 
@@ -29,6 +29,8 @@ pub(crate) struct RoundResult {
     pub(crate) losses: Vec<String>,
     /// What convicts beyond the counts.
     pub(crate) findings: Vec<String>,
+    /// Half messages whose rest came behind a Close frame.
+    pub(crate) cut: usize,
     /// What does not convict.
     pub(crate) notes: Vec<String>,
     /// Why nothing could be seen.
@@ -50,6 +52,19 @@ impl RoundResult {
             skipped: Some(reason.into()),
             ..RoundResult::default()
         }
+    }
+
+    /// Says how many half messages a server has the right to discard.
+    pub(crate) fn note_cut(&mut self) {
+        let what = match self.cut {
+            0 => return,
+            1 => "a half message".to_owned(),
+            n => format!("{n} half messages"),
+        };
+        self.notes.push(format!(
+            "a Close frame came before the rest of {what}, which RFC 6455 section 5.5.1 allows; \
+             a server that waits for the rest loses nothing"
+        ));
     }
 
     /// Adds a loss, told in full if there is still room.
@@ -87,14 +102,23 @@ impl RoundResult {
         let messages = self.lost(connection, signal);
         let lost = messages.len();
         let is_reset = connection.end == End::Reset;
-        let is_hung = connection.end == End::Open && connection.connected.is_some();
+        let is_open = connection.end == End::Open && connection.connected.is_some();
+        let is_hung = is_open && connection.was_connected(signal);
         let is_lost = connection.was_connected(signal)
             && (lost > 0 || is_reset && !is_harmless(connection));
         self.messages_lost += lost;
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
         self.hung += usize::from(is_hung);
-        if let End::Garbled(problem) = &connection.end {
+        if is_open && !is_hung {
+            let note =
+                "a connection that began after the signal saw no end, which is not counted";
+            push_new(&mut self.notes, note);
+        }
+        let is_wrong = is_wrong(connection, signal);
+        if let End::Garbled(problem) = &connection.end
+            && is_wrong
+        {
             self.findings
                 .push(format!("client {id} ({kind}): {problem}"));
         }
@@ -111,6 +135,7 @@ impl RoundResult {
             lost: messages,
             is_lost,
             is_hung,
+            is_wrong,
         };
         self.trace.add(id, kind, connection, &judgement, signal);
     }
@@ -126,9 +151,14 @@ impl RoundResult {
             return Vec::new();
         }
         let mut lost = Vec::new();
+        let is_cut = |message: &Message| {
+            let announced = connection.announced;
+            announced.is_some_and(|announced| announced.has_cut(message))
+        };
         for message in &connection.unanswered {
             match owed::judge(connection, message, signal) {
                 Debt::Lost => lost.push(message),
+                Debt::Excused(_) if is_cut(message) => self.cut += 1,
                 Debt::Excused(rule) => push_new(
                     &mut self.notes,
                     &format!(
@@ -144,15 +174,28 @@ impl RoundResult {
     }
 }
 
-/// Says whether a reset takes nothing from a client of HTTP: the server had announced
-/// the end, or the client had begun a request on an idle connection when the server was
-/// already stopping (RFC 9112 section 9.5), and may repeat it (section 9.3.1).
+/// Says whether it convicts that what came was not the answer. Whoever comes after the
+/// signal, or asks for the opening handshake only then, may be refused in any way: as a
+/// request of HTTP may be that is sent after the signal.
+fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
+    let is_in_time = |written: Instant| written <= signal;
+    matches!(connection.end, End::Garbled(_))
+        && connection.was_connected(signal)
+        && connection.opening.is_none_or(is_in_time)
+}
+
+/// Says whether a reset takes nothing from a client: the server had announced the end by a
+/// Close frame (RFC 6455 section 5.5.1), or in HTTP. There the client may also have begun a
+/// request on an idle connection when the server was already stopping (RFC 9112 section
+/// 9.5), and may repeat it (section 9.3.1). Messages that are owed are counted by themselves.
 fn is_harmless(connection: &ConnectionJournal) -> bool {
-    let is_untouched = |message: &Message| message.received == 0;
-    connection.closes_idle
-        && connection.unanswered.iter().all(is_untouched)
-        && (connection.announced.is_some()
-            || connection.answered > 0 && !connection.unanswered.is_empty())
+    // A wrong answer that is whole is cut by nothing.
+    let is_untouched = |message: &Message| message.received == 0 || message.problem.is_some();
+    let rule = connection.announced.map(|announced| announced.rule);
+    let has_repeatable = connection.answered > 0 && !connection.unanswered.is_empty();
+    connection.unanswered.iter().all(is_untouched)
+        && (rule == Some(Rule::WebSocketClose)
+            || connection.closes_idle && (rule.is_some() || has_repeatable))
 }
 
 /// The story of one connection.
@@ -185,11 +228,17 @@ pub(crate) fn tell(
         text += &format!("; {} {sent}", message.label);
         text += &match message.received {
             0 => ", no answer".to_owned(),
+            1 => ", 1 byte of its answer".to_owned(),
             n => format!(", {n} bytes of its answer"),
         };
         if let Some(problem) = &message.problem {
             text += &format!(", and {problem}");
         }
+    }
+    if let Some(announced) = connection.announced
+        && let Some(frame) = announced.rule.frame()
+    {
+        text += &format!("; {frame} {}", relative(announced.at, signal));
     }
     let end = match &connection.end {
         End::Open => "no end",
@@ -372,9 +421,79 @@ mod tests {
         assert!(!round.is_lossless());
     }
 
+    /// A connection of WebSocket on which a Close frame came, and then a reset.
+    fn reset_behind_a_close_frame(is_half: bool) -> RoundResult {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(signal - 10 * MS);
+        client.current.begin(0, "message");
+        client.current.sent();
+        client.current.is_mid_message = is_half;
+        client.current.announce(Rule::WebSocketClose);
+        client.current.finish(End::Reset);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        let story = tell(0, "test", &client.current, signal);
+        let close = story.find("; a Close frame ").unwrap();
+        assert!(story.find("; then a reset") > Some(close), "{story}");
+        round
+    }
+
+    #[test]
+    fn a_close_frame_excuses_half_a_message_and_the_reset_behind_it() {
+        let mut round = reset_behind_a_close_frame(true);
+        assert!(round.is_lossless());
+        assert_eq!((round.cut, round.resets), (1, 1));
+        round.note_cut();
+        assert!(round.notes.iter().any(|note| note.contains("5.5.1")));
+        let round = reset_behind_a_close_frame(false);
+        assert_eq!((round.messages_lost, round.connections_lost), (1, 1));
+    }
+
     #[test]
     fn what_the_client_gave_up_is_no_loss() {
         assert!(judged(End::Left, Some(-1)).is_lossless());
+    }
+
+    #[test]
+    fn a_connection_without_an_end_is_hung_only_if_it_is_of_before_the_signal() {
+        assert_eq!(judged(End::Open, None).hung, 1);
+        let record = Journal::new();
+        let mut client = record.lock();
+        let signal = Instant::now();
+        client.current.connected = Some(signal + MS);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        assert!(round.is_lossless() && !round.notes.is_empty());
+    }
+
+    /// The findings about a handshake that is answered with something else; times are
+    /// milliseconds after the signal.
+    fn refused(connected: i32, asked: Option<i32>) -> usize {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let at = |ms: i32| match ms {
+            0.. => signal + ms.unsigned_abs() * MS,
+            _ => signal - ms.unsigned_abs() * MS,
+        };
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(at(connected));
+        client.current.opening = asked.map(at);
+        client.current.finish(End::Garbled("status 503".to_owned()));
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        round.findings.len()
+    }
+
+    #[test]
+    fn a_refusal_convicts_only_where_the_client_asked_before_the_signal() {
+        assert_eq!(refused(-2, Some(-1)), 1);
+        assert_eq!(refused(-2, Some(0)), 1);
+        assert_eq!(refused(-2, None), 1, "the handshake was over");
+        assert_eq!(refused(-2, Some(1)), 0);
+        assert_eq!(refused(1, Some(2)), 0);
+        assert_eq!(refused(1, None), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
@@ -14,6 +14,7 @@ use super::journal::{End, Journal};
 use super::stream::Stream;
 use super::target::{Request, Target};
 use super::tls;
+use crate::setup::Protocol;
 
 /// The connection has ended; the journal tells how.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     /// What was read to see whether there is anything.
     peeked: VecDeque<u8>,
     answers: VecDeque<Response>,
+    /// Bytes of messages that have begun and are not whole.
+    unsent: usize,
 }
 
 impl Connection {
@@ -89,6 +92,7 @@ impl Connection {
             codec: Codec::new(target),
             peeked: VecDeque::new(),
             answers: VecDeque::new(),
+            unsent: 0,
         })
     }
 
@@ -96,16 +100,27 @@ impl Connection {
     pub(crate) async fn greet(&mut self) -> Result<(), Disconnected> {
         if let Some(hello) = self.begin_tls()? {
             self.write_wire(&hello).await?;
+            self.note_opening(Some(Instant::now()));
             self.finish_tls().await?;
         }
         let greeting = self.codec.greeting();
         if !greeting.is_empty() {
             self.write_late(&greeting).await?;
+            self.note_opening(Some(Instant::now()));
         }
         while !self.codec.is_open() {
             self.read_events(CHUNK).await?;
         }
+        self.note_opening(None);
+        while !self.codec.heard().is_over() {
+            self.read_events(CHUNK).await?;
+        }
         Ok(())
+    }
+
+    /// Notes when a part of the opening handshake was written; none: it is over.
+    fn note_opening(&self, written: Option<Instant>) {
+        self.journal.lock().current.opening = written;
     }
 
     /// Sends what a client can send before it has heard anything of the server: the
@@ -122,6 +137,9 @@ impl Connection {
             self.begin_handshake("WebSocket handshake");
             return self.write(&greeting).await;
         }
+        if !self.target.takes_early {
+            return Ok(());
+        }
         let bytes = self.begin(request);
         self.write(&[greeting, bytes].concat()).await
     }
@@ -133,10 +151,17 @@ impl Connection {
             self.answered();
             return Ok(());
         }
-        if self.codec.is_open() {
+        if !self.codec.is_open() {
+            return self.open_late().await;
+        }
+        if self.target.takes_early {
             return self.receive().await.map(drop);
         }
-        self.open_late().await
+        // Nothing could be asked: the greeting is what there is to wait for.
+        while !self.codec.heard().is_over() {
+            self.read_events(CHUNK).await?;
+        }
+        Ok(())
     }
 
     /// Returns what a client says before its first request.
@@ -215,12 +240,27 @@ impl Connection {
     pub(crate) fn begin(&mut self, request: &Request) -> Vec<u8> {
         let (key, bytes) = self.codec.encode(request);
         self.journal.lock().current.begin(key, &request.label);
+        self.unsent += bytes.len();
+        self.note_written(0);
         bytes
+    }
+
+    /// Notes that so much more of the messages that have begun is written.
+    fn note_written(&mut self, length: usize) {
+        self.unsent = self.unsent.saturating_sub(length);
+        self.journal.lock().current.is_mid_message = self.unsent > 0;
+    }
+
+    /// Says whether a frame of our own may not be sent now, as it would come into the middle
+    /// of another one.
+    fn is_mid_frame(&self) -> bool {
+        self.target.protocol == Protocol::Ws && self.unsent > 0
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write(bytes).await;
         written.map_err(|error| self.broken(&error))?;
+        self.note_written(bytes.len());
         self.journal.lock().current.sent();
         Ok(())
     }
@@ -229,8 +269,37 @@ impl Connection {
     pub(crate) async fn write_late(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write(bytes).await;
         written.map_err(|error| self.broken(&error))?;
+        self.note_written(bytes.len());
         self.journal.lock().current.sent_more();
-        Ok(())
+        self.flush().await
+    }
+
+    /// Notes that the rest of what has begun is on the wire.
+    pub(crate) async fn complete(&mut self) -> Result<(), Disconnected> {
+        self.note_written(self.unsent);
+        self.flush().await
+    }
+
+    /// Waits for `moment` in the middle of a message. A Close frame of WebSocket that comes
+    /// meanwhile is read: it says that the server need not take the rest.
+    pub(crate) async fn wait_mid_message(
+        &mut self,
+        moment: impl Future<Output = ()>,
+    ) -> Result<(), Disconnected> {
+        let moment = async {
+            moment.await;
+            Ok(())
+        };
+        if !self.is_mid_frame() {
+            return moment.await;
+        }
+        let watch = async {
+            while self.journal.lock().current.announced.is_none() {
+                self.read_events(CHUNK).await?;
+            }
+            std::future::pending().await
+        };
+        watch.or(moment).await
     }
 
     /// Returns what `bytes` are on the wire.
@@ -267,6 +336,22 @@ impl Connection {
             }
         }
         Ok(self.peeked.len())
+    }
+
+    /// Takes what comes for some time while nothing is asked, and returns how many lines or
+    /// messages there were since the connection began.
+    pub(crate) async fn listen(&mut self, time: Duration) -> Result<u64, Disconnected> {
+        let listen = async {
+            loop {
+                self.read_events(CHUNK).await?;
+            }
+        };
+        let over = async {
+            Timer::after(time).await;
+            Ok(())
+        };
+        listen.or(over).await?;
+        Ok(self.codec.heard().unasked)
     }
 
     pub(crate) fn local(&self) -> Option<SocketAddr> {
@@ -310,6 +395,9 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> Result<(), Disconnected> {
+        if self.is_mid_frame() {
+            return Ok(());
+        }
         let output = self.codec.take_output();
         if output.is_empty() {
             return Ok(());
@@ -348,12 +436,16 @@ impl Connection {
             Event::Answered { key, response } => {
                 match self.target.problem(&response) {
                     None => journal.answer(key, response.keep_alive),
-                    Some(problem) => journal.fail(key, problem),
+                    Some(problem) => journal.fail(key, problem, response.length),
                 }
                 self.answers.push_back(response);
             }
-            Event::Wrong { key, problem } => {
-                journal.fail(key, problem);
+            Event::Wrong {
+                key,
+                problem,
+                received,
+            } => {
+                journal.fail(key, problem, received);
                 self.answers.push_back(Response::default());
             }
             Event::Returned { key, rule } => {

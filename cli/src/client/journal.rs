@@ -130,6 +130,10 @@ pub(crate) struct ConnectionJournal {
     pub(crate) close_notify: Option<bool>,
     /// How many messages were begun.
     pub(crate) begun_messages: u64,
+    /// Of the last one a part is written, and not all.
+    pub(crate) is_mid_message: bool,
+    /// When the client had written its part of an opening handshake that is not over.
+    pub(crate) opening: Option<Instant>,
 }
 
 impl ConnectionJournal {
@@ -153,6 +157,8 @@ impl ConnectionJournal {
             answer_time: Duration::MAX,
             close_notify: None,
             begun_messages: 0,
+            is_mid_message: false,
+            opening: None,
         }
     }
 
@@ -236,8 +242,10 @@ impl ConnectionJournal {
         self.note(now, EventKind::Answered);
     }
 
-    /// The answer to a message is whole and wrong.
-    pub(crate) fn fail(&mut self, key: u64, problem: String) {
+    /// The answer to a message is whole and wrong, and has so many bytes.
+    pub(crate) fn fail(&mut self, key: u64, problem: String, received: u64) {
+        // However much of it was read at first.
+        self.progress(key, received);
         if let Some(message) = self.find(key) {
             message.problem = Some(problem);
         }
@@ -258,11 +266,20 @@ impl ConnectionJournal {
         // The announcement stands in an answer, so that the message which is
         // answered by it is still owed; GOAWAY and Close are no answers.
         let open = self.unanswered.front().map(|message| message.number + 1);
+        // What comes behind a Close frame may be discarded (RFC 6455 section 5.5.1), and the
+        // rest of a message comes behind it.
+        let cuts = rule == Rule::WebSocketClose && self.is_mid_message;
         let begun = match rule {
-            Rule::GoAway | Rule::WebSocketClose => self.begun_messages,
+            Rule::WebSocketClose => self.begun_messages - u64::from(cuts),
+            Rule::GoAway => self.begun_messages,
             _ => open.unwrap_or(self.begun_messages),
         };
-        self.announced = Some(Announcement { rule, begun });
+        self.announced = Some(Announcement {
+            rule,
+            at: Instant::now(),
+            begun,
+            cuts,
+        });
     }
 
     /// Says whether an answer is still to come.
@@ -339,5 +356,47 @@ impl Journal {
         } else if journal.past.len() < KEPT {
             journal.past.push(last);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A whole message and half of one were written before a Close frame came.
+    #[test]
+    fn a_close_frame_cuts_the_message_that_is_not_whole() {
+        let mut connection = ConnectionJournal::new();
+        for label in ["whole", "half"] {
+            connection.begin(0, label);
+            connection.sent();
+        }
+        connection.is_mid_message = true;
+        connection.announce(Rule::WebSocketClose);
+        let announced = connection.announced.unwrap();
+        assert_eq!(announced.begun, 1);
+        let cut = connection.unanswered.iter();
+        let cut: Vec<bool> = cut.map(|message| announced.has_cut(message)).collect();
+        assert_eq!(cut, [false, true]);
+    }
+
+    #[test]
+    fn a_wrong_answer_counts_with_all_its_bytes() {
+        let mut connection = ConnectionJournal::new();
+        connection.begin(0, "request");
+        connection.sent();
+        connection.progress(0, 1);
+        connection.fail(0, "it was answered with status 408".to_owned(), 80);
+        assert_eq!(connection.unanswered[0].received, 80);
+    }
+
+    #[test]
+    fn a_close_frame_behind_whole_messages_cuts_none() {
+        let mut connection = ConnectionJournal::new();
+        connection.begin(0, "whole");
+        connection.sent();
+        connection.announce(Rule::WebSocketClose);
+        let announced = connection.announced.unwrap();
+        assert_eq!((announced.begun, announced.cuts), (1, false));
     }
 }

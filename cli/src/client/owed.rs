@@ -53,6 +53,15 @@ impl Rule {
         }
     }
 
+    /// Returns what said that the connection ends, where that was no answer.
+    pub(crate) fn frame(self) -> Option<&'static str> {
+        match self {
+            Rule::GoAway => Some("a GOAWAY"),
+            Rule::WebSocketClose => Some("a Close frame"),
+            _ => None,
+        }
+    }
+
     /// Returns the rule as a sentence.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -93,8 +102,18 @@ pub(crate) const UNANNOUNCED: Duration = Duration::from_millis(1900);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announcement {
     pub(crate) rule: Rule,
-    /// How many messages had been begun by then.
+    pub(crate) at: Instant,
+    /// How many messages had been begun by then: those of which the server owes answers.
     pub(crate) begun: u64,
+    /// The message after those had begun, too, and its rest came behind a Close frame.
+    pub(crate) cuts: bool,
+}
+
+impl Announcement {
+    /// Says whether a message had begun, and was not whole.
+    pub(crate) fn has_cut(&self, message: &Message) -> bool {
+        self.cuts && message.number == self.begun
+    }
 }
 
 /// The verdict on one message without an answer.
@@ -175,6 +194,15 @@ mod tests {
         }
     }
 
+    fn announced(rule: Rule, begun: u64) -> Option<Announcement> {
+        Some(Announcement {
+            rule,
+            at: Instant::now(),
+            begun,
+            cuts: false,
+        })
+    }
+
     #[test]
     fn an_unanswered_message_is_lost() {
         let signal = Instant::now() + 10_000 * MS;
@@ -196,10 +224,10 @@ mod tests {
         let signal = Instant::now() + 10_000 * MS;
         for rule in [Rule::ConnectionClose, Rule::Http10, Rule::WebSocketClose] {
             let mut connection = reused(signal);
-            connection.announced = Some(Announcement { rule, begun: 1 });
+            connection.announced = announced(rule, 1);
             let debt = judge(&connection, &message(signal), signal);
             assert_eq!(debt, Debt::Excused(rule));
-            connection.announced = Some(Announcement { rule, begun: 2 });
+            connection.announced = announced(rule, 2);
             assert_eq!(judge(&connection, &message(signal), signal), Debt::Lost);
         }
     }
@@ -209,7 +237,7 @@ mod tests {
         let signal = Instant::now() + 10_000 * MS;
         let mut connection = reused(signal);
         let rule = Rule::ConnectionClose;
-        connection.announced = Some(Announcement { rule, begun: 1 });
+        connection.announced = announced(rule, 1);
         let half = Message {
             received: 7,
             ..message(signal)

@@ -30,6 +30,10 @@ pub(crate) struct Target {
     pub(crate) usual: Vec<u16>,
     /// The same of its grpc-status.
     pub(crate) usual_grpc: Option<u16>,
+    /// How many lines or messages each client gets before it has asked anything.
+    pub(crate) greeting: u64,
+    /// A request may come before the greeting.
+    pub(crate) takes_early: bool,
     /// The server takes POST, too.
     pub(crate) posts: bool,
     /// A connection can be used for more than one request.
@@ -130,6 +134,8 @@ impl Target {
             expected_text: Vec::new(),
             usual: Vec::new(),
             usual_grpc: None,
+            greeting: 0,
+            takes_early: true,
             posts: false,
             keeps: true,
             answer_time: Duration::MAX,
@@ -140,6 +146,8 @@ impl Target {
 
     /// Takes over what was found out about the server.
     pub(crate) fn apply(&mut self, traits: &Traits) {
+        self.greeting = traits.greeting.count;
+        self.takes_early = traits.greeting.takes_early;
         self.posts = traits.posts;
         self.keeps = traits.keeps;
         self.answer_time = traits.answer_time;

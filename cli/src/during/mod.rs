@@ -26,6 +26,7 @@ use tally::{SharedTally, Tally};
 use crate::check::try_outputs;
 use crate::client::Target;
 use crate::client::target::Statuses;
+use crate::greeting;
 use crate::latch::Latch;
 use crate::progress::Progress;
 use crate::setup::Failure;
@@ -97,7 +98,8 @@ async fn target(options: &During) -> Result<Target, Failure> {
 /// Makes sure that the address answers, and learns what a good answer is.
 async fn proven(target: Target, timeout: Duration) -> Result<Target, Failure> {
     let address = target.address;
-    let target = Arc::new(target);
+    let mut target = Arc::new(target);
+    Arc::make_mut(&mut target).greeting = greeting::learn(&target).await.count;
     let response = load::probe(&target, timeout).await.map_err(|loss| {
         Failure::Other(format!(
             "{address} gives no good answer before the command: {}",

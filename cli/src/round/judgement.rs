@@ -62,6 +62,7 @@ impl Round {
             }
         }
         self.judge_clients(&mut result, from);
+        result.note_cut();
         result.trace.close(result.stop);
         self.note_wrapper(ended.is_some());
         if ended.is_none() {

@@ -259,8 +259,11 @@ fn finish(round: &mut Round, halves: Vec<Half>, later: Duration) {
 /// the rest of an echo may stay unanswered, and must not make a reset.
 async fn rest(half: Half, noticed: Latch, later: Duration) -> Result<(), Disconnected> {
     let mut connection = half.connection;
-    noticed.wait().await;
-    Timer::after(later).await;
+    let moment = async {
+        noticed.wait().await;
+        Timer::after(later).await;
+    };
+    connection.wait_mid_message(moment).await?;
     connection.write_late(&half.rest).await?;
     connection.receive_all().await?;
     connection.until_end().await;

@@ -185,6 +185,9 @@ impl Scenario {
     fn obstacle(self, setup: &Setup) -> Option<String> {
         let protocol = setup.protocol;
         if !self.fits(protocol, setup.model.tls.is_some()) {
+            if self.fits(protocol, true) {
+                return Some("it is about TLS, and needs --tls".to_owned());
+            }
             let tls = match setup.model.tls {
                 Some(_) => " over TLS",
                 None => "",
@@ -287,6 +290,20 @@ mod tests {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.name().parse(), Ok(scenario));
         }
+    }
+
+    #[test]
+    fn what_is_about_tls_says_that_it_needs_tls() {
+        let obstacle = |scenario: Scenario, protocol| {
+            let setup = Setup::new(Vec::new(), protocol);
+            scenario.obstacle(&setup).unwrap_or_default()
+        };
+        for protocol in Protocol::ALL {
+            let reason = obstacle(Scenario::CloseNotify, protocol);
+            assert!(reason.contains("--tls"), "{reason}");
+        }
+        let reason = obstacle(Scenario::Websocket, Protocol::Http);
+        assert_eq!(reason, "it does not fit http");
     }
 
     #[test]

@@ -69,7 +69,10 @@ async fn speak(
     is_echo: bool,
 ) -> Result<(), Disconnected> {
     for piece in pieces {
-        Timer::after(PAUSE).await;
+        let pause = async {
+            Timer::after(PAUSE).await;
+        };
+        connection.wait_mid_message(pause).await?;
         if is_echo {
             // Each piece is a message; the server may end between two of them.
             connection.receive_all().await?;

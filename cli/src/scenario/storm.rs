@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Timer;
-use smol::future::FutureExt;
 
 use crate::client::{Connection, Disconnected, Journal, Target};
 use crate::latch::Latch;
@@ -140,14 +139,10 @@ impl LoadClient {
             }
     }
 
-    /// Returns none when nobody accepts; a handshake ends with the server at the latest.
+    /// Returns none when nobody accepts. A handshake may last longer than the main process,
+    /// whose workers complete it: what is without an end is dropped with the client.
     async fn connect(&self) -> Option<Connection> {
-        let open = async { Connection::open(&self.target, &self.journal).await.ok() };
-        let gone = async {
-            self.gone.wait().await;
-            None
-        };
-        open.or(gone).await
+        Connection::open(&self.target, &self.journal).await.ok()
     }
 
     async fn use_up(

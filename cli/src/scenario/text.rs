@@ -112,10 +112,12 @@ any other, and an upgraded connection counts until it ends.";
 
 const WEBSOCKET: &str = "\
 Connections that are idle, and others with half of a message. Each message must be answered, and \
-each connection must see a Close frame before its end (RFC 6455 section 7.1.1). It finds servers \
-that do not know their upgraded connections, wait for them without a bound, or end them without \
-a Close frame, which clients report as 1006 (F21). Cure: send Close with 1001 at an idle point, \
-wait for the answer for a bounded time, then close.";
+each connection must see a Close frame before its end (RFC 6455 section 7.1.1). Half a message \
+may be discarded if the Close frame comes before its rest (section 5.5.1): a note says so, as a \
+server that waits for the rest loses nothing. It finds servers that do not know their upgraded \
+connections, wait for them without a bound, or end them without a Close frame, which clients \
+report as 1006 (F21). Cure: send Close with 1001 at an idle point, wait for the answer for a \
+bounded time, then close.";
 
 const IDLE: &str = "\
 Connections that had an answer and then send nothing. All must be ended in an orderly way within \

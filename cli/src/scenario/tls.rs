@@ -102,9 +102,13 @@ async fn second_half(
     rest: Vec<u8>,
     noticed: Latch,
 ) -> Result<(), Disconnected> {
-    noticed.wait().await;
-    Timer::after(LATER).await;
+    let moment = async {
+        noticed.wait().await;
+        Timer::after(LATER).await;
+    };
+    connection.wait_mid_message(moment).await?;
     connection.write_wire(&rest).await?;
+    connection.complete().await?;
     connection.receive_all().await?;
     connection.until_end().await;
     Ok(())

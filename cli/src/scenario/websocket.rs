@@ -61,7 +61,7 @@ async fn finish(
 }
 
 /// Some are idle, and some have a message of which half has arrived: each must have its
-/// answer, then a Close frame, then the end.
+/// answer, then a Close frame, then the end. A Close frame may come before the rest.
 pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, Failure> {
     let clients = round.served("connected", count).await?;
     let journals: Vec<Journal> = clients.iter().map(|c| c.journal.clone()).collect();
@@ -97,8 +97,11 @@ async fn half_message(round: &mut Round, client: Client) {
     let (rest, noticed) = (rest.to_vec(), round.noticed.clone());
     round.spawn(client.id, async move {
         let rest = async {
-            noticed.wait().await;
-            Timer::after(LATER).await;
+            let moment = async {
+                noticed.wait().await;
+                Timer::after(LATER).await;
+            };
+            connection.wait_mid_message(moment).await?;
             connection.write_late(&rest).await?;
             connection.receive_all().await?;
             connection.until_end().await;

@@ -10,6 +10,8 @@ use crate::setup::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Lost,
+    /// Not one of so many messages is answered.
+    AllLost(usize),
     Reset,
     /// One or the other: which of them is a matter of microseconds.
     LostOrReset,
@@ -31,6 +33,8 @@ pub(super) struct Case {
     pub(super) fault: Fault,
     /// A restart has another process take its place.
     pub(super) hands_over: bool,
+    /// It says something before it is asked.
+    pub(super) greets: bool,
     /// The request of the clients, where it is not the usual one.
     pub(super) request: Option<&'static str>,
     /// It has to be convicted of this; none: it has to pass.
@@ -63,7 +67,7 @@ const IN_DIALECTS: [Scenario; 5] = [
 ];
 
 /// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
+const BAD: [(Scenario, Fault, Sign, &[Protocol]); 34] = [
     (
         Scenario::Frozen,
         Fault::NoSweep,
@@ -129,6 +133,7 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
     ),
     (Scenario::HalfHead, Fault::DropsHalf, Sign::Lost, &[Http]),
     (Scenario::Upgrade, Fault::DropsHalf, Sign::Lost, &[Ws]),
+    (Scenario::Upgrade, Fault::Refuses, Sign::Lost, &[Ws]),
     (Scenario::Websocket, Fault::DropsHalf, Sign::Lost, &[Ws]),
     (
         Scenario::Websocket,
@@ -141,6 +146,12 @@ const BAD: [(Scenario, Fault, Sign, &[Protocol]); 32] = [
         Fault::KeepsIdle,
         Sign::Overdue,
         &Protocol::ALL,
+    ),
+    (
+        Scenario::Idle,
+        Fault::ResetsClosed,
+        Sign::Reset,
+        &[Echo, Lines],
     ),
     (
         Scenario::Silent,
@@ -357,6 +368,7 @@ impl Case {
             dialect: Dialect::KeepAlive,
             fault: Fault::None,
             hands_over: false,
+            greets: false,
             request: None,
             sign: None,
             note: None,
@@ -375,7 +387,13 @@ impl Case {
             true => ", by a successor",
             false => "",
         };
-        format!("{scenario}{successor}, {protocol}{tls}, dialect: {dialect}, fault: {fault}")
+        let greeting = match self.greets {
+            true => " with a greeting",
+            false => "",
+        };
+        format!(
+            "{scenario}{successor}, {protocol}{tls}{greeting}, dialect: {dialect}, fault: {fault}"
+        )
     }
 }
 
@@ -426,6 +444,7 @@ pub(super) fn all() -> Vec<Case> {
         }),
     );
     cases.extend(single());
+    cases.extend(greeting());
     for protocol in [Echo, Http, H2] {
         cases.extend(successors(protocol));
     }
@@ -448,8 +467,81 @@ fn successors(protocol: Protocol) -> [Case; 3] {
     [good, bad(Fault::RestartGap), bad(Fault::Abrupt)]
 }
 
+/// Servers that greet each client with what is no answer.
+fn greeting() -> Vec<Case> {
+    const LINES: [Scenario; 7] = [
+        Scenario::Frozen,
+        Scenario::Storm,
+        Scenario::Pipelined,
+        Scenario::SlowSpeaker,
+        Scenario::HalfRequest,
+        Scenario::Idle,
+        Scenario::Silent,
+    ];
+    const WS: [Scenario; 4] = [
+        Scenario::Frozen,
+        Scenario::Storm,
+        Scenario::Upgrade,
+        Scenario::Websocket,
+    ];
+    const NOTE: &str = "it greets each client with one";
+    let good = |protocol| {
+        move |scenario| Case {
+            greets: true,
+            note: Some(NOTE),
+            ..Case::good(scenario, protocol)
+        }
+    };
+    let bad = |scenario, fault, sign, protocol| Case {
+        fault,
+        sign: Some(sign),
+        ..good(protocol)(scenario)
+    };
+    let lines = LINES.into_iter().map(good(Lines));
+    let all = lines.chain(WS.into_iter().map(good(Ws)));
+    let single = [
+        // As many as there are clients: the greeting answers none of them.
+        bad(
+            Scenario::HalfRequest,
+            Fault::DropsHalf,
+            Sign::AllLost(16),
+            Lines,
+        ),
+        bad(
+            Scenario::HalfRequest,
+            Fault::DropsHalf,
+            Sign::AllLost(16),
+            Ws,
+        ),
+        bad(
+            Scenario::Frozen,
+            Fault::StopFirst,
+            Sign::AllLost(100),
+            Lines,
+        ),
+        bad(Scenario::Frozen, Fault::NoSweep, Sign::Reset, Lines),
+        bad(Scenario::Silent, Fault::KeepsSilent, Sign::Overdue, Lines),
+        Case {
+            fault: Fault::Synchronizes,
+            note: Some("it takes no request before that"),
+            ..good(Lines)(Scenario::Frozen)
+        },
+    ];
+    all.chain(single).collect()
+}
+
+/// A Close frame comes before the rest of a message, as it may.
+fn cut(scenario: Scenario, is_tls: bool) -> Case {
+    Case {
+        is_tls,
+        fault: Fault::ReturnsHalf,
+        note: Some("which RFC 6455 section 5.5.1 allows"),
+        ..Case::good(scenario, Ws)
+    }
+}
+
 /// What is there once.
-fn single() -> [Case; 6] {
+fn single() -> [Case; 16] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -472,6 +564,14 @@ fn single() -> [Case; 6] {
             ..Case::good(Scenario::Streams, H2)
         },
         Case {
+            fault: Fault::ResetsClosed,
+            ..Case::good(Scenario::Websocket, Ws)
+        },
+        cut(Scenario::Websocket, false),
+        cut(Scenario::HalfRequest, false),
+        cut(Scenario::SlowSpeaker, false),
+        cut(Scenario::TlsHalfRecord, true),
+        Case {
             dialect: Dialect::CloseEach,
             note: Some("RFC 9112 section 9.6"),
             ..Case::good(Scenario::Pipelined, Http)
@@ -479,6 +579,28 @@ fn single() -> [Case; 6] {
         Case {
             request: Some("DELETE /one"),
             ..Case::good(Scenario::HalfRequest, H2)
+        },
+        Case {
+            fault: Fault::MasterFirst,
+            ..Case::good(Scenario::Storm, Ws)
+        },
+        Case {
+            is_tls: true,
+            fault: Fault::MasterFirst,
+            ..Case::good(Scenario::Storm, Http)
+        },
+        Case {
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Storm, Ws)
+        },
+        Case {
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Flood, Ws)
+        },
+        Case {
+            is_tls: true,
+            fault: Fault::RefusesLate,
+            ..Case::good(Scenario::Storm, Http)
         },
     ]
 }

@@ -162,10 +162,13 @@ impl Case {
         if self.is_tls {
             words.push("--tls".to_owned());
         }
+        if self.greets {
+            words.push("--greets".to_owned());
+        }
         if self.hands_over {
             words.push("--hands-over".to_owned());
         }
-        if self.scenario == Scenario::GroupSignal {
+        if self.scenario == Scenario::GroupSignal || self.fault == Fault::MasterFirst {
             words.push("--wrapped".to_owned());
         }
         Ok(words)
@@ -182,6 +185,7 @@ impl Case {
         is_convicted
             && match sign {
                 Sign::Lost => round.messages_lost > 0,
+                Sign::AllLost(count) => round.messages_lost == count,
                 Sign::Reset => round.connections_lost > 0 && round.resets > 0,
                 Sign::LostOrReset | Sign::Noticed => round.connections_lost > 0,
                 Sign::Overdue => round.stop.is_none(),

@@ -45,6 +45,32 @@ fn a_status_that_is_not_expected_is_no_readiness() {
     );
 }
 
+/// What comes first is the greeting, and the line itself comes back after it.
+#[test]
+fn a_greeting_is_not_judged_as_an_answer() {
+    let server = "exec \"$0\" fixture none --protocol lines --greets --listen $ADDR";
+    let asked = [
+        "--protocol",
+        "lines",
+        "--request",
+        "250 OK",
+        "--expect",
+        "250",
+    ];
+    let check = [
+        "--scenario",
+        "pipelined",
+        "--rounds",
+        "1",
+        "--ready-timeout",
+        "5s",
+    ];
+    let answer = check_shell(&[&asked[..], &check].concat(), server);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let note = "it greets each client with one line, which is no answer";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
 #[test]
 fn requests_that_cannot_be_sent_are_errors() {
     for (more, reason) in [

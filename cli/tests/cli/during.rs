@@ -144,6 +144,29 @@ fn an_answer_with_another_status_than_the_first_has_failed() {
 }
 
 #[test]
+fn a_greeting_is_no_answer() {
+    let (address, script) = (free_address(), "exec \"$0\" fixture none --protocol lines");
+    let script = format!("{script} --greets --listen {address}");
+    let _server = Process::start("sh", &["-c", &script, LAMEDUCK]);
+    wait_for_listener(address);
+    let options = [
+        "--protocol",
+        "lines",
+        "--request",
+        "250 OK",
+        "--expect",
+        "250",
+    ];
+    let answer = during(
+        address,
+        &[&options[..], &["--json", "-"]].concat(),
+        &["true"],
+    );
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(sum(&document(&answer), "answered") > 0, "{answer:?}");
+}
+
+#[test]
 fn a_request_without_an_answer_in_time_hangs() {
     let folder = Folder::new("silent");
     let mark = folder.file("mark");

@@ -239,9 +239,9 @@ impl H2 {
     fn reset(&mut self, frame: &Frame, events: &mut Vec<Event>) {
         let key = u64::from(frame.stream);
         let code = frame.number(0).unwrap_or_default();
-        if self.streams.remove(&frame.stream).is_none() {
+        let Some(response) = self.streams.remove(&frame.stream) else {
             return;
-        }
+        };
         events.push(match code {
             h2::REFUSED_STREAM => Event::Returned {
                 key,
@@ -250,6 +250,7 @@ impl H2 {
             _ => Event::Wrong {
                 key,
                 problem: format!("its stream was reset with error {code}"),
+                received: response.length,
             },
         });
     }

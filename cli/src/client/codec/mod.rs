@@ -39,8 +39,12 @@ pub(crate) enum Event {
     Progress { key: u64, received: u64 },
     /// An answer is whole.
     Answered { key: u64, response: Response },
-    /// An answer is whole, and it is a wrong one.
-    Wrong { key: u64, problem: String },
+    /// An answer of `received` bytes is whole, and it is a wrong one.
+    Wrong {
+        key: u64,
+        problem: String,
+        received: u64,
+    },
     /// The server said that it did not process a request, as `rule` allows.
     Returned { key: u64, rule: Rule },
     /// The server said that it ends the connection: nothing that is sent from now
@@ -48,6 +52,32 @@ pub(crate) enum Event {
     Announced(Rule),
     /// The connection can be used.
     Opened,
+}
+
+/// What a server says to each client before it was asked anything: so many lines or
+/// messages, none of which is an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    left: u64,
+    /// What came beyond that, while nothing was asked.
+    pub(crate) unasked: u64,
+}
+
+impl Greeting {
+    fn of(left: u64) -> Greeting {
+        Greeting { left, unasked: 0 }
+    }
+
+    /// Takes what has come for a part of the greeting, unless that is over.
+    fn take(&mut self) -> bool {
+        let is_greeting = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_greeting
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.left == 0
+    }
 }
 
 /// The state of one connection in its protocol.
@@ -65,7 +95,10 @@ impl Codec {
     pub(crate) fn new(target: &Target) -> Codec {
         match target.protocol {
             Protocol::Echo => Codec::Echo(text::Echo::default()),
-            Protocol::Lines => Codec::Lines(text::Lines::new(target.expected_text.clone())),
+            Protocol::Lines => Codec::Lines(text::Lines::new(
+                target.expected_text.clone(),
+                Greeting::of(target.greeting),
+            )),
             Protocol::Redis => Codec::Redis(redis::Redis::default()),
             Protocol::Http => Codec::Http(http::Http::default()),
             Protocol::Ws => Codec::WebSocket(Box::new(websocket::WebSocket::new(target))),
@@ -88,6 +121,15 @@ impl Codec {
         match self {
             Codec::WebSocket(codec) => codec.is_open(),
             _ => true,
+        }
+    }
+
+    /// Returns what has come of the server's greeting.
+    pub(crate) fn heard(&self) -> Greeting {
+        match self {
+            Codec::Lines(codec) => *codec.greeting(),
+            Codec::WebSocket(codec) => *codec.greeting_messages(),
+            _ => Greeting::default(),
         }
     }
 

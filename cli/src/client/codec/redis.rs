@@ -36,6 +36,7 @@ impl Redis {
                 true => Event::Wrong {
                     key,
                     problem: format!("it was answered with {line:.60?}"),
+                    received: length as u64,
                 },
                 false => Event::Answered {
                     key,

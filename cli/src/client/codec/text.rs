@@ -1,7 +1,7 @@
 //! Protocols of plain bytes and of lines.
 
 use super::fifo::Fifo;
-use super::{Event, Response};
+use super::{Event, Greeting, Response};
 
 /// Longer answers are taken for a mistake.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -53,16 +53,22 @@ pub(crate) struct Lines {
     pending: Fifo<()>,
     line: Vec<u8>,
     expected: Vec<String>,
+    greeting: Greeting,
 }
 
 impl Lines {
     /// Takes any line for an answer, or only one that begins with a text of `expected`.
-    pub(super) fn new(expected: Vec<String>) -> Lines {
+    pub(super) fn new(expected: Vec<String>, greeting: Greeting) -> Lines {
         Lines {
             pending: Fifo::default(),
             line: Vec::new(),
             expected,
+            greeting,
         }
+    }
+
+    pub(super) fn greeting(&self) -> &Greeting {
+        &self.greeting
     }
 
     pub(super) fn push(&mut self) -> u64 {
@@ -82,8 +88,12 @@ impl Lines {
             let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
             let length = self.line.len() as u64 + 1;
             self.line.clear();
+            if self.greeting.take() {
+                continue;
+            }
             // A line that nobody asked for, such as a farewell, is no answer.
             let Some((key, ())) = self.pending.pop() else {
+                self.greeting.unasked += 1;
                 continue;
             };
             let fits = |text: &String| line.starts_with(text.as_str());
@@ -98,12 +108,17 @@ impl Lines {
                     }
                     false => {
                         let problem = format!("it was answered with {line:.60?}");
-                        Event::Wrong { key, problem }
+                        Event::Wrong {
+                            key,
+                            problem,
+                            received: length,
+                        }
                     }
                 },
             );
         }
         if let Some((key, ())) = self.pending.front()
+            && self.greeting.is_over()
             && !self.line.is_empty()
         {
             let received = self.line.len() as u64;
@@ -144,11 +159,29 @@ mod tests {
 
     #[test]
     fn a_line_is_an_answer_if_it_is_an_expected_one() {
-        let mut lines = Lines::new(vec!["+PONG".to_owned()]);
+        let mut lines = Lines::new(vec!["+PONG".to_owned()], Greeting::default());
         lines.push();
         lines.push();
         let events = lines.feed(b"+PONG\r\n-ERR\r\n").unwrap();
         assert!(matches!(events[0], Event::Answered { key: 0, .. }));
-        assert!(matches!(events[1], Event::Wrong { key: 1, .. }));
+        let Event::Wrong { key, received, .. } = events[1] else {
+            panic!("{events:?}");
+        };
+        assert_eq!((key, received), (1, 6));
+    }
+
+    #[test]
+    fn a_greeting_is_no_answer() {
+        let mut lines = Lines::new(Vec::new(), Greeting::of(2));
+        lines.push();
+        assert!(lines.feed(b"220 hello\r\n220 w").unwrap().is_empty());
+        assert!(!lines.greeting().is_over());
+        let events = lines.feed(b"elcome\r\n250").unwrap();
+        assert!(lines.greeting().is_over());
+        assert!(matches!(events[..], [Event::Progress { key: 0, .. }]));
+        let events = lines.feed(b" OK\r\n").unwrap();
+        assert!(matches!(events[..], [Event::Answered { key: 0, .. }]));
+        lines.feed(b"421 farewell\r\n").unwrap();
+        assert_eq!(lines.greeting().unasked, 1);
     }
 }

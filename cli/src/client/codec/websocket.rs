@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::fifo::Fifo;
-use super::{Event, Response};
+use super::{Event, Greeting, Response};
 use crate::client::owed::Rule;
 use crate::client::target::Target;
 
@@ -37,6 +37,7 @@ pub(crate) struct WebSocket {
     /// A Close frame was sent; nothing may follow it.
     is_closed: bool,
     received: u64,
+    greeting: Greeting,
 }
 
 impl WebSocket {
@@ -59,6 +60,7 @@ impl WebSocket {
             is_open: false,
             is_closed: false,
             received: 0,
+            greeting: Greeting::of(target.greeting),
         }
     }
 
@@ -68,6 +70,10 @@ impl WebSocket {
 
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    pub(super) fn greeting_messages(&self) -> &Greeting {
+        &self.greeting
     }
 
     pub(super) fn take_output(&mut self) -> Vec<u8> {
@@ -162,6 +168,9 @@ impl WebSocket {
 
     fn answered(&mut self, events: &mut Vec<Event>) {
         let length = std::mem::take(&mut self.received);
+        if self.greeting.take() {
+            return;
+        }
         // A message that nobody asked for is the server's own affair.
         if let Some((key, ())) = self.pending.pop() {
             let response = Response {
@@ -169,6 +178,8 @@ impl WebSocket {
                 ..Response::default()
             };
             events.push(Event::Answered { key, response });
+        } else {
+            self.greeting.unasked += 1;
         }
     }
 

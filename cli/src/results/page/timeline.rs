@@ -398,6 +398,7 @@ mod tests {
                 is_lost: lost,
                 is_hung: false,
                 is_ignored: false,
+                is_wrong: false,
             }],
         }
     }

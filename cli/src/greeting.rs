@@ -1,0 +1,141 @@
+//! What a server says to each client before it was asked anything: SMTP, POP3, IMAP and
+//! NATS begin with a line that is no answer, and some servers of WebSocket with a message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::{FutureExt, zip};
+
+use crate::client::{Connection, Journal, Target};
+use crate::setup::Protocol;
+
+/// How long it is waited for what comes unasked, or behind an answer.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
+
+/// How long all of that may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a server greets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeted {
+    /// How many lines or messages each client gets before it has asked anything.
+    pub(crate) count: u64,
+    /// A request may come before them. SMTP forbids it (RFC 5321 section 3.1).
+    pub(crate) takes_early: bool,
+}
+
+impl Default for Greeted {
+    fn default() -> Greeted {
+        Greeted {
+            count: 0,
+            takes_early: true,
+        }
+    }
+}
+
+impl Greeted {
+    /// What is said of it; none if it does not greet.
+    pub(crate) fn note(self, protocol: Protocol) -> Option<String> {
+        let word = match protocol {
+            Protocol::Lines => "line",
+            _ => "message",
+        };
+        let mut note = match self.count {
+            0 => return None,
+            1 => format!("it greets each client with one {word}, which is no answer"),
+            n => format!("it greets each client with {n} {word}s, which are no answers"),
+        };
+        if !self.takes_early {
+            note += "; it takes no request before that, so clients that it has not accepted yet \
+                     send nothing";
+        }
+        Some(note)
+    }
+}
+
+/// Finds out how a server greets that answers by now. `target` knows of no greeting yet.
+pub(crate) async fn learn(target: &Arc<Target>) -> Greeted {
+    if !matches!(target.protocol, Protocol::Lines | Protocol::Ws) {
+        return Greeted::default();
+    }
+    // What only one of two clients gets was meant for something else.
+    let (one, other) = zip(within(count(target)), within(count(target))).await;
+    let count = one.unwrap_or_default().min(other.unwrap_or_default());
+    if count == 0 {
+        return Greeted::default();
+    }
+    // Over TLS and WebSocket a handshake comes first, and waits for nothing.
+    let is_asked_first = target.protocol == Protocol::Lines && target.tls.is_none();
+    let takes_early = !is_asked_first || within(early(target, count)).await.is_some();
+    Greeted { count, takes_early }
+}
+
+async fn within<T>(work: impl Future<Output = Option<T>>) -> Option<T> {
+    let late = async {
+        Timer::after(PATIENCE).await;
+        None
+    };
+    work.or(late).await
+}
+
+/// Counts what comes to a client that has asked nothing. A greeting that takes longer than
+/// the grace comes before the first answer, which then looks longer than the second one.
+async fn count(target: &Arc<Target>) -> Option<u64> {
+    let journal = Journal::new();
+    let mut connection = Connection::open(target, &journal).await.ok()?;
+    let before = connection.listen(GRACE).await.ok()?;
+    let first = answer(&mut connection, target, before, 0).await;
+    let Some(first @ 2..) = first else {
+        return Some(before);
+    };
+    let second = answer(&mut connection, target, before + first - 1, 1).await;
+    connection.leave();
+    Some(before + second.map_or(0, |second| first.saturating_sub(second)))
+}
+
+/// Asks once, and counts what comes then; `before` came unasked before that. None if the
+/// server has ended the connection.
+async fn answer(
+    connection: &mut Connection,
+    target: &Arc<Target>,
+    before: u64,
+    number: u64,
+) -> Option<u64> {
+    connection.exchange(&target.request(0, number)).await.ok()?;
+    let unasked = connection.listen(GRACE).await.ok()?;
+    Some(1 + unasked.saturating_sub(before))
+}
+
+/// Sends a request before the greeting can have come, and waits for the answer.
+async fn early(target: &Arc<Target>, count: u64) -> Option<()> {
+    let target = Arc::new(Target {
+        greeting: count,
+        ..Target::clone(target)
+    });
+    let journal = Journal::new();
+    let mut connection = Connection::open_silent(&target, &journal).await.ok()?;
+    connection.send_first(&target.request(0, 0)).await.ok()?;
+    connection.receive_first().await.ok()?;
+    connection.leave();
+    let is_answered = journal.lock().current.answered > 0;
+    is_answered.then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_counts_what_greets() {
+        let greeted = |count| Greeted {
+            count,
+            takes_early: true,
+        };
+        assert_eq!(greeted(0).note(Protocol::Lines), None);
+        let one = greeted(1).note(Protocol::Lines).unwrap();
+        assert!(one.contains("with one line, which is no answer"), "{one}");
+        let two = greeted(2).note(Protocol::Ws).unwrap();
+        assert!(two.contains("with 2 messages"), "{two}");
+    }
+}
