@@ -13,7 +13,11 @@ use crate::setup::Protocol;
 /// How long it is waited for what comes unasked, or behind an answer.
 pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
-/// How long all of that may take.
+/// How many clients ask before the greeting: on a busy machine one can be too late with
+/// it, and is answered by a server that would have refused it.
+const EARLY_CLIENTS: u64 = 5;
+
+/// How long each of these may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a server greets.
@@ -67,8 +71,18 @@ pub(crate) async fn learn(target: &Arc<Target>) -> Greeted {
     }
     // Over TLS and WebSocket a handshake comes first, and waits for nothing.
     let is_asked_first = target.protocol == Protocol::Lines && target.tls.is_none();
-    let takes_early = !is_asked_first || within(early(target, count)).await.is_some();
+    let takes_early = !is_asked_first || all_early(target, count).await;
     Greeted { count, takes_early }
+}
+
+/// True if everybody who asks before the greeting is answered.
+async fn all_early(target: &Arc<Target>, count: u64) -> bool {
+    for _ in 0..EARLY_CLIENTS {
+        if within(early(target, count)).await.is_none() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn within<T>(work: impl Future<Output = Option<T>>) -> Option<T> {
