@@ -11,7 +11,7 @@ use crate::client::tls::UNTRUSTED;
 use crate::client::{Connection, End, Journal, Request, Response, Target};
 use crate::greeting::{self, GRACE};
 use crate::server::Server;
-use crate::setup::{Failure, Protocol, Setup, Traits};
+use crate::setup::{Failure, Setup, Traits};
 
 /// A server that ends the connection after an answer does so within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -269,18 +269,29 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         let answer_time = answer.map_or(Duration::ZERO, |tried| tried.answer_time);
         traits.answer_time = traits.answer_time.max(answer_time);
     }
-    if target.protocol == Protocol::Http && !target.is_expected(response.status) {
-        let status = response.status;
-        traits.notes.push(format!(
-            "it answers with status {status} while nothing is wrong"
-        ));
-    }
+    traits.notes.extend(unusual(&target, response.status));
     if let Some(status @ 1..) = response.grpc {
         traits.notes.push(format!(
             "it answers with grpc-status {status} while nothing is wrong"
         ));
     }
     Ok(traits)
+}
+
+/// Says so if what clients ask for is answered with an error or a redirect throughout:
+/// the stop is judged by little then.
+fn unusual(target: &Target, status: u16) -> Option<String> {
+    if !target.protocol.is_http() || !target.expected.is_empty() || status / 100 == 2 {
+        return None;
+    }
+    let option = match target.own {
+        Some(_) => "--request",
+        None => "--path",
+    };
+    Some(format!(
+        "it answers with status {status} while nothing is wrong, too: {option} can name what \
+         has a better answer, and --expect what a good one is"
+    ))
 }
 
 /// What came of a request.

@@ -45,6 +45,19 @@ fn a_status_that_is_not_expected_is_no_readiness() {
     );
 }
 
+#[test]
+fn a_redirect_or_an_error_throughout_is_told() {
+    let server = format!("{HTTP} --dialect redirects");
+    let answer = check_shell(&options(&[]), &server);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let note = "note: it answers with status 302 while nothing is wrong, too: --path can name";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+
+    let answer = check_shell(&options(&["--expect", "302"]), &server);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(!answer.stdout.contains("302"), "{answer:?}");
+}
+
 /// What comes first is the greeting, and the line itself comes back after it.
 #[test]
 fn a_greeting_is_not_judged_as_an_answer() {
