@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::{Check, Load};
 use crate::client::owed::Rule;
+use crate::interrupt::{SERVER_STOPPED, interruptible};
 use crate::progress::Progress;
 use crate::results::check::CheckDocument;
 use crate::results::{json, junit, page, summary};
@@ -26,25 +27,54 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
     let seed = options.load.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut rows: Vec<Row> = scenarios.iter().map(|s| Row::new(s.name())).collect();
     let progress = progress(&scenarios, &options.load, options.quiet);
-    for turn in 0.. {
-        for (scenario, row) in scenarios.iter().zip(&mut rows) {
-            progress.set_message(scenario.name());
-            let rounds = rounds(*scenario, &options.load, turn);
-            rounds_of(*scenario, rounds, &setup, seed, row, &progress).await?;
-        }
-        let is_over = rows.iter().all(Row::is_settled);
-        let has_failed = rows.iter().any(|row| row.verdict == Verdict::Failed);
-        if !options.load.repeat_until_failure || is_over || has_failed {
-            break;
-        }
-    }
+    let turns = turns(
+        &scenarios,
+        &options.load,
+        &setup,
+        seed,
+        &mut rows,
+        &progress,
+    );
+    let outcome = interruptible(SERVER_STOPPED, turns).await;
     progress.finish();
+    if let Err(failure) = outcome {
+        // What was seen by then may have taken hours.
+        rows.retain(|row| row.rounds > 0);
+        if !options.quiet && !rows.is_empty() {
+            print_rows(options.markdown, seed, &rows)?;
+        }
+        return Err(failure);
+    }
     report(&options, &setup, seed, &rows)?;
     if rows.iter().all(|row| row.verdict == Verdict::Skipped) {
         let text = "none of the scenarios could be run: nothing is known of the server";
         return Err(Failure::Other(text.to_owned()));
     }
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
+}
+
+/// Once, or until a round fails.
+async fn turns(
+    scenarios: &[Scenario],
+    load: &Load,
+    setup: &Setup,
+    seed: u64,
+    rows: &mut [Row],
+    progress: &Progress,
+) -> Result<(), Failure> {
+    for turn in 0.. {
+        for (scenario, row) in scenarios.iter().zip(&mut *rows) {
+            progress.set_message(scenario.name());
+            let rounds = rounds(*scenario, load, turn);
+            rounds_of(*scenario, rounds, setup, seed, row, progress).await?;
+        }
+        let is_over = rows.iter().all(Row::is_settled);
+        let has_failed = rows.iter().any(|row| row.verdict == Verdict::Failed);
+        if !load.repeat_until_failure || is_over || has_failed {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the scenarios that are asked for, or all that fit.
@@ -120,20 +150,7 @@ fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(),
     let line = summary::check(&document);
     let to_stdout = Some(Path::new("-"));
     if !options.quiet && options.json.as_deref() != to_stdout {
-        let text = match options.markdown {
-            true => table::markdown(rows),
-            false => table::terminal(rows),
-        };
-        print(&text)?;
-        print(&table::details(rows))?;
-        for row in rows {
-            if let Some(round) = row.first_failure {
-                print(&format!(
-                    "once more: --scenario {} --seed {seed} --round {round} --verbose\n",
-                    row.scenario
-                ))?;
-            }
-        }
+        print_rows(options.markdown, seed, rows)?;
         print(&format!("{line}\n"))?;
     }
     if let Some(path) = &options.results.junit {
@@ -150,6 +167,24 @@ fn report(options: &Check, setup: &Setup, seed: u64, rows: &[Row]) -> Result<(),
         false => document.without_events(),
     };
     write(path, &json(&document)?)
+}
+
+/// Prints the table, the losses, and how to see them once more.
+fn print_rows(is_markdown: bool, seed: u64, rows: &[Row]) -> Result<(), Failure> {
+    let mut text = match is_markdown {
+        true => table::markdown(rows),
+        false => table::terminal(rows),
+    };
+    text += &table::details(rows);
+    for row in rows {
+        if let Some(round) = row.first_failure {
+            let scenario = row.scenario;
+            text += &format!(
+                "once more: --scenario {scenario} --seed {seed} --round {round} --verbose\n"
+            );
+        }
+    }
+    print(&text)
 }
 
 /// Tries whether the results can be written, before they take minutes.

@@ -11,6 +11,7 @@ use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{dice, print, try_outputs, write};
 use crate::client::Target;
+use crate::interrupt::{SERVER_STOPPED, interruptible};
 use crate::options::Asking;
 use crate::progress::Progress;
 use crate::results::check::ScenarioDocument;
@@ -84,21 +85,33 @@ pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
         .map(|scenario| plan.load.rounds(*scenario));
     let length = rounds.sum::<usize>() * plan.contestants.len();
     let progress = Progress::of(length as u64, options.quiet);
-    for scenario in plan.scenarios.clone() {
-        let rounds = plan.load.rounds(scenario);
-        plan.contestants
-            .iter_mut()
-            .for_each(|c| c.rows.push(Row::new(scenario.name())));
-        for round in 0..rounds {
-            for contestant in &mut plan.contestants {
-                progress.set_message(format!("{scenario}: {}", contestant.name));
-                contestant.take_turn(scenario, &mut dice(seed, round)).await;
-                progress.inc(1);
+    let outcome = interruptible(SERVER_STOPPED, plan.run(seed, &progress)).await;
+    progress.finish();
+    if let Err(failure) = outcome {
+        // What was seen by then may have taken hours.
+        print(&table::comparison(&plan.contestants))?;
+        return Err(failure);
+    }
+    report(&options, seed, &plan.contestants)
+}
+
+impl Plan {
+    async fn run(&mut self, seed: u64, progress: &Progress) -> Result<(), Failure> {
+        for scenario in self.scenarios.clone() {
+            let rounds = self.load.rounds(scenario);
+            self.contestants
+                .iter_mut()
+                .for_each(|c| c.rows.push(Row::new(scenario.name())));
+            for round in 0..rounds {
+                for contestant in &mut self.contestants {
+                    progress.set_message(format!("{scenario}: {}", contestant.name));
+                    contestant.take_turn(scenario, &mut dice(seed, round)).await;
+                    progress.inc(1);
+                }
             }
         }
+        Ok(())
     }
-    progress.finish();
-    report(&options, seed, &plan.contestants)
 }
 
 impl Contestant {

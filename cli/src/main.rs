@@ -12,6 +12,7 @@ mod during;
 mod fixture;
 mod greeting;
 mod h2;
+mod interrupt;
 mod latch;
 mod limits;
 mod manual;
@@ -35,11 +36,8 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use async_signal::{Signal, Signals};
-use smol::future::FutureExt;
-use smol::stream::StreamExt;
-
 use crate::args::Command;
+use crate::interrupt::interruptible;
 use crate::setup::Failure;
 
 /// Something was lost.
@@ -69,11 +67,7 @@ fn main() -> ExitCode {
         };
     }
     limits::raise();
-    let farewell = match args.command {
-        Command::During(_) => "interrupted; its command was told to stop, if it was running",
-        _ => "interrupted; the server was stopped, and nothing of it is left",
-    };
-    match smol::block_on(interruptible(run(args.command), farewell)) {
+    match smol::block_on(run(args.command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(LOST),
         Err(failure) => fail(&failure),
@@ -90,32 +84,19 @@ async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Check(options) => check::run(*options).await,
         Command::Compare(options) => compare::run(options).await,
-        Command::During(options) => during::run(*options).await,
+        Command::During(options) => {
+            interruptible(interrupt::COMMAND_STOPPED, during::run(*options)).await
+        }
         Command::Completions { shell } => manual::completions(shell).map(|()| true),
         Command::Man { directory } => manual::man(directory.as_deref()).map(|()| true),
         Command::Schema { document } => {
             check::print(&results::schema::schema(document)?).map(|()| true)
         }
-        Command::SelfTest(options) => self_test::run(options).await,
+        Command::SelfTest(options) => {
+            interruptible(interrupt::SERVER_STOPPED, self_test::run(options)).await
+        }
         Command::Fixture(_) | Command::Blocked(_) => {
             Err(Failure::Other("it runs alone".to_owned()))
         }
     }
-}
-
-/// On a signal the work is dropped, and every server with it.
-async fn interruptible(
-    work: impl Future<Output = Result<bool, Failure>>,
-    farewell: &str,
-) -> Result<bool, Failure> {
-    let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
-    let mut signals =
-        signals.map_err(|error| Failure::Other(format!("cannot catch signals: {error}")))?;
-    let interrupted = async {
-        match signals.next().await {
-            Some(Ok(_)) => Err(Failure::Other(farewell.to_owned())),
-            _ => std::future::pending().await,
-        }
-    };
-    work.or(interrupted).await
 }

@@ -26,6 +26,63 @@ fn also_a_server_that_waits_for_ever() {
     interrupt(Signal::INT, "no-deadline");
 }
 
+#[test]
+fn what_was_seen_by_then_is_printed() {
+    let folder = Folder::new("seen-by-then");
+    let starts = folder.file("starts");
+    let server = format!(
+        "echo >> {}; exec \"$0\" fixture none --listen $ADDR",
+        starts.display()
+    );
+    let check = ["check", "--repeat-until-failure", "--scenario", "exit"];
+    let mut tool = Command::new(LAMEDUCK);
+    tool.args(check).args(["--", "sh", "-c", &server, LAMEDUCK]);
+    let text = interrupted_at_the_third(&starts, tool);
+    assert!(
+        text.lines()
+            .any(|line| line.trim_start().starts_with("exit ")),
+        "{text}"
+    );
+
+    let starts = folder.file("starts-of-two");
+    let server = server.replace("/starts;", "/starts-of-two;");
+    let file = folder.file("servers.toml");
+    let command = format!("[\"sh\", \"-c\", '''{server}''', \"{LAMEDUCK}\"]");
+    let text =
+        format!("[[server]]\nname = \"good\"\ncommand = {command}\nprotocol = \"echo\"\n");
+    std::fs::write(&file, text).unwrap();
+    let mut tool = Command::new(LAMEDUCK);
+    tool.args(["compare", "--rounds", "1000", "--scenario", "exit"])
+        .arg(&file);
+    let text = interrupted_at_the_third(&starts, tool);
+    assert!(
+        text.lines().any(|line| line.starts_with("| good")),
+        "{text}"
+    );
+}
+
+/// Returns what the tool printed that was interrupted when it had started its third
+/// server.
+fn interrupted_at_the_third(starts: &Path, mut tool: Command) -> String {
+    let tool = tool
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !(starts.exists() && read(starts).len() >= 3) {
+        assert!(begun.elapsed() < LONG, "there is no third server");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_process(Pid::from_child(&tool), Signal::INT).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The server has a child in its group, and a file for a socket.
 fn interrupt(signal: Signal, fault: &str) {
     let folder = Folder::new(&format!("{fault}-{}", signal.as_raw()));
