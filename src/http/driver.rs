@@ -105,13 +105,22 @@ impl<R: Runtime> Driver<R> {
         (self.retirement, self.retire_at) = (Retirement::AtOnce, None);
     }
 
+    /// Retires the connection for its age: it ends once it has been idle for a time.
+    fn age(&mut self) {
+        (self.retirement, self.retire_at) = (Retirement::Aged, None);
+    }
+
     /// Returns whether the stop ends the connection where it is idle.
     pub(super) fn is_settled(&mut self) -> bool {
         self.guard_mut().is_settled()
     }
 
     /// Returns whether responses are to announce the close.
-    pub(super) fn announces(&self) -> bool {
+    pub(super) fn announces(&mut self) -> bool {
+        // On a busy machine the next request can overtake the timer's wake.
+        if self.retire_at.is_some_and(|at| self.clock.now() >= at) {
+            self.age();
+        }
         self.is_retired() || self.handle.shutdown().phase() >= self.announce_from()
     }
 
@@ -237,7 +246,7 @@ impl<R: Runtime> Driver<R> {
             if self.clock.now() >= at {
                 match due {
                     Due::Retired => self.retire(),
-                    Due::Aged => (self.retirement, self.retire_at) = (Retirement::Aged, None),
+                    Due::Aged => self.age(),
                     Due::Head | Due::Goaway | Due::Settled => {}
                 }
                 return Poll::Ready(due);

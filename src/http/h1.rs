@@ -130,8 +130,8 @@ where
         // The stop is looked at before hyper reads: what had arrived before it
         // was seen is then found by hyper.
         let is_settled = driver.is_settled();
-        let ends_idle = is_settled || driver.is_retired();
         state.set_announces(driver.announces());
+        let ends_idle = is_settled || driver.is_retired();
         driver.facts().set_found_nothing(false);
         let mut polled = Pin::new(&mut *hyper).poll(cx);
         if polled.is_pending() && state.hides_end() && !state.is_answering() {

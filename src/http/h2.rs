@@ -132,11 +132,11 @@ where
             // Its other streams end in order, and then the panic is counted.
             driver.retire();
         }
-        let is_settled = driver.is_settled();
-        let ends_idle = is_settled || driver.is_retired();
         // A connection that is new to a lame duck is told with its first
         // request: a client that is told at once would only come again.
         let announces = driver.announces() && state.calls() > 0;
+        let is_settled = driver.is_settled();
+        let ends_idle = is_settled || driver.is_retired();
         if !*was_told && (ends_idle || announces) {
             *was_told = true;
             hyper.as_mut().graceful_shutdown();
