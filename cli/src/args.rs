@@ -39,7 +39,6 @@ pub(crate) enum Command {
     /// the command failed.
     During(Box<During>),
     /// Print the JSON Schema of a result
-    #[command(hide = true)]
     Schema {
         /// Which result
         #[arg(value_enum)]

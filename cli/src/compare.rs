@@ -49,11 +49,34 @@ struct Entry {
     request: Option<String>,
     body: Option<String>,
     #[serde(default)]
-    header: Vec<String>,
+    header: Texts,
     #[serde(default)]
-    expect: Vec<String>,
+    expect: Texts,
     /// Without it the server is left out.
     requires: Option<String>,
+}
+
+/// One text or a list of them, as a check file takes both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Texts::Several(Vec::new())
+    }
+}
+
+impl Texts {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Texts::One(text) => vec![text],
+            Texts::Several(texts) => texts,
+        }
+    }
 }
 
 /// A server, and what was found.
@@ -253,12 +276,16 @@ fn model(entry: &Entry, folder: &Path) -> Result<Target, Failure> {
             Some(path) => format!("@{}", folder.join(path).display()),
             None => body.to_owned(),
         });
+    // One text can hold several, as on the command line.
+    let expected = entry.expect.clone().into_vec();
+    let expected = expected.iter().flat_map(|text| text.split(','));
+    let expect = expected.map(str::to_owned).collect();
     let asking = Asking {
         path: entry.path.clone().unwrap_or_else(|| "/".to_owned()),
         request: entry.request.clone(),
         body,
-        header: entry.header.clone(),
-        expect: entry.expect.clone(),
+        header: entry.header.clone().into_vec(),
+        expect,
         ..Asking::default()
     };
     Ok(Target {

@@ -98,8 +98,8 @@ protocol = "h2"
 command = ["{LAMEDUCK}", "fixture", "none", "--protocol", "h2", "--listen", "{{addr}}"]
 request = "POST /"
 body = "@body"
-header = ["Content-Type: application/grpc"]
-expect = ["200"]
+header = "Content-Type: application/grpc"
+expect = "200,3xx"
 large_path = "POST /large"
 "#
     );
