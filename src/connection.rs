@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::gate::{Guard, PhaseReached};
+use crate::gate::{Guard, PhaseReached, Unused};
 use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::websocket::WebSocket;
@@ -28,6 +28,8 @@ pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
     /// Follows the messages of a WebSocket.
     pub(crate) websocket: Option<WebSocket>,
+    /// For reads at the idle point, after a restart.
+    pub(crate) unused: Unused,
 }
 
 /// What the pending read and the pending write of a session wait for besides

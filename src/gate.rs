@@ -31,6 +31,7 @@
 //! lock and writes nothing while the same task polls it.
 
 mod guard;
+mod rounds;
 mod waiters;
 mod word;
 
@@ -41,6 +42,8 @@ use std::task::{Context, Poll, Waker};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
+use self::rounds::Rounds;
+pub(crate) use self::rounds::Unused;
 use self::waiters::{Until, Waiter, Waiters};
 pub use self::word::GuardError;
 use self::word::{Progress, Step, StepError, Word};
@@ -56,6 +59,7 @@ struct Shared {
     stop_phase: Phase,
     cause: Mutex<Option<Cause>>,
     stop_in_restart: Mutex<StopInRestart>,
+    rounds: Rounds,
     waiters: Waiters,
 }
 
@@ -200,6 +204,7 @@ impl Shutdown {
                 stop_phase,
                 cause: Mutex::new(None),
                 stop_in_restart: Mutex::default(),
+                rounds: Rounds::new(),
                 waiters: Waiters::new(),
             }),
         }
@@ -337,6 +342,25 @@ impl Shutdown {
     /// Closes the gate, and leaves idle connections time to settle.
     pub(crate) fn settle(&self) -> bool {
         self.shared.advance(Step::Settle).is_ok()
+    }
+
+    /// Ends the idle connections, but for those in use: each call begins a round.
+    pub(crate) fn end_unused(&self) {
+        self.shared.rounds.begin_next();
+        self.end_those_that_wait();
+    }
+
+    /// Ends the idle connections.
+    pub(crate) fn end_idle(&self) {
+        self.shared.rounds.end();
+        self.end_those_that_wait();
+    }
+
+    fn end_those_that_wait(&self) {
+        if !self.advance(Phase::Draining) {
+            // Nothing new for the word: those wait that were in use in the last round.
+            self.shared.waiters.wake(self.shared.word());
+        }
     }
 
     /// Returns the phase.

@@ -14,7 +14,8 @@
 //!    and drains. Whoever is in the accept queue is accepted by the successor:
 //!    the queue belongs to the socket, and that was open all the time. The
 //!    server reads its idle connections for a moment more ([`Restart::settle`]):
-//!    whoever has just connected is about to send.
+//!    a client that has just connected is about to send. It reads one that is in
+//!    use until its client rests.
 //!
 //! A successor that cannot be started, ends, or is not ready in time is logged
 //! and ended, and the server serves on as if nothing had been asked; so it does
@@ -130,9 +131,11 @@ impl Restart {
     /// Sets the time for which idle connections are still read after a restart,
     /// where it is longer than [`Builder::settle`](crate::Builder::settle): a
     /// client that has just connected, or was just answered, may have its next
-    /// request on the way ([F84](crate::docs::faults#f84)). Nobody waits for the
-    /// end of this process, since its successor serves. Default: 1 s, or half of
-    /// what a shorter grace period leaves. A stop signal ends it.
+    /// request on the way ([F84](crate::docs::faults#f84)). A session that reads at
+    /// its idle point goes on until it has been idle for about this time, for as long
+    /// as the server's grace period: nobody waits for the end of this process, since
+    /// its successor serves. Default: 1 s, or half of what a shorter grace period
+    /// leaves. A stop signal ends it.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = Some(settle);
         self

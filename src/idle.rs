@@ -33,7 +33,7 @@ fn no_room() -> io::Error {
 }
 
 impl Read {
-    fn from_result(read: io::Result<usize>) -> io::Result<Read> {
+    pub(crate) fn from_result(read: io::Result<usize>) -> io::Result<Read> {
         match read {
             Ok(n @ 1..) => Ok(Read::Bytes(n)),
             read => Read::end(read),

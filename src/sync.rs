@@ -4,9 +4,13 @@
 //! ever be built with a modelled atomic.
 
 #[cfg(all(test, feature = "loom"))]
-pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic::Ordering};
+pub(crate) use loom::sync::{
+    Arc, Mutex, MutexGuard, atomic::AtomicU32, atomic::AtomicUsize, atomic::Ordering,
+};
 #[cfg(not(all(test, feature = "loom")))]
-pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize, atomic::Ordering};
+pub(crate) use std::sync::{
+    Arc, Mutex, MutexGuard, atomic::AtomicU32, atomic::AtomicUsize, atomic::Ordering,
+};
 
 /// A look at the gate: the simulation does here what other processors may have
 /// done meanwhile, as loom does in its atomics.

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::task::{Context, Poll};
 
+use super::rounds::Unused;
 use super::waiters::{Until, Waiter};
 use super::word::{GuardError, Progress, Step};
 use super::{PhaseReached, Shutdown};
@@ -122,6 +123,31 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     #[inline]
     pub(crate) fn is_registered_for(&self, cx: &Context<'_>) -> bool {
         self.waiter.is_registered_for(cx.waker())
+    }
+
+    /// Returns whether connections in use are read on although idle ones end.
+    pub(crate) fn spares_those_in_use(&self) -> bool {
+        self.waiter.shared().rounds.current() > 0
+    }
+
+    /// Decides about an idle connection, of which so many bytes were read: ready where
+    /// it ends. Pending where it is in use: the task is woken to look again.
+    pub(crate) fn poll_unused(
+        &mut self,
+        cx: &Context<'_>,
+        unused: &mut Unused,
+        bytes: u64,
+    ) -> Poll<()> {
+        if !unused.is_in_use(self.waiter.shared().rounds.current(), bytes) {
+            return Poll::Ready(());
+        }
+        // Each time: any wake of the gate takes the waker. Then the round once more:
+        // one that began before the registration has woken nobody (F44).
+        _ = self.register(cx);
+        match unused.is_in_use(self.waiter.shared().rounds.current(), bytes) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
     }
 
     /// Registers the task to be woken, and looks once more: ready where idle

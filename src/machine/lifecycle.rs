@@ -110,6 +110,8 @@ pub struct Lifecycle {
     abort_requested: bool,
     /// The end of the time to settle, while there is such a time.
     settling_until: Option<Duration>,
+    /// In a restart: the time until which a connection in use is not ended.
+    in_use_until: Duration,
     /// The last phase in which a freeze was made up for: once in each, so that
     /// a clock that goes wrong cannot put off the end for ever.
     prolonged_in: Option<Phase>,
@@ -133,6 +135,7 @@ impl Lifecycle {
             handed_over: false,
             abort_requested: false,
             settling_until: None,
+            in_use_until: Duration::ZERO,
             prolonged_in: None,
             emptied: false,
             abandoned: false,
@@ -250,8 +253,9 @@ impl Lifecycle {
             && self.listeners_closed()
     }
 
-    /// Returns whether idle connections are still read, although the server
-    /// drains ([F17](crate::docs::faults#f17)).
+    /// Returns whether idle connections are still read, although the server drains
+    /// ([F17](crate::docs::faults#f17)): all of them, or those in use
+    /// ([F84](crate::docs::faults#f84)).
     pub fn is_settling(&self) -> bool {
         self.settling_until.is_some()
     }
@@ -489,12 +493,28 @@ impl Lifecycle {
             }
             Phase::LameDuck => None,
             Phase::Draining if self.settling_until.is_some_and(|at| emptied || now >= at) => {
-                Some(Event::Settled)
+                Some(match self.spares_those_in_use() {
+                    true => Event::RoundOver,
+                    false => Event::Settled,
+                })
             }
             Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
             Phase::Draining | Phase::Aborting if left => None,
             Phase::Draining | Phase::Aborting => self.hook_event(),
         }
+    }
+
+    /// After a hand-over nobody waits for the end: a connection in use has the grace
+    /// period of a stop until it rests (F84).
+    fn spares_those_in_use(&self) -> bool {
+        let next = self.now.saturating_add(self.round());
+        let is_later = self.now < next && next < self.in_use_until;
+        self.handed_over && !self.emptied && is_later
+    }
+
+    /// The time between two looks for connections that are not in use.
+    fn round(&self) -> Duration {
+        self.config.settle_time(true) / 2
     }
 
     /// Hooks run one after another, once no connection is left (F41).
@@ -516,6 +536,8 @@ impl Lifecycle {
                 let settle = self.config.settle_time(self.handed_over);
                 self.settling_until = (self.phase == Phase::Draining && !settle.is_zero())
                     .then(|| self.now.saturating_add(settle));
+                let usual = self.now.saturating_add(self.config.grace_period);
+                self.in_use_until = self.plan.map_or(usual, |plan| plan.abort_at.min(usual));
                 self.emit(Output::Enter(self.phase));
             }
             Effect::StopAccepting => {
@@ -525,6 +547,10 @@ impl Lifecycle {
                         self.emit(Output::StopAccepting(id));
                     }
                 }
+            }
+            Effect::EndUnused => {
+                self.settling_until = Some(self.now.saturating_add(self.round()));
+                self.emit(Output::EndUnused);
             }
             Effect::EndIdle => {
                 self.settling_until = None;

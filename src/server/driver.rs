@@ -297,7 +297,8 @@ impl<R: Runtime, H> Serve<R, H> {
                 }
             }
             Output::Enter(phase) => self.enter(phase),
-            Output::EndIdle => _ = self.shared.shutdown.advance(Phase::Draining),
+            Output::EndUnused => self.shared.shutdown.end_unused(),
+            Output::EndIdle => self.shared.shutdown.end_idle(),
             Output::StopAccepting(id) => {
                 let origin = self.listeners.get(id).origin();
                 let sharing = self.handover.sharing(id, origin);

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::address::Address;
 #[cfg(feature = "http")]
 use crate::connection::ConnectionFacts;
 use crate::connection::{Describe, Ended};
-use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::gate::{Guard, GuardError, PhaseReached, Shutdown, Unused};
 use crate::idle::poll_budget;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
@@ -269,7 +269,10 @@ impl SessionHandle {
     ) -> Option<F::Output> {
         let mut work = pin!(work);
         let SessionHandle { guard, connection } = self;
-        let waiting = Waiting(&**connection);
+        let mut waiting = Waiting {
+            connection: &**connection,
+            unused: Unused::default(),
+        };
         poll_fn(|cx| waiting.poll(guard, cx, |cx| work.as_mut().poll(cx), &mut is_idle)).await
     }
 }
@@ -303,17 +306,20 @@ impl<C: crate::rt::Connection> super::Session<C> {
 }
 
 /// A wait at an idle point. Its drop ends the wait, also where it is cancelled.
-struct Waiting<'a>(&'a dyn Describe);
+struct Waiting<'a> {
+    connection: &'a dyn Describe,
+    unused: Unused,
+}
 
 impl Waiting<'_> {
     fn poll<T>(
-        &self,
+        &mut self,
         guard: &mut Guard,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
         is_idle: &mut impl FnMut() -> bool,
     ) -> Poll<Option<T>> {
-        let connection = self.0;
+        let connection = self.connection;
         let mut look = |is_draining: bool, cx: &mut Context<'_>| {
             let begun = connection.begin_look(is_draining, cx);
             match work(cx) {
@@ -348,6 +354,8 @@ impl Waiting<'_> {
             },
         );
         if let Poll::Ready(None) = polled {
+            let bytes = connection.facts().bytes_read();
+            ready!(guard.poll_unused(cx, &mut self.unused, bytes));
             connection.set_drained();
         }
         polled
@@ -356,7 +364,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.set_activity(Activity::Busy);
+        self.connection.set_activity(Activity::Busy);
     }
 }
 
@@ -368,5 +376,48 @@ impl fmt::Debug for SessionHandle {
         handle.field("peer", facts.peer_addr());
         handle.field("activity", &facts.activity());
         handle.finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::connection::{ConnectionRecord, GuardedConnection, Slot};
+
+    #[test]
+    fn f84_work_on_a_connection_in_use_goes_on_after_a_restart() {
+        let (shutdown, hold) = Shutdown::driven();
+        let guard = || hold.try_guard().expect("the gate is open");
+        let record = Arc::new(ConnectionRecord::new(
+            (1, Slot::of(0)),
+            Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1))),
+            0,
+            Duration::ZERO,
+            GuardedConnection::new((), guard()),
+        ));
+        let mut handle = SessionHandle {
+            guard: guard(),
+            connection: record.clone(),
+        };
+        shutdown.settle();
+        let facts = record.facts();
+        let reads = poll_fn(|_| {
+            facts.set_found_nothing(true);
+            Poll::<()>::Pending
+        });
+        let mut next = pin!(handle.next_or_drain(reads, || true));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut is_pending = || next.as_mut().poll(&mut cx).is_pending();
+        shutdown.end_unused();
+        assert!(is_pending());
+        shutdown.end_unused();
+        facts.count_read(1);
+        assert!(is_pending());
+        shutdown.end_unused();
+        assert!(is_pending());
+        shutdown.end_unused();
+        assert!(!is_pending(), "it has rested for a round");
     }
 }

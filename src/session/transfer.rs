@@ -28,7 +28,11 @@ impl<C: Connection> Session<C> {
         let GuardedConnection {
             connection, guard, ..
         } = self.inner_mut();
-        let read = guard.poll_read_or_drain(cx, connection, buffer, |read| read);
+        let mut read = guard.poll_read_or_drain(cx, connection, buffer, |read| read);
+        if matches!(read, Poll::Ready(Ok(Read::Drained))) && guard.spares_those_in_use() {
+            read = self.poll_in_use(cx, buffer);
+        }
+        let connection = &self.inner().connection;
         let is_idle = read.is_pending() && !connection.is_mid_message();
         self.record.facts().set_activity(match is_idle {
             true => Activity::Idle,
@@ -48,6 +52,29 @@ impl<C: Connection> Session<C> {
                 Poll::Ready(Ok(None))
             }
         }
+    }
+
+    /// Reads on where the connection is in use, although idle ones end: nothing was
+    /// there just now.
+    #[cold]
+    fn poll_in_use(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Read>> {
+        let bytes = self.record.facts().bytes_read();
+        let GuardedConnection {
+            connection,
+            guard,
+            rare,
+            ..
+        } = self.inner_mut();
+        let unused = &mut rare.get_or_insert_default().unused;
+        if guard.poll_unused(cx, unused, bytes).is_ready() {
+            return Poll::Ready(Ok(Read::Drained));
+        }
+        let read = ready!(Pin::new(connection).poll_read(cx, buffer));
+        Poll::Ready(Read::from_result(read))
     }
 
     /// Looks once more, where the connection remembers that it has nothing: once

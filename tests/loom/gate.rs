@@ -431,3 +431,49 @@ fn f17_a_settling_read_goes_on_until_it_is_settled() {
         stopped_and_empty(&shutdown);
     });
 }
+
+#[test]
+fn f44_f84_a_connection_in_use_is_woken_by_each_round_and_by_the_end() {
+    for has_rested in [false, true] {
+        model(Some(3), move || {
+            let (shutdown, hold) = Shutdown::driven();
+            let mut guard = hold.try_guard().expect("the gate is open");
+            shutdown.settle();
+            shutdown.end_unused();
+            let mut unused = Unused::default();
+            let first = Woken::new();
+            let waker = Waker::from(first.clone());
+            let cx = Context::from_waker(&waker);
+            assert!(guard.poll_unused(&cx, &mut unused, 1).is_pending());
+            let other = shutdown.clone();
+            let ending = thread::spawn(move || {
+                if has_rested {
+                    // Two more rounds, in which nothing is read.
+                    other.end_unused();
+                    other.end_unused();
+                } else {
+                    other.end_idle();
+                }
+            });
+            block_on(std::future::poll_fn(|cx| {
+                guard.poll_unused(cx, &mut unused, 1)
+            }));
+            ending.join().unwrap();
+            drop((guard, hold));
+            stopped_and_empty(&shutdown);
+        });
+    }
+}
+
+#[test]
+fn f84_who_sees_that_idle_connections_end_sees_the_round() {
+    model(None, || {
+        let (shutdown, hold) = Shutdown::driven();
+        let guard = hold.try_guard().expect("the gate is open");
+        shutdown.settle();
+        let other = shutdown.clone();
+        let ending = thread::spawn(move || other.end_unused());
+        assert!(!guard.is_settled() || guard.spares_those_in_use());
+        ending.join().unwrap();
+    });
+}

@@ -39,7 +39,8 @@ pub struct Config {
     /// default, has no end ([F51](crate::docs::faults#f51)).
     pub restart_grace_period: Option<Duration>,
     /// The time to settle after a successor took over, where it is longer than
-    /// `settle` ([F84](crate::docs::faults#f84)). Default: none.
+    /// `settle`, and about the time for which a connection has to be unused then
+    /// ([F84](crate::docs::faults#f84)). Default: none.
     pub restart_settle: Duration,
     /// The time in which the same signal again is the same stop
     /// ([F45](crate::docs::faults#f45)). Default: 100 ms.

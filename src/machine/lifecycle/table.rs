@@ -12,6 +12,8 @@ pub(crate) enum Event {
     Stop,
     /// The lame duck time is over.
     LameDuckOver,
+    /// The time to settle is over for connections that are not in use.
+    RoundOver,
     /// The time to settle is over, or nobody is left who could use it.
     Settled,
     /// Somebody asked for the abort, or the connections' time is over.
@@ -35,6 +37,8 @@ pub(crate) enum Effect {
     Enter,
     /// `StopAccepting` for each open listener.
     StopAccepting,
+    /// `EndUnused`.
+    EndUnused,
     /// `EndIdle`, where somebody could be idle.
     EndIdle,
     /// `CloseListener` for each listener that is not closed.
@@ -85,6 +89,7 @@ pub(crate) const TABLE: &[Transition] = {
         row(Running, On::Stop, Draining, DRAIN_AT_ONCE),
         row(LameDuck, On::LameDuckOver, Draining, DRAIN),
         row(LameDuck, On::Abort, Aborting, ABORT),
+        row(Draining, On::RoundOver, Draining, &[E::EndUnused]),
         row(Draining, On::Settled, Draining, &[E::EndIdle]),
         row(Draining, On::Abort, Aborting, ABORT),
         row(Draining, On::HookDue, Draining, &[E::RunHook]),
@@ -184,6 +189,7 @@ mod tests {
         let config = Config {
             lame_duck: Duration::from_millis(10),
             settle: Duration::from_millis(10),
+            restart_settle: Duration::from_millis(10),
             ..Config::default()
         };
         let ms = |at: Duration| at.as_millis() as u64;
@@ -204,7 +210,8 @@ mod tests {
             // Abandoned.
             &[
                 (0, Input::HandedOver),
-                (0, Input::Stop),
+                (10, Input::Tick),
+                (10, Input::Stop),
                 (aborts, Input::Tick),
                 (abandons, Input::Tick),
                 (abandons, Input::HookDone(0, FAILED)),

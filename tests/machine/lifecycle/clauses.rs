@@ -248,6 +248,13 @@ impl Facts {
                 edge.holds(may_abort, "S10, S11: an abort before its time");
                 self.entered = Some(phase);
             }
+            Output::EndUnused => {
+                let drains = self.entered == Some(Phase::Draining);
+                edge.holds(
+                    drains && self.is_restart && !self.idle_ended && !self.emptied,
+                    "F84: connections in use are spared, but idle ones have ended",
+                );
+            }
             Output::EndIdle => {
                 let is_new = !std::mem::replace(&mut self.idle_ended, true);
                 edge.holds(is_new && !self.emptied, "S14: idle connections end twice");

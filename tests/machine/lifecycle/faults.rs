@@ -399,12 +399,64 @@ fn f84_a_restart_may_settle_for_longer_than_a_stop() {
     restart.must(0, Input::HandedOver);
     restart.close(0);
     assert_eq!(restart.give(ms(20) - NANO, Input::Tick).1, []);
-    assert_eq!(restart.must(20, Input::Tick), [Output::EndIdle]);
+    assert_eq!(restart.must(20, Input::Tick), [Output::EndUnused]);
     setup.config.settle = ms(30);
     let mut longer = Bare::new(setup);
     longer.must(0, Input::HandedOver);
     longer.close(0);
     assert_eq!(longer.lifecycle.deadline(), Some(ms(30)));
+}
+
+#[test]
+fn f84_a_restart_spares_connections_in_use_for_the_time_of_a_stop() {
+    let mut setup = plain();
+    setup.config.restart_settle = ms(20);
+    let grace = ms(400);
+    setup.config.grace_period = grace;
+    // A restart may have less.
+    for restart_grace in [None, Some(grace / 2)] {
+        setup.config.restart_grace_period = restart_grace;
+        let mut bare = Bare::new(setup);
+        bare.must(0, Input::HandedOver);
+        bare.close(0);
+        let mut rounds = 0;
+        let ended = loop {
+            let at = bare.lifecycle.deadline().expect("a round");
+            match bare.give(at, Input::Tick).1[..] {
+                [Output::EndUnused] => assert_eq!(at, ms(20) + ms(10) * rounds),
+                [Output::EndIdle] => break at,
+                ref said => panic!("{said:?} at {at:?}"),
+            }
+            rounds += 1;
+        };
+        let end = match restart_grace {
+            Some(grace) => grace - setup.config.hook_reserve - setup.config.abort_timeout,
+            None => grace,
+        };
+        assert!(ended < end && ended + ms(10) >= end, "{ended:?}, {end:?}");
+        assert!(!bare.lifecycle.is_settling());
+    }
+}
+
+#[test]
+fn f84_who_stops_during_a_restart_spares_nobody() {
+    let mut setup = plain();
+    setup.config.restart_settle = ms(20);
+    let mut bare = Bare::new(setup);
+    bare.must(0, Input::HandedOver);
+    bare.close(0);
+    assert_eq!(bare.must(20, Input::Tick), [Output::EndUnused]);
+    assert_eq!(bare.must(25, Input::Stop), [Output::EndIdle]);
+}
+
+#[test]
+fn f84_no_round_is_shorter_than_the_clock_can_tell() {
+    let mut setup = plain();
+    setup.config.restart_settle = NANO;
+    let mut bare = Bare::new(setup);
+    bare.must(0, Input::HandedOver);
+    bare.close(0);
+    assert_eq!(bare.give(NANO, Input::Tick).1, [Output::EndIdle]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(crate) struct Reference {
     abort_at: Duration,
     abandon_at: Duration,
     end_at: Duration,
+    drained_at: Duration,
     pub(crate) settling_until: Option<Duration>,
     signals: Vec<(Signal, Duration)>,
     told: Vec<bool>,
@@ -56,6 +57,7 @@ impl Reference {
             abort_at: Duration::MAX,
             abandon_at: Duration::MAX,
             end_at: Duration::MAX,
+            drained_at: Duration::ZERO,
             settling_until: None,
             signals: Vec::new(),
             told: vec![false; setup.listeners],
@@ -336,7 +338,11 @@ impl Reference {
             .is_some_and(|at| now >= at || self.emptied)
         {
             self.settling_until = None;
-            if !self.emptied {
+            let again = self.round_after(now);
+            if let Some(at) = again.filter(|_| self.is_restart && !self.emptied) {
+                self.settling_until = Some(at);
+                self.said.push(Output::EndUnused);
+            } else if !self.emptied {
                 self.said.push(Output::EndIdle);
             }
         }
@@ -361,6 +367,7 @@ impl Reference {
             }
         }
         self.enter(Phase::Draining);
+        self.drained_at = self.now;
         let Config {
             mut settle,
             restart_settle,
@@ -370,6 +377,23 @@ impl Reference {
             settle = settle.max(restart_settle);
         }
         self.settling_until = (!settle.is_zero()).then(|| self.now.saturating_add(settle));
+    }
+
+    /// Returns when connections in use are looked at again, while they are spared.
+    fn round_after(&self, now: Duration) -> Option<Duration> {
+        let Config {
+            settle,
+            restart_settle,
+            grace_period,
+            ..
+        } = self.setup.config;
+        let round = settle.max(restart_settle) / 2;
+        let limit = self
+            .drained_at
+            .saturating_add(grace_period)
+            .min(self.abort_at);
+        let at = now.saturating_add(round);
+        (!round.is_zero() && at < limit).then_some(at)
     }
 
     fn run_hooks(&mut self) {

@@ -1,0 +1,92 @@
+//! Which idle connections are still in use, after a restart
+//! ([F84](crate::docs::faults#f84)).
+//!
+//! A protocol that cannot announce its end gives the server no good moment to end a
+//! connection that is used again and again: the next request may be on its way. After a
+//! restart nobody waits for the end of the old process, so such a connection is read
+//! until it has rested for a round.
+
+use crate::sync::{AtomicU32, Ordering};
+
+/// The number of the round; 0 while all connections that are idle end.
+#[derive(Debug)]
+pub(super) struct Rounds(AtomicU32);
+
+impl Rounds {
+    pub(super) fn new() -> Rounds {
+        Rounds(AtomicU32::new(0))
+    }
+
+    /// Relaxed, here and below: the first round is stored before the word of the gate
+    /// says that idle connections end, and who has seen that sees the round. Who
+    /// registers for a later one is woken, or takes the lock of the waiters after it.
+    pub(super) fn current(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begin_next(&self) {
+        // Only the driver of the server stores.
+        let next = self.current().wrapping_add(1).max(1);
+        self.0.store(next, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Since when a connection has not been used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unused {
+    /// The round in which that was seen first; 0 before.
+    since: u32,
+    /// The bytes that had been read by then.
+    bytes: u64,
+}
+
+impl Unused {
+    /// Returns whether the connection is to be read on, of which so many bytes were read.
+    pub(super) fn is_in_use(&mut self, round: u32, bytes: u64) -> bool {
+        if round == 0 {
+            return false;
+        }
+        if self.since == 0 || self.bytes != bytes {
+            *self = Unused {
+                since: round,
+                bytes,
+            };
+        }
+        // It has to have rested for all of a round, and not only at its end.
+        round.wrapping_sub(self.since) < 2
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f84_a_connection_is_in_use_until_it_has_rested_for_a_round() {
+        let mut unused = Unused::default();
+        let rounds = [
+            (1, 10, true),
+            (2, 10, true),
+            (2, 20, true),
+            (3, 20, true),
+            (4, 20, false),
+        ];
+        for (round, bytes, is_in_use) in rounds {
+            assert_eq!(unused.is_in_use(round, bytes), is_in_use, "{round}");
+        }
+        assert!(!Unused::default().is_in_use(0, 1), "no rounds, no use");
+    }
+
+    #[test]
+    fn f84_rounds_never_come_back_to_none() {
+        let rounds = Rounds(AtomicU32::new(u32::MAX));
+        rounds.begin_next();
+        assert_eq!(rounds.current(), 1);
+        rounds.end();
+        assert_eq!(rounds.current(), 0);
+    }
+}
