@@ -196,7 +196,7 @@ mod tests {
         let aborts = ms(config.grace_period - config.hook_reserve - config.abort_timeout);
         let abandons = ms(config.grace_period - config.hook_reserve);
         let end = ms(config.grace_period);
-        let scripts: [&[(u64, Input)]; 5] = [
+        let scripts: [&[(u64, Input)]; 6] = [
             // To the end, with a hook that ends and one that does not.
             &[
                 (0, Input::Stop),
@@ -210,13 +210,14 @@ mod tests {
             // Abandoned.
             &[
                 (0, Input::HandedOver),
-                (10, Input::Tick),
-                (10, Input::Stop),
+                (0, Input::Stop),
                 (aborts, Input::Tick),
                 (abandons, Input::Tick),
                 (abandons, Input::HookDone(0, FAILED)),
                 (end, Input::Tick),
             ],
+            // A restart.
+            &[(0, Input::HandedOver), (10, Input::Tick)],
             // Aborted as a lame duck.
             &[(0, Input::Stop), (5, Input::Abort)],
             &[(0, Input::Abort)],
