@@ -11,7 +11,7 @@
 //! 2. The successor binds and gets ready. When it begins to serve, it says so,
 //!    and waits. Until then it accepts nothing.
 //! 3. The server tells it to go, closes its own descriptors of the sockets,
-//!    and drains. Whoever is in the accept queue is accepted by the successor:
+//!    and drains. Those in the accept queue are accepted by the successor:
 //!    the queue belongs to the socket, and that was open all the time. The
 //!    server reads its idle connections for a moment more ([`Restart::settle`]):
 //!    a client that has just connected is about to send. It reads one that is in

@@ -41,7 +41,7 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
-        // Whoever accepts listens where it should, whatever came before.
+        // A server that accepts listens where it should, whatever came before.
         let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
         if matches!(outcome, Outcome::Failed(_)) {
             // A greeting can take longer, and look like a wrong answer.

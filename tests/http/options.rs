@@ -70,7 +70,7 @@ pub(crate) fn f13_a_lame_duck_announces_the_close_and_serves<R: Runtime>(runtime
 }
 
 pub(crate) fn an_old_connection_is_drained<R: Runtime>(runtime: R) {
-    // Without jitter whoever came first is old first.
+    // Without jitter the one that came first is old first.
     let http = http().max_age(Duration::from_millis(50), 0.0);
     let report = serving(builder(runtime), http, |server| {
         let mut idle = server.connect();

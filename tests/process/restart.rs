@@ -23,7 +23,7 @@ use crate::support::{LONG, connect, echo, exchange, number, rest, wait};
 /// A server and its successors, which share one log.
 struct Chain {
     first: Child,
-    /// Whoever serves, and its listening address.
+    /// The process that serves, and its listening address.
     serving: Pid,
     address: String,
     lines: mpsc::Receiver<String>,
@@ -381,7 +381,7 @@ pub(crate) fn f42_a_successor_that_is_cancelled_serves_nobody(runtime: &str) {
     for line in log.lines().filter(|line| line.contains("listening on")) {
         assert!(line.contains("stopped listening on"), "{log}");
     }
-    // Whoever waits is still the predecessor's.
+    // Those that wait are still the predecessor's.
     listener.set_nonblocking(true).expect("nonblocking");
     let (mut queued, _) = listener.accept().expect("nobody took it");
     queued.set_nonblocking(false).expect("blocking");

@@ -153,7 +153,7 @@ fn f24_a_peer_that_takes_no_output_is_waited_for_until_the_total_time_is_over() 
 }
 
 #[test]
-fn f24_a_peer_that_takes_some_output_has_the_total_time_anew() {
+fn f24_a_peer_that_takes_some_output_has_the_total_time_again() {
     let mut sim = Sim::new(1);
     sim.socket_buffer(1000);
     serve(&mut sim, 1900, |builder| builder);

@@ -31,7 +31,7 @@ use crate::latch::Latch;
 use crate::progress::Progress;
 use crate::setup::Failure;
 
-/// How often the line on the terminal is drawn anew.
+/// How often the line on the terminal is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// What was done, and what the clients saw.

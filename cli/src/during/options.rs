@@ -18,11 +18,11 @@ const CLIENTS: usize = 16;
 /// Which clients keep their connection from one request to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reuse {
-    /// Every second client keeps its connection, the others connect anew each time
+    /// Every second client keeps its connection, the others have a new one each time
     Half,
     /// All clients keep their connections
     Always,
-    /// All clients connect anew for each request
+    /// All clients have a new connection for each request
     Never,
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn run(
     for n in 0..count {
         match n % 2 {
             0 => enter(round, "request-response", Way::Keep, None),
-            _ => enter(round, "connecting anew", Way::Anew, None),
+            _ => enter(round, "reconnecting", Way::Reconnect, None),
         }
     }
     load_and_stop(round, rng).await
@@ -62,7 +62,7 @@ pub(crate) fn enter_until(round: &mut Round, count: usize, halt: &Latch) {
     for n in 0..count {
         let (kind, way) = match n % 2 {
             0 => ("request-response", Way::Keep),
-            _ => ("connecting anew", Way::Anew),
+            _ => ("reconnecting", Way::Reconnect),
         };
         enter(round, kind, way, Some(halt));
     }
@@ -73,7 +73,7 @@ enum Way {
     /// One connection, as long as the server keeps it.
     Keep,
     /// A connection for each exchange, until the server takes no more.
-    Anew,
+    Reconnect,
     /// The same, until the server is gone.
     Flood,
 }
@@ -134,7 +134,7 @@ impl LoadClient {
         self.gone.happened()
             || match self.way {
                 Way::Keep => self.stop.happened(),
-                Way::Anew => is_late && !went_well,
+                Way::Reconnect => is_late && !went_well,
                 Way::Flood => false,
             }
     }

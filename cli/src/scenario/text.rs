@@ -47,7 +47,7 @@ the queue is empty and then close at once; read until a read would block before 
 connection.";
 
 const STORM: &str = "\
-Half of the clients send a request as soon as they have the last answer, half connect anew for \
+Half of the clients send a request as soon as they have the last answer, half connect for \
 each one, and the signal comes at a moment that differs from round to round. It finds what \
 happens in the narrow places: the accept queue (F1), handshakes that end just before the close \
 of the listener (F2), requests that race the close of an idle connection (F17). A message \
@@ -193,7 +193,7 @@ the thaw, and abort everybody without looking at their input (F61): give --freez
 than the grace period to see it. Cure: one look at all connections before a deadline counts.";
 
 const FLOOD: &str = "\
-Clients connect anew again and again, also while the server drains. The stop must end all the \
+Clients connect again and again, also while the server drains. The stop must end all the \
 same. It finds servers that sweep their accept queue without a bound, so that a flood keeps them \
 from stopping, and those that go on to accept while they drain (F9). Cure: bound the sweep by \
 count and time, then close the listener. Connections that began after the signal may be refused \

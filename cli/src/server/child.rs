@@ -170,7 +170,7 @@ impl Child {
     /// Kills what is left, whatever it is.
     pub(super) fn kill(&mut self) {
         match self.status {
-            // Its number is not taken anew while the group has members; without
+            // Its number is not used again while the group has members; without
             // members there is nobody to hit.
             Some(_) => {
                 if procfs::members(self.group()).is_none_or(|members| !members.is_empty()) {

@@ -331,7 +331,7 @@ fn a_command_without_an_end_is_stopped_at_the_limit() {
     assert_eq!(answer.status, 2, "{answer:?}");
     let late = "did not end within 300ms";
     assert!(answer.stderr.contains(late), "{answer:?}");
-    // What the clients have seen is told all the same.
+    // The results of the clients are printed in spite of that.
     assert!(answer.stdout.contains(late), "{answer:?}");
     assert!(answer.stdout.contains("exit_status=none"), "{answer:?}");
     assert!(

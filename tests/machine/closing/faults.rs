@@ -146,7 +146,7 @@ fn f24_a_peer_that_takes_nothing_costs_the_total() {
 }
 
 #[test]
-fn f24_a_peer_that_takes_some_has_the_total_anew() {
+fn f24_a_peer_that_takes_some_has_the_total_again() {
     assert_eq!(closed_at(&mut half_closed(), &[9, 9, 8]), ms(5300));
     // More than before is no progress.
     assert_eq!(closed_at(&mut half_closed(), &[9, 9, 8, 9, 8]), ms(5300));

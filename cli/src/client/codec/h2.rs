@@ -15,7 +15,7 @@ const WINDOW: u32 = (1 << 31) - 1;
 /// What a connection grants before any WINDOW_UPDATE (RFC 9113 section 6.9.2).
 const DEFAULT_WINDOW: u32 = 65_535;
 
-/// The room is granted anew after so many bytes.
+/// The room is granted again after so many bytes.
 const REFILL: u64 = 64 * 1024;
 
 /// One connection of a client.
@@ -272,7 +272,7 @@ impl H2 {
         Ok(())
     }
 
-    /// Grants the server the room anew that it has used up.
+    /// Grants the server again the room that it has used up.
     fn acknowledge(&mut self, frame: &Frame) {
         if self.is_held {
             return;
