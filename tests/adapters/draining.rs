@@ -11,7 +11,7 @@ use lameduck::rt::CloseGuarantee;
 use lameduck::{Cause, Readiness, Runtime, Session};
 
 use crate::support::{
-    Client, Running, builder, echo, eventually, first_address, number, start,
+    Client, LONG, Running, builder, echo, eventually, first_address, number, start,
 };
 
 fn echo_server<R: Runtime>(runtime: R) -> Running {
@@ -68,7 +68,7 @@ pub(crate) fn l2_an_empty_server_stops_at_once(runtime: impl Runtime) {
     let report = echo_server(runtime).stop();
     assert_eq!(report.outcome, Outcome::Clean);
     // Far below every deadline: no timer had a part in it.
-    assert!(report.duration.as_millis() < 500, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
 }
 
 pub(crate) fn f1_what_waits_in_the_accept_queue_is_served(runtime: impl Runtime) {
@@ -184,7 +184,7 @@ pub(crate) fn f20_a_connection_that_never_sent_a_byte_is_idle(runtime: impl Runt
     drop(silent);
     let report = server.report();
     assert_eq!(report.closed.drained, 1);
-    assert!(report.duration.as_secs() < 5, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
 }
 
 pub(crate) fn f21_a_session_in_another_task_is_waited_for(runtime: impl Runtime) {
