@@ -156,7 +156,7 @@ pub(crate) fn f26_ids_are_never_reused(runtime: impl Runtime) {
         eventually("gone", || server.shutdown.guard_count() == 0);
     }
     let mut stuck: Vec<_> = (0..3).map(|_| server.connect()).collect();
-    stuck.iter_mut().for_each(Client::stuff);
+    stuck.iter_mut().for_each(Client::stay);
     let report = server.stop();
     let ids: Vec<_> = report
         .aborted

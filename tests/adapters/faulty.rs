@@ -196,7 +196,7 @@ pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: imp
     let server = builder(faulty(runtime, [script]));
     let server = start(server.bind().unwrap(), echo);
     let mut stubborn = server.connect();
-    stubborn.stuff();
+    stubborn.stay();
     server.shutdown.stop("slowly");
     met.wait();
     server.shutdown.abort("quickly");

@@ -66,10 +66,16 @@ pub(crate) fn builder<R: Runtime>(runtime: R) -> Builder<R> {
     Server::builder(runtime).listen(loopback).signals([])
 }
 
+/// The message to which [`echo`] answers, and then nothing ends it but the abort.
+const STAY: &[u8] = b"stay";
+
 pub(crate) async fn echo(mut session: Session<impl Connection>) -> io::Result<()> {
     let mut buffer = [0; 4096];
     while let Some(n) = session.read_or_drain(&mut buffer).await? {
         session.write_all(&buffer[..n]).await?;
+        if &buffer[..n] == STAY {
+            std::future::pending::<()>().await;
+        }
     }
     Ok(())
 }
@@ -177,13 +183,9 @@ impl Client {
         rest
     }
 
-    /// Writes for as long as the connection lasts, and reads nothing: its
-    /// echo is busy from here on, however slow the machine is.
-    pub(crate) fn stuff(&mut self) {
-        let mut writer = self.0.try_clone().expect("clone");
-        // It ends with the connection, which the server cuts.
-        thread::spawn(move || while writer.write_all(&[b'x'; 65536]).is_ok() {});
-        self.0.peek(&mut [0]).expect("the first of the echo");
+    /// Keeps the server's echo busy from here on, however slow the machine is.
+    pub(crate) fn stay(&mut self) {
+        self.exchange(STAY);
     }
 }
 
