@@ -301,18 +301,46 @@ where
         runtime: R,
         local_addrs: impl IntoIterator<Item = Address>,
     ) -> impl Fn(Session<C>) -> ServeSession + Send + Sync + 'static {
-        let shared = Arc::new(self.shared);
-        let local_addrs: Arc<[Address]> = local_addrs.into_iter().collect();
-        move |session| {
-            let local = local_addrs.get(session.listener_index()).cloned();
-            let local = local.unwrap_or(Address::Unix(None));
-            Box::pin(serve::serve(
-                shared.clone(),
-                runtime.clone(),
-                local,
-                session,
-            ))
+        let handler = Handler::new(self.shared, runtime, local_addrs);
+        move |session| Box::pin(handler.serve(session))
+    }
+}
+
+/// What serves connections, and what that needs.
+struct Handler<R, S> {
+    shared: Arc<Shared<S>>,
+    runtime: R,
+    local_addrs: Arc<[Address]>,
+}
+
+impl<R: Runtime, S> Handler<R, S> {
+    fn new(
+        shared: Shared<S>,
+        runtime: R,
+        local_addrs: impl IntoIterator<Item = Address>,
+    ) -> Handler<R, S> {
+        Handler {
+            shared: Arc::new(shared),
+            runtime,
+            local_addrs: local_addrs.into_iter().collect(),
         }
+    }
+
+    fn serve<C: Connection, B>(
+        &self,
+        session: Session<C>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<R, S, C, B>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let local = self.local_addrs.get(session.listener_index()).cloned();
+        let local = local.unwrap_or(Address::Unix(None));
+        serve::serve(self.shared.clone(), self.runtime.clone(), local, session)
     }
 }
 
@@ -338,8 +366,9 @@ impl<R: Runtime> Server<R> {
         let local_addrs: Vec<_> = self.local_addrs().cloned().collect();
         let mut http = http;
         http.options_mut().stop_on_panic |= self.stop_on_panic();
-        let handler = http.into_handler(self.runtime().clone(), local_addrs);
-        self.serve(handler)
+        let handler = Handler::new(http.shared, self.runtime().clone(), local_addrs);
+        // In no box: the task of a connection has the room.
+        self.serve(move |session| handler.serve(session))
     }
 }
 

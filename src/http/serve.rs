@@ -25,12 +25,14 @@ use crate::sync::plain::Arc;
 /// What a client says first that knows that the server speaks HTTP/2.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) async fn serve<R, C, S, B>(
+/// No `async fn`: it would have a place for each argument twice, and lasts as long as its
+/// connection.
+pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
     runtime: R,
     local: Address,
     mut session: Session<C>,
-) -> Result<(), Error>
+) -> impl Future<Output = Result<(), Error>> + Send + 'static
 where
     R: Runtime,
     C: Connection,
@@ -41,31 +43,34 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let handle = session.handle().map_err(Error::guard)?;
-    // In boxes, like what follows: a future has a place of its own for each variable
-    // that is moved on, and for each future that it may come to.
-    let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
-    let mut first = [0; PREFACE.len()];
-    let Some(n) = first_bytes(&mut driver, &mut session, &mut first, shared.protocol).await?
-    else {
-        return Ok(());
-    };
-    let info = ConnectionInfo::new(
-        session.handle().map_err(Error::guard)?,
-        local,
-        #[cfg(feature = "tls")]
-        session.connection().tls().cloned(),
-    );
-    let is_http2 = match shared.protocol {
-        Protocol::Any => first[..n] == PREFACE[..],
-        Protocol::Http1 => false,
-        Protocol::Http2 => true,
-    };
-    let prefix = Bytes::copy_from_slice(&first[..n]);
-    if is_http2 {
-        Box::pin(h2::serve(&shared, runtime, driver, &info, session, prefix)).await
-    } else {
-        Box::pin(h1::serve(&shared, driver, &info, session, prefix)).await
+    async move {
+        let handle = session.handle().map_err(Error::guard)?;
+        // In boxes, like what follows: a future has a place of its own for each variable
+        // that is moved on, and for each future that it may come to.
+        let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
+        let mut first = [0; PREFACE.len()];
+        let Some(n) =
+            first_bytes(&mut driver, &mut session, &mut first, shared.protocol).await?
+        else {
+            return Ok(());
+        };
+        let info = ConnectionInfo::new(
+            session.handle().map_err(Error::guard)?,
+            local,
+            #[cfg(feature = "tls")]
+            session.connection().tls().cloned(),
+        );
+        let is_http2 = match shared.protocol {
+            Protocol::Any => first[..n] == PREFACE[..],
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        };
+        let prefix = Bytes::copy_from_slice(&first[..n]);
+        if is_http2 {
+            Box::pin(h2::serve(&shared, runtime, driver, &info, session, prefix)).await
+        } else {
+            Box::pin(h1::serve(&shared, driver, &info, session, prefix)).await
+        }
     }
 }
 

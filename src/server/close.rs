@@ -38,47 +38,52 @@ pub async fn close<C: Connection, R: Runtime>(
 }
 
 /// Closes a connection whose outgoing side may have ended before.
-pub(super) async fn close_rest<C: Connection, R: Runtime>(
+///
+/// No `async fn`: it would have a place for each argument twice, in the task of each
+/// connection.
+pub(super) fn close_rest<C: Connection, R: Runtime>(
     connection: &mut C,
     is_half_closed: bool,
     runtime: R,
     mut closing: LingeringClose,
-) -> io::Result<()> {
+) -> impl Future<Output = io::Result<()>> {
     connection.set_discarding();
     let clock = Clock::new(runtime);
     let mut timer = Timer::new();
     let mut is_ending = false;
-    loop {
-        let input = match closing.poll_output() {
-            Some(Output::HalfClose) if is_half_closed => Input::HalfClosed,
-            Some(Output::HalfClose) => {
-                is_ending = true;
-                continue;
-            }
-            Some(Output::Yield) => {
-                yield_now().await;
-                continue;
-            }
-            Some(Output::AskProgress) => Input::Progress {
-                unacknowledged: connection.unacknowledged(),
-                round_trip: connection.round_trip(),
-            },
-            Some(Output::Close) => return Ok(()),
-            None => {
-                let next = |cx: &mut Context<'_>| {
-                    if is_ending && poll_end(connection, cx)?.is_ready() {
-                        return Poll::Ready(Ok(Some(Input::HalfClosed)));
-                    }
-                    poll_input(connection, &clock, &mut timer, &mut closing, cx)
-                };
-                match poll_fn(next).await? {
-                    Some(input) => input,
-                    None => continue,
+    async move {
+        loop {
+            let input = match closing.poll_output() {
+                Some(Output::HalfClose) if is_half_closed => Input::HalfClosed,
+                Some(Output::HalfClose) => {
+                    is_ending = true;
+                    continue;
                 }
-            }
-        };
-        is_ending &= input != Input::HalfClosed;
-        handle(&mut closing, &clock, input);
+                Some(Output::Yield) => {
+                    yield_now().await;
+                    continue;
+                }
+                Some(Output::AskProgress) => Input::Progress {
+                    unacknowledged: connection.unacknowledged(),
+                    round_trip: connection.round_trip(),
+                },
+                Some(Output::Close) => return Ok(()),
+                None => {
+                    let next = |cx: &mut Context<'_>| {
+                        if is_ending && poll_end(connection, cx)?.is_ready() {
+                            return Poll::Ready(Ok(Some(Input::HalfClosed)));
+                        }
+                        poll_input(connection, &clock, &mut timer, &mut closing, cx)
+                    };
+                    match poll_fn(next).await? {
+                        Some(input) => input,
+                        None => continue,
+                    }
+                }
+            };
+            is_ending &= input != Input::HalfClosed;
+            handle(&mut closing, &clock, input);
+        }
     }
 }
 
