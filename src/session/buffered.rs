@@ -82,8 +82,8 @@ impl<C> BufferedSession<C> {
         }
     }
 
-    /// Sets the length of the longest message, so that a peer that sends no
-    /// delimiter cannot take all memory. Default: 64 KiB.
+    /// Sets the length of the longest message, its delimiter included, so that a
+    /// peer that sends no delimiter cannot take all memory. Default: 64 KiB.
     #[must_use]
     pub fn message_limit(mut self, bytes: usize) -> BufferedSession<C> {
         self.limit = bytes;
@@ -153,13 +153,11 @@ impl<C: Connection> BufferedSession<C> {
             let rest = &self.buffer[self.searched..];
             if let Some(at) = rest.iter().position(|byte| *byte == delimiter) {
                 let end = self.searched + at + 1;
+                self.check_limit(end - self.start)?;
                 return Ok(Some(self.take(end, message)));
             }
             self.searched = self.buffer.len();
-            if self.buffer().len() > self.limit {
-                let error = format!("a message is longer than {} bytes", self.limit);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
+            self.check_limit(self.buffer().len())?;
             let begun = self.buffer().len();
             match self.fill_more().await? {
                 Some(()) => {}
@@ -209,6 +207,15 @@ impl<C: Connection> BufferedSession<C> {
         // behind that looks like input.
         self.buffer.truncate(filled + n);
         read.map_ok(|n| n.filter(|n| *n > 0).map(|_| ()))
+    }
+
+    /// However the input was cut: so long is a message, or the part of it that has come.
+    fn check_limit(&self, bytes: usize) -> io::Result<()> {
+        if bytes > self.limit {
+            let error = format!("a message is longer than {} bytes", self.limit);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(())
     }
 
     fn take(&mut self, end: usize, message: &mut Vec<u8>) -> usize {

@@ -36,6 +36,7 @@ where
     std::thread::scope(|scope| {
         let serving = scope.spawn(move || smol::block_on(server.serve(handler)));
         let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -187,6 +188,33 @@ fn a_line_beyond_the_limit_fails_its_own_connection() {
         expect_end(&mut client);
     });
     assert_eq!(report.closed.failed, 1, "{report}");
+}
+
+/// The limit is 64 bytes, the delimiter among them.
+#[test]
+fn the_limit_of_a_line_does_not_depend_on_how_it_is_cut() {
+    for (letters, is_taken) in [(63, true), (64, false)] {
+        let line = "x".repeat(letters) + "\n";
+        for cut in [0, 1, line.len() - 1] {
+            let report = serve(lines, |mut client, _| {
+                let (first, second) = line.as_bytes().split_at(cut);
+                client.write_all(b"first\n").unwrap();
+                expect(&mut client, b"first\n");
+                client.write_all(first).unwrap();
+                client.write_all(second).unwrap();
+                if is_taken {
+                    expect(&mut client, line.as_bytes());
+                } else {
+                    expect_end(&mut client);
+                }
+            });
+            assert_eq!(
+                report.closed.failed,
+                u64::from(!is_taken),
+                "{cut}: {report}"
+            );
+        }
+    }
 }
 
 #[test]
