@@ -188,7 +188,9 @@ impl SessionHandle {
     /// messages, it is `|| true`. Work that reads ahead while it writes, as
     /// `tokio::io::copy` and `copy_bidirectional` do, holds bytes where the transport
     /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
-    /// either to read or to write, and holds nothing while it reads.
+    /// either to read or to write, and holds nothing while it reads. It is asked before
+    /// and after the work is polled: what another task queues for the work until it lets
+    /// `is_idle` agree is handed out.
     ///
     /// Over TLS, a peer that ends without close_notify, as nearly all clients do, is an
     /// error of the work (`UnexpectedEof`): only its user can tell an end from a
@@ -321,6 +323,9 @@ impl Waiting<'_> {
     ) -> Poll<Option<T>> {
         let connection = self.connection;
         let mut look = |is_draining: bool, cx: &mut Context<'_>| {
+            // Asked before the work as well: what another task has queued until it
+            // became idle is found by the work then.
+            let was_idle = !is_draining || is_idle();
             let begun = connection.begin_look(is_draining, cx);
             match work(cx) {
                 Poll::Ready(output) => {
@@ -331,6 +336,10 @@ impl Waiting<'_> {
                 }
                 Poll::Pending if connection.has_found_nothing(begun) && is_idle() => {
                     connection.set_activity(Activity::Idle);
+                    if !was_idle {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Poll::Ready(None)
                 }
                 Poll::Pending => {
@@ -381,14 +390,15 @@ impl fmt::Debug for SessionHandle {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::cell::Cell;
     use std::time::Duration;
 
     use super::*;
     use crate::connection::{ConnectionRecord, GuardedConnection, Slot};
+    use crate::gate::Hold;
 
-    #[test]
-    fn f84_work_on_a_connection_in_use_goes_on_after_a_restart() {
-        let (shutdown, hold) = Shutdown::driven();
+    /// A handle on a connection that never was, and its record.
+    fn handle(hold: &Hold) -> (SessionHandle, Arc<ConnectionRecord<()>>) {
         let guard = || hold.try_guard().expect("the gate is open");
         let record = Arc::new(ConnectionRecord::new(
             (1, Slot::of(0)),
@@ -397,10 +407,40 @@ mod tests {
             Duration::ZERO,
             GuardedConnection::new((), guard()),
         ));
-        let mut handle = SessionHandle {
+        let handle = SessionHandle {
             guard: guard(),
             connection: record.clone(),
         };
+        (handle, record)
+    }
+
+    #[test]
+    fn f17_what_is_queued_until_a_session_is_idle_is_handed_out() {
+        let (shutdown, hold) = Shutdown::driven();
+        let (mut handle, record) = handle(&hold);
+        shutdown.advance(crate::Phase::Draining);
+        let (queued, is_idle) = (Cell::new(false), Cell::new(false));
+        let work = poll_fn(|_| {
+            record.facts().set_found_nothing(true);
+            if queued.get() {
+                return Poll::Ready("the last message");
+            }
+            // Another task, right after this look.
+            queued.set(true);
+            is_idle.set(true);
+            Poll::Pending
+        });
+        let mut next = pin!(handle.next_or_drain(work, || is_idle.get()));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(next.as_mut().poll(&mut cx).is_pending());
+        let polled = next.as_mut().poll(&mut cx);
+        assert_eq!(polled, Poll::Ready(Some("the last message")));
+    }
+
+    #[test]
+    fn f84_work_on_a_connection_in_use_goes_on_after_a_restart() {
+        let (shutdown, hold) = Shutdown::driven();
+        let (mut handle, record) = handle(&hold);
         shutdown.settle();
         let facts = record.facts();
         let reads = poll_fn(|_| {
@@ -410,14 +450,15 @@ mod tests {
         let mut next = pin!(handle.next_or_drain(reads, || true));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut is_pending = || next.as_mut().poll(&mut cx).is_pending();
+        facts.count_read(1);
         shutdown.end_unused();
         assert!(is_pending());
         shutdown.end_unused();
         facts.count_read(1);
-        assert!(is_pending());
-        shutdown.end_unused();
-        assert!(is_pending());
-        shutdown.end_unused();
-        assert!(!is_pending(), "it has rested for a round");
+        for _ in 0..3 {
+            assert!(is_pending());
+            shutdown.end_unused();
+        }
+        assert!(!is_pending(), "it has rested for two rounds");
     }
 }
