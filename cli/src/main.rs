@@ -30,6 +30,7 @@ mod setup;
 mod signal;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+mod stall;
 mod table;
 mod trace;
 mod verdict;
