@@ -36,7 +36,6 @@ where
     std::thread::scope(|scope| {
         let serving = scope.spawn(move || smol::block_on(server.serve(handler)));
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
