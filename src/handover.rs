@@ -131,11 +131,11 @@ impl Restart {
     /// Sets the time for which idle connections are still read after a restart,
     /// where it is longer than [`Builder::settle`](crate::Builder::settle): a
     /// client that has just connected, or was just answered, may have its next
-    /// request on the way ([F84](crate::docs::faults#f84)). A session that reads at
-    /// its idle point goes on until it has been idle for about this time, for as long
-    /// as the server's grace period: nobody waits for the end of this process, since
-    /// its successor serves. Default: 1 s, or half of what a shorter grace period
-    /// leaves. A stop signal ends it.
+    /// request on the way ([F84](crate::docs::faults#f84)). A session of which something
+    /// was read is read on at its idle point until it has been idle for this time, or for
+    /// up to half of it longer. That ends with the server's grace period, or when a
+    /// stop is asked for: nobody waits for the end of this process, since its successor
+    /// serves. Default: 1 s, or half of what a shorter grace period leaves.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = Some(settle);
         self

@@ -30,7 +30,8 @@
 //!   where it has to say more for that, it does not.
 //! - An upgrade in flight is answered with 101, and the upgraded connection is
 //!   waited for: see [`on_upgrade`].
-//! - Idle connections are ended at once, also such as have never said anything.
+//! - Idle connections are ended at once, also such as have never said anything, or
+//!   nothing but the empty lines that may come before a request (RFC 9112, section 2.2).
 //!
 //! # What is not
 //! A request that crosses the end of an idle connection on its way cannot be

@@ -4,9 +4,13 @@
 //! A protocol that cannot announce its end gives the server no good moment to end a
 //! connection that is used again and again: the next request may be on its way. After a
 //! restart nobody waits for the end of the old process, so such a connection is read
-//! until it has rested for a round.
+//! until it has rested for the time to settle.
 
 use crate::sync::{AtomicU32, Ordering};
+
+/// A connection ends once it has rested for so many rounds, which are a time to settle
+/// together, and for a part of the round before them.
+const ROUNDS_OF_REST: u32 = 2;
 
 /// The number of the round; 0 while all connections that are idle end.
 #[derive(Debug)]
@@ -46,8 +50,9 @@ pub(crate) struct Unused {
 
 impl Unused {
     /// Returns whether the connection is to be read on, of which so many bytes were read.
+    /// One that was never used is not in use.
     pub(super) fn is_in_use(&mut self, round: u32, bytes: u64) -> bool {
-        if round == 0 {
+        if round == 0 || bytes == 0 {
             return false;
         }
         if self.since == 0 || self.bytes != bytes {
@@ -56,8 +61,7 @@ impl Unused {
                 bytes,
             };
         }
-        // It has to have rested for all of a round, and not only at its end.
-        round.wrapping_sub(self.since) < 2
+        round.wrapping_sub(self.since) <= ROUNDS_OF_REST
     }
 }
 
@@ -66,19 +70,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f84_a_connection_is_in_use_until_it_has_rested_for_a_round() {
+    fn f84_a_connection_is_in_use_until_it_has_rested_for_two_rounds() {
         let mut unused = Unused::default();
         let rounds = [
             (1, 10, true),
             (2, 10, true),
-            (2, 20, true),
+            (3, 10, true),
+            // At the very end of a round: two more are to begin and to end.
             (3, 20, true),
-            (4, 20, false),
+            (4, 20, true),
+            (5, 20, true),
+            (6, 20, false),
         ];
         for (round, bytes, is_in_use) in rounds {
             assert_eq!(unused.is_in_use(round, bytes), is_in_use, "{round}");
         }
         assert!(!Unused::default().is_in_use(0, 1), "no rounds, no use");
+        assert!(!Unused::default().is_in_use(1, 0), "no bytes, no use");
     }
 
     #[test]

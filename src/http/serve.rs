@@ -25,8 +25,11 @@ use crate::sync::plain::Arc;
 /// What a client says first that knows that the server speaks HTTP/2.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// No `async fn`: it would have a place for each argument twice, and lasts as long as its
-/// connection.
+/// It lasts as long as its connection.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would have a place for each argument twice"
+)]
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
     runtime: R,

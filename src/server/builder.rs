@@ -366,6 +366,9 @@ impl<R: Runtime> Builder<R> {
 
     /// Sets whether a handler's panic stops the server. Default: no; it is
     /// counted, its connection is closed, and the server goes on.
+    ///
+    /// The exit status says what the stop has lost, and not why it began: after a
+    /// panic it is 0 as well. [`Report::cause`](crate::Report::cause) tells.
     pub fn stop_on_panic(mut self, stop: bool) -> Self {
         self.stop_on_panic = stop;
         self

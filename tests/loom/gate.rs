@@ -448,9 +448,8 @@ fn f44_f84_a_connection_in_use_is_woken_by_each_round_and_by_the_end() {
             let other = shutdown.clone();
             let ending = thread::spawn(move || {
                 if has_rested {
-                    // Two more rounds, in which nothing is read.
-                    other.end_unused();
-                    other.end_unused();
+                    // Rounds in which nothing is read.
+                    (0..3).for_each(|_| other.end_unused());
                 } else {
                     other.end_idle();
                 }
