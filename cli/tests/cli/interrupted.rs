@@ -61,6 +61,43 @@ fn what_was_seen_by_then_is_printed() {
     );
 }
 
+/// What is too late then says nothing about the server.
+#[test]
+fn a_round_in_which_nothing_ran_is_repeated() {
+    let folder = Folder::new("stood-still");
+    let starts = folder.file("starts");
+    let server = format!(
+        "echo >> {}; exec \"$0\" fixture none --listen $ADDR",
+        starts.display()
+    );
+    let tool = Command::new(LAMEDUCK)
+        .args(["check", "--scenario", "exit", "--rounds", "1", "--"])
+        .args(["sh", "-c", &server, LAMEDUCK])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !starts.exists() {
+        assert!(begun.elapsed() < LONG, "there is no server");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = Pid::from_child(&tool);
+    kill_process(pid, Signal::STOP).unwrap();
+    // As long as the tool takes for a stall, and longer.
+    std::thread::sleep(Duration::from_secs(3));
+    kill_process(pid, Signal::CONT).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("the machine stood still for "), "{said}");
+    assert!(said.contains("it is repeated"), "{said}");
+    // The server was started once more.
+    let count = read(&starts).len();
+    assert!(count >= 2, "{count} starts");
+}
+
 /// Returns what the tool printed that was interrupted when it had started its third
 /// server.
 fn interrupted_at_the_third(starts: &Path, mut tool: Command) -> String {
