@@ -110,7 +110,8 @@ pub struct Lifecycle {
     abort_requested: bool,
     /// The end of the time to settle, while there is such a time.
     settling_until: Option<Duration>,
-    /// In a restart: the time until which a connection in use is not ended.
+    /// In a restart: the time until which a connection in use is not ended, unless the
+    /// abort comes first.
     in_use_until: Duration,
     /// The last phase in which a freeze was made up for: once in each, so that
     /// a clock that goes wrong cannot put off the end for ever.
@@ -508,8 +509,9 @@ impl Lifecycle {
     /// period of a stop until it rests (F84).
     fn spares_those_in_use(&self) -> bool {
         let next = self.now.saturating_add(self.round());
-        let is_later = self.now < next && next < self.in_use_until;
-        self.handed_over && !self.emptied && is_later
+        let abort_at = self.plan.map_or(Duration::MAX, |plan| plan.abort_at);
+        let limit = self.in_use_until.min(abort_at);
+        self.handed_over && !self.emptied && self.now < next && next < limit
     }
 
     /// The time between two looks for connections that are not in use.
@@ -536,8 +538,7 @@ impl Lifecycle {
                 let settle = self.config.settle_time(self.handed_over);
                 self.settling_until = (self.phase == Phase::Draining && !settle.is_zero())
                     .then(|| self.now.saturating_add(settle));
-                let usual = self.now.saturating_add(self.config.grace_period);
-                self.in_use_until = self.plan.map_or(usual, |plan| plan.abort_at.min(usual));
+                self.in_use_until = self.now.saturating_add(self.config.grace_period);
                 self.emit(Output::Enter(self.phase));
             }
             Effect::StopAccepting => {

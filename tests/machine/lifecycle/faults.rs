@@ -6,9 +6,10 @@ use lameduck::machine::lifecycle::{Config, Input, Outcome, Output};
 use lameduck::{Phase, Signal};
 use proptest::prelude::*;
 
-use super::alphabet::{ACTS, Act, DURATIONS, Setup, Step};
+use super::alphabet::{ACTS, Act, DURATIONS, Setup, Step, decode};
 use super::bare::*;
 use super::compare::{setup, steps};
+use super::run::Run;
 use super::safety::inputs;
 use crate::{NANO, ms};
 
@@ -435,6 +436,20 @@ fn f84_a_restart_spares_connections_in_use_for_the_time_of_a_stop() {
         };
         assert!(ended < end && ended + ms(10) >= end, "{ended:?}, {end:?}");
         assert!(!bare.lifecycle.is_settling());
+    }
+}
+
+/// A fuzzer found it: a freeze puts off the abort, and with it the time of those in use.
+#[test]
+fn f84_a_freeze_is_no_time_of_connections_in_use() {
+    let (setup, steps) = decode(&[
+        5, 3, 255, 255, 255, 255, 0, 3, 4, 18, 4, 0, 177, 177, 177, 177, 177, 177, 177, 6, 253,
+        2, 0, 245, 247, 255, 239, 238, 247, 255, 251, 0, 0, 0,
+    ]);
+    let mut run = Run::new(setup);
+    for step in steps {
+        // It is compared with the reference, which also refuses some.
+        let _ = run.take(step);
     }
 }
 
