@@ -38,7 +38,7 @@ pub(crate) async fn run(options: Check) -> Result<bool, Failure> {
     let outcome = interruptible(SERVER_STOPPED, turns).await;
     progress.finish();
     if let Err(failure) = outcome {
-        // What was seen by then may have taken hours.
+        // The rounds that are done may have taken hours.
         rows.retain(|row| row.rounds > 0);
         if !options.quiet && !rows.is_empty() {
             print_rows(options.markdown, seed, &rows)?;

@@ -111,7 +111,7 @@ pub(crate) async fn run(options: Compare) -> Result<bool, Failure> {
     let outcome = interruptible(SERVER_STOPPED, plan.run(seed, &progress)).await;
     progress.finish();
     if let Err(failure) = outcome {
-        // What was seen by then may have taken hours.
+        // The rounds that are done may have taken hours.
         print(&table::comparison(&plan.contestants))?;
         return Err(failure);
     }

@@ -1,4 +1,4 @@
-//! What a server says to each client before it was asked anything: SMTP, POP3, IMAP and
+//! The lines or messages that a server sends before any request: SMTP, POP3, IMAP and
 //! NATS begin with a line that is no answer, and some servers of WebSocket with a message.
 
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Default for Greeted {
 }
 
 impl Greeted {
-    /// What is said of it; none if it does not greet.
+    /// Returns the note about it; none if it does not greet.
     pub(crate) fn note(self, protocol: Protocol) -> Option<String> {
         let word = match protocol {
             Protocol::Lines => "line",
@@ -94,7 +94,7 @@ async fn counted(target: &Arc<Target>) -> u64 {
     for _ in 0..TRIES {
         let begun = Instant::now();
         let (one, other) = zip(within(count(target)), within(count(target))).await;
-        // What only one of two clients gets was meant for something else.
+        // A message that only one of two clients gets is no greeting.
         let least = one.unwrap_or_default().min(other.unwrap_or_default());
         if least > 0 || begun.elapsed() < QUIET {
             return least;

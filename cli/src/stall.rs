@@ -2,7 +2,7 @@
 //! busy that nothing ran. A server has no chance to be in time then, and neither has a
 //! client.
 
-use std::sync::OnceLock;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ static MILLIS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how long the machine has stood still since this was called first.
 pub(crate) fn total() -> Duration {
-    static WATCH: OnceLock<bool> = OnceLock::new();
-    WATCH.get_or_init(|| {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
         let watch = thread::Builder::new().name("stalls".to_owned());
         // Without the thread no stall is seen, and all is as without this module.
-        watch.spawn(watch_for_ever).is_ok()
+        drop(watch.spawn(watch_for_ever));
     });
     // Relaxed: a number that nothing else depends on.
     Duration::from_millis(MILLIS.load(Ordering::Relaxed))

@@ -266,7 +266,7 @@ impl ConnectionJournal {
         // The announcement stands in an answer, so that the message which is
         // answered by it is still owed; GOAWAY and Close are no answers.
         let open = self.unanswered.front().map(|message| message.number + 1);
-        // What comes behind a Close frame may be discarded (RFC 6455 section 5.5.1), and the
+        // The server may discard input behind a Close frame (RFC 6455 section 5.5.1), and the
         // rest of a message comes behind it.
         let cuts = rule == Rule::WebSocketClose && self.is_mid_message;
         let begun = match rule {

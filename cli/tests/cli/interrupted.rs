@@ -30,10 +30,7 @@ fn also_a_server_that_waits_for_ever() {
 fn what_was_seen_by_then_is_printed() {
     let folder = Folder::new("seen-by-then");
     let starts = folder.file("starts");
-    let server = format!(
-        "echo >> {}; exec \"$0\" fixture none --listen $ADDR",
-        starts.display()
-    );
+    let server = counted(&starts);
     let check = ["check", "--repeat-until-failure", "--scenario", "exit"];
     let mut tool = Command::new(LAMEDUCK);
     tool.args(check).args(["--", "sh", "-c", &server, LAMEDUCK]);
@@ -45,7 +42,7 @@ fn what_was_seen_by_then_is_printed() {
     );
 
     let starts = folder.file("starts-of-two");
-    let server = server.replace("/starts;", "/starts-of-two;");
+    let server = counted(&starts);
     let file = folder.file("servers.toml");
     let command = format!("[\"sh\", \"-c\", '''{server}''', \"{LAMEDUCK}\"]");
     let text =
@@ -66,10 +63,7 @@ fn what_was_seen_by_then_is_printed() {
 fn a_round_in_which_nothing_ran_is_repeated() {
     let folder = Folder::new("stood-still");
     let starts = folder.file("starts");
-    let server = format!(
-        "echo >> {}; exec \"$0\" fixture none --listen $ADDR",
-        starts.display()
-    );
+    let server = counted(&starts);
     let tool = Command::new(LAMEDUCK)
         .args(["check", "--scenario", "exit", "--rounds", "1", "--"])
         .args(["sh", "-c", &server, LAMEDUCK])
@@ -78,11 +72,7 @@ fn a_round_in_which_nothing_ran_is_repeated() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while !starts.exists() {
-        assert!(begun.elapsed() < LONG, "there is no server");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_starts(&starts, 1);
     let pid = Pid::from_child(&tool);
     kill_process(pid, Signal::STOP).unwrap();
     // As long as the tool takes for a stall, and longer.
@@ -98,6 +88,22 @@ fn a_round_in_which_nothing_ran_is_repeated() {
     assert!(count >= 2, "{count} starts");
 }
 
+/// Returns the script of a good server that adds a byte to a file with each start.
+fn counted(starts: &Path) -> String {
+    format!(
+        "echo >> {}; exec \"$0\" fixture none --listen $ADDR",
+        starts.display()
+    )
+}
+
+fn wait_for_starts(starts: &Path, count: usize) {
+    let begun = Instant::now();
+    while !(starts.exists() && read(starts).len() >= count) {
+        assert!(begun.elapsed() < LONG, "there are no {count} servers");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Returns what the tool printed that was interrupted when it had started its third
 /// server.
 fn interrupted_at_the_third(starts: &Path, mut tool: Command) -> String {
@@ -107,11 +113,7 @@ fn interrupted_at_the_third(starts: &Path, mut tool: Command) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while !(starts.exists() && read(starts).len() >= 3) {
-        assert!(begun.elapsed() < LONG, "there is no third server");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_starts(starts, 3);
     kill_process(Pid::from_child(&tool), Signal::INT).unwrap();
     let output = tool.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

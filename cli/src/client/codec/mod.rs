@@ -54,12 +54,12 @@ pub(crate) enum Event {
     Opened,
 }
 
-/// What a server says to each client before it was asked anything: so many lines or
-/// messages, none of which is an answer.
+/// The lines or messages that a server sends to each client before any request. None of
+/// them is an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Greeting {
     left: u64,
-    /// What came beyond that, while nothing was asked.
+    /// The number of later ones that came without a request.
     pub(crate) unasked: u64,
 }
 
