@@ -49,6 +49,41 @@ impl Address {
     }
 }
 
+/// The address of a peer, as each connection keeps it: an [`Address`] of IPv4 in half of
+/// its room.
+#[derive(Debug)]
+pub(crate) enum PeerAddress {
+    V4(SocketAddrV4),
+    /// IPv4 at a listener of IPv6.
+    Mapped(SocketAddrV4),
+    Other(Box<Address>),
+}
+
+impl From<Address> for PeerAddress {
+    fn from(address: Address) -> PeerAddress {
+        match &address {
+            Address::Tcp(SocketAddr::V4(v4)) => return PeerAddress::V4(*v4),
+            Address::Tcp(SocketAddr::V6(v6)) if v6.flowinfo() == 0 && v6.scope_id() == 0 => {
+                if let Some(ip) = v6.ip().to_ipv4_mapped() {
+                    return PeerAddress::Mapped(SocketAddrV4::new(ip, v6.port()));
+                }
+            }
+            _ => {}
+        }
+        PeerAddress::Other(Box::new(address))
+    }
+}
+
+impl From<&PeerAddress> for Address {
+    fn from(peer: &PeerAddress) -> Address {
+        match peer {
+            PeerAddress::V4(v4) => (*v4).into(),
+            PeerAddress::Mapped(v4) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            PeerAddress::Other(address) => (**address).clone(),
+        }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         Address::Tcp(address)
@@ -230,6 +265,27 @@ mod tests {
         ] {
             let found = address(listener).covers(only_v6, &address(other));
             assert_eq!(found, covers, "{listener} {other}");
+        }
+    }
+
+    #[test]
+    fn a_peer_keeps_its_address_in_little_room() {
+        assert_eq!(size_of::<PeerAddress>(), 16);
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3);
+        let flow = SocketAddrV6::new("::ffff:192.0.2.1".parse().unwrap(), 80, 7, 0);
+        let mut addresses = vec![Address::from(scoped), Address::from(flow)];
+        for text in [
+            "192.0.2.1:65535",
+            "[::ffff:192.0.2.1]:80",
+            "[::192.0.2.1]:80",
+            "[2001:db8::1]:1",
+            "unix:/tmp/a",
+            "unix:@a",
+        ] {
+            addresses.push(text.parse().unwrap());
+        }
+        for address in addresses {
+            assert_eq!(Address::from(&PeerAddress::from(address.clone())), address);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::address::{Address, PeerAddress};
 use crate::gate::{Guard, PhaseReached, Unused};
 use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
@@ -114,7 +114,7 @@ impl Slot {
 pub(crate) struct ConnectionFacts {
     /// Never used again (F26).
     id: u64,
-    peer: Address,
+    peer: PeerAddress,
     slot: Slot,
     listener_index: u32,
     /// In nanoseconds since the table was made.
@@ -130,29 +130,33 @@ pub(crate) struct ConnectionFacts {
     requests: AtomicU32,
     read: AtomicU64,
     written: AtomicU64,
-    #[expect(
-        clippy::box_collection,
-        reason = "most have none, which should take little room"
-    )]
-    label: Mutex<Option<Box<String>>>,
 }
 
 /// The part of a connection that its task, its session and the connection table
 /// share.
+///
+/// Each open connection has one: a field that is no larger than it must be saves the
+/// system as many bytes as there are connections. With the counts of its `Arc` it has
+/// 104 B, which is what glibc's malloc can put into the gaps between tokio's tasks.
 pub(crate) struct ConnectionRecord<C> {
     facts: ConnectionFacts,
-    return_slot: Mutex<ReturnSlot<C>>,
+    inner: Mutex<RecordInner<C>>,
 }
 
-/// The place of the connection while no handler has it: before the handler's
-/// call, and when its session was dropped.
-enum ReturnSlot<C> {
-    /// The handler has the connection.
-    InUse,
-    /// The task waits for it. The waker is in a box, since most sessions end
-    /// with their handler, and no task waits.
-    Waiting(Box<Waker>),
-    Returned(Box<GuardedConnection<C>>),
+struct RecordInner<C> {
+    /// The connection while no handler has it: before the handler's call, and when
+    /// its session was dropped.
+    returned: Option<Box<GuardedConnection<C>>>,
+    extra: Option<Box<Extra>>,
+}
+
+/// What few connections have.
+#[derive(Default)]
+struct Extra {
+    /// The task that waits for the connection. Most sessions end with their handler,
+    /// and no task waits.
+    waiting: Option<Waker>,
+    label: Option<String>,
 }
 
 impl ConnectionFacts {
@@ -168,8 +172,8 @@ impl ConnectionFacts {
         self.listener_index as usize
     }
 
-    pub(crate) fn peer_addr(&self) -> &Address {
-        &self.peer
+    pub(crate) fn peer_addr(&self) -> Address {
+        (&self.peer).into()
     }
 
     pub(crate) fn bytes_read(&self) -> u64 {
@@ -255,25 +259,6 @@ impl ConnectionFacts {
     pub(crate) fn requests(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
-
-    pub(crate) fn set_label(&self, label: String) {
-        let before = lock(&self.label).replace(Box::new(label));
-        drop(before);
-    }
-
-    /// Describes it at a time since the table was made.
-    pub(crate) fn describe(&self, now: Duration) -> Straggler {
-        Straggler {
-            id: self.id,
-            peer: self.peer.clone(),
-            label: lock(&self.label).as_deref().cloned(),
-            age: now.saturating_sub(Duration::from_nanos(self.accepted_at)),
-            activity: self.activity(),
-            requests: self.requests(),
-            read: self.bytes_read(),
-            written: self.bytes_written(),
-        }
-    }
 }
 
 impl<C> ConnectionRecord<C> {
@@ -288,7 +273,7 @@ impl<C> ConnectionRecord<C> {
         ConnectionRecord {
             facts: ConnectionFacts {
                 id,
-                peer,
+                peer: peer.into(),
                 slot,
                 // There are fewer listeners than this can count: each has a descriptor.
                 listener_index: u32::try_from(listener_index).unwrap_or(u32::MAX),
@@ -302,9 +287,11 @@ impl<C> ConnectionRecord<C> {
                 requests: AtomicU32::new(0),
                 read: AtomicU64::new(0),
                 written: AtomicU64::new(0),
-                label: Mutex::new(None),
             },
-            return_slot: Mutex::new(ReturnSlot::Returned(connection)),
+            inner: Mutex::new(RecordInner {
+                returned: Some(connection),
+                extra: None,
+            }),
         }
     }
 
@@ -314,33 +301,43 @@ impl<C> ConnectionRecord<C> {
 
     /// Takes the connection, if no handler has it.
     pub(crate) fn take_returned(&self) -> Option<Box<GuardedConnection<C>>> {
-        let slot = std::mem::replace(&mut *lock(&self.return_slot), ReturnSlot::InUse);
-        match slot {
-            ReturnSlot::Returned(connection) => Some(connection),
-            ReturnSlot::InUse | ReturnSlot::Waiting(_) => None,
-        }
+        let mut inner = lock(&self.inner);
+        let returned = inner.returned.take();
+        let waiting = inner.take_waiting();
+        drop(inner);
+        // A waker's drop is foreign code: it stays outside of the lock.
+        drop(waiting);
+        returned
     }
 
     /// Waits until no handler has the connection any more.
     pub(crate) fn poll_returned(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut slot = lock(&self.return_slot);
-        if matches!(*slot, ReturnSlot::Returned(_)) {
+        let mut inner = lock(&self.inner);
+        if inner.returned.is_some() {
             return Poll::Ready(());
         }
-        let waiting = ReturnSlot::Waiting(Box::new(cx.waker().clone()));
-        let before = std::mem::replace(&mut *slot, waiting);
-        drop(slot);
+        let extra = inner.extra.get_or_insert_default();
+        let before = extra.waiting.replace(cx.waker().clone());
+        drop(inner);
         drop(before);
         Poll::Pending
     }
 
     /// Returns the connection to the task, which is woken if it waits.
     pub(crate) fn give_back(&self, connection: Box<GuardedConnection<C>>) {
-        let returned = ReturnSlot::Returned(connection);
-        let before = std::mem::replace(&mut *lock(&self.return_slot), returned);
-        if let ReturnSlot::Waiting(waker) = before {
+        let mut inner = lock(&self.inner);
+        inner.returned = Some(connection);
+        let waiting = inner.take_waiting();
+        drop(inner);
+        if let Some(waker) = waiting {
             waker.wake();
         }
+    }
+}
+
+impl<C> RecordInner<C> {
+    fn take_waiting(&mut self) -> Option<Waker> {
+        self.extra.as_mut().and_then(|extra| extra.waiting.take())
     }
 }
 
@@ -378,11 +375,43 @@ pub(crate) trait Describe: Send + Sync {
     fn set_drained(&self) {
         self.facts().set_drained();
     }
+
+    /// Names the connection in the report.
+    fn set_label(&self, label: String);
+
+    fn label(&self) -> Option<String>;
+
+    /// Describes it at a time since the table was made.
+    fn describe(&self, now: Duration) -> Straggler {
+        let facts = self.facts();
+        Straggler {
+            id: facts.id,
+            peer: facts.peer_addr(),
+            label: self.label(),
+            age: now.saturating_sub(Duration::from_nanos(facts.accepted_at)),
+            activity: facts.activity(),
+            requests: facts.requests(),
+            read: facts.bytes_read(),
+            written: facts.bytes_written(),
+        }
+    }
 }
 
 impl<C: Send> Describe for ConnectionRecord<C> {
     fn facts(&self) -> &ConnectionFacts {
         &self.facts
+    }
+
+    fn set_label(&self, label: String) {
+        let mut inner = lock(&self.inner);
+        let before = inner.extra.get_or_insert_default().label.replace(label);
+        drop(inner);
+        drop(before);
+    }
+
+    fn label(&self) -> Option<String> {
+        let inner = lock(&self.inner);
+        inner.extra.as_ref().and_then(|extra| extra.label.clone())
     }
 }
 
@@ -390,4 +419,15 @@ impl<C: Send> Describe for ConnectionRecord<C> {
 fn add(counter: &AtomicU64, bytes: usize) {
     let sum = counter.load(Ordering::Relaxed) + bytes as u64;
     counter.store(sum, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_little_room() {
+        let counts = 2 * size_of::<usize>();
+        assert!(counts + size_of::<ConnectionRecord<()>>() <= 104);
+    }
 }

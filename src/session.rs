@@ -99,7 +99,7 @@ impl<C> Session<C> {
     }
 
     /// Returns the address of the peer.
-    pub fn peer_addr(&self) -> &Address {
+    pub fn peer_addr(&self) -> Address {
         self.record.facts().peer_addr()
     }
 
@@ -466,7 +466,7 @@ impl<C> fmt::Debug for Session<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut session = f.debug_struct("Session");
         session.field("id", &self.record.facts().id());
-        session.field("peer", self.record.facts().peer_addr());
+        session.field("peer", &self.record.facts().peer_addr());
         session.field("activity", &self.record.facts().activity());
         session.field("read", &self.record.facts().bytes_read());
         session.field("written", &self.record.facts().bytes_written());

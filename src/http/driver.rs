@@ -88,7 +88,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     pub(super) fn facts(&self) -> &ConnectionFacts {
-        self.handle.facts()
+        self.handle.connection().facts()
     }
 
     pub(super) fn guard_mut(&mut self) -> &mut Guard {

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::stream_idle::StreamIdle;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
-use crate::connection::ConnectionFacts;
+use crate::connection::{ConnectionFacts, Describe};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::poll_budget;
 use crate::session::SessionHandle;
@@ -78,7 +78,7 @@ impl ConnectionInfo {
     }
 
     /// Returns the address of the peer.
-    pub fn peer_addr(&self) -> &Address {
+    pub fn peer_addr(&self) -> Address {
         self.0.handle.peer_addr()
     }
 
@@ -174,8 +174,12 @@ impl ConnectionInfo {
         self.0.handle.is_handed_on(cx)
     }
 
+    pub(super) fn connection(&self) -> &dyn Describe {
+        self.0.handle.connection()
+    }
+
     pub(super) fn facts(&self) -> &ConnectionFacts {
-        self.0.handle.facts()
+        self.connection().facts()
     }
 
     pub(super) fn upgrade_slot(&self) -> &UpgradeSlot {
@@ -187,7 +191,7 @@ impl fmt::Debug for ConnectionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut info = f.debug_struct("ConnectionInfo");
         info.field("id", &self.id());
-        info.field("peer", self.peer_addr());
+        info.field("peer", &self.peer_addr());
         info.field("local", &self.0.local);
         info.finish_non_exhaustive()
     }

@@ -44,4 +44,12 @@ impl Describe for StreamIdle {
     fn set_activity(&self, _: Activity) {}
 
     fn set_drained(&self) {}
+
+    fn set_label(&self, label: String) {
+        self.state.info.connection().set_label(label);
+    }
+
+    fn label(&self) -> Option<String> {
+        self.state.info.connection().label()
+    }
 }

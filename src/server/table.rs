@@ -98,9 +98,7 @@ impl ConnectionTable {
         };
         inner.closed.count(closed);
         if closed == CloseReason::Aborted {
-            inner
-                .aborted
-                .push(record.facts().describe(self.time_of(now)));
+            inner.aborted.push(record.describe(self.time_of(now)));
         }
         inner.assert_consistent();
         let at_limit = inner.at_limit.take();
@@ -134,9 +132,7 @@ impl ConnectionTable {
         let now = self.time_of(now);
         let inner = lock(&self.inner);
         let open = inner.open.iter();
-        let mut open: Vec<_> = open
-            .map(|(_, record)| record.facts().describe(now))
-            .collect();
+        let mut open: Vec<_> = open.map(|(_, record)| record.describe(now)).collect();
         let mut aborted = inner.aborted.clone();
         open.sort_by_key(|straggler| straggler.id);
         aborted.sort_by_key(|straggler| straggler.id);
@@ -158,6 +154,12 @@ mod tests {
     impl Describe for Nobody {
         fn facts(&self) -> &ConnectionFacts {
             unreachable!("no report is made")
+        }
+
+        fn set_label(&self, _: String) {}
+
+        fn label(&self) -> Option<String> {
+            None
         }
     }
 

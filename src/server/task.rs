@@ -220,21 +220,24 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         &self,
         ended: Result<Option<Result<(), E>>, Panicked>,
     ) -> Option<CloseReason> {
-        let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
+        let facts = self.record.facts();
+        let id = facts.id();
         match ended {
             Ok(None) => None,
             Ok(Some(Ok(()))) => Some(CloseReason::Finished),
             Ok(Some(Err(error))) => {
                 let error = error.into();
                 if self.was_unheard() || self.is_bare_end(&*error) {
+                    let peer = facts.peer_addr();
                     debug!("#{id} {peer}: it has ended: {}", Chain(&*error));
                     return Some(CloseReason::Finished);
                 }
+                let peer = facts.peer_addr();
                 warn!("#{id} {peer}: the handler failed: {}", Chain(&*error));
                 Some(CloseReason::Failed)
             }
             Err(Panicked) => {
-                error!("#{id} {peer}: the handler panicked");
+                error!("#{id} {}: the handler panicked", facts.peer_addr());
                 if self.shared().stop_on_panic {
                     self.shared().shutdown.stop(Cause::Panic);
                 }

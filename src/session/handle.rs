@@ -6,8 +6,6 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use crate::address::Address;
-#[cfg(feature = "http")]
-use crate::connection::ConnectionFacts;
 use crate::connection::{Describe, Ended};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown, Unused};
 use crate::idle::poll_budget;
@@ -72,7 +70,7 @@ impl SessionHandle {
     }
 
     /// Returns the address of the peer.
-    pub fn peer_addr(&self) -> &Address {
+    pub fn peer_addr(&self) -> Address {
         self.connection.facts().peer_addr()
     }
 
@@ -146,8 +144,8 @@ impl SessionHandle {
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn facts(&self) -> &ConnectionFacts {
-        self.connection.facts()
+    pub(crate) fn connection(&self) -> &dyn Describe {
+        &*self.connection
     }
 
     #[cfg(feature = "http")]
@@ -168,7 +166,7 @@ impl SessionHandle {
     /// }
     /// ```
     pub fn set_label(&self, label: impl Into<String>) {
-        self.connection.facts().set_label(label.into());
+        self.connection.set_label(label.into());
     }
 
     /// Awaits `work`, or the stop: the idle point of a connection that something
@@ -382,7 +380,7 @@ impl fmt::Debug for SessionHandle {
         let facts = self.connection.facts();
         let mut handle = f.debug_struct("SessionHandle");
         handle.field("id", &facts.id());
-        handle.field("peer", facts.peer_addr());
+        handle.field("peer", &facts.peer_addr());
         handle.field("activity", &facts.activity());
         handle.finish_non_exhaustive()
     }
