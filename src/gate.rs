@@ -359,7 +359,7 @@ impl Shutdown {
     fn end_those_that_wait(&self) {
         if !self.advance(Phase::Draining) {
             // Nothing new for the word: those wait that were in use in the last round.
-            self.shared.waiters.wake(self.shared.word());
+            self.shared.waiters.wake_for_round();
         }
     }
 

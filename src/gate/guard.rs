@@ -131,20 +131,23 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     }
 
     /// Decides about an idle connection, of which so many bytes were read: ready where
-    /// it ends. Pending where it is in use: the task is woken to look again.
+    /// it ends. Pending where it is in use: the task is woken to look again, also by the
+    /// abort.
     pub(crate) fn poll_unused(
         &mut self,
         cx: &Context<'_>,
         unused: &mut Unused,
         bytes: u64,
     ) -> Poll<()> {
-        if !unused.is_in_use(self.waiter.shared().rounds.current(), bytes) {
+        let rounds = &self.waiter.shared().rounds;
+        if self.is_aborting() || !unused.is_in_use(rounds.current(), bytes) {
             return Poll::Ready(());
         }
-        // Each time: any wake of the gate takes the waker. Then the round once more:
-        // one that began before the registration has woken nobody (F44).
-        _ = self.register(cx);
-        match unused.is_in_use(self.waiter.shared().rounds.current(), bytes) {
+        // Each time: a round takes the waker. Then the round once more: one that began
+        // before the registration has woken nobody (F44).
+        let registered = self.waiter.register(Until::NextRound, cx.waker());
+        let round = self.waiter.shared().rounds.current();
+        match registered.is_pending() && unused.is_in_use(round, bytes) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }

@@ -2,11 +2,15 @@
 //! recheck, then wait (F44).
 
 use std::borrow::Borrow;
+use std::mem;
 use std::task::{Context, Poll, Waker};
 
 use super::word::{Progress, Word};
 use super::{Shared, Shutdown};
+use crate::phase::Phase;
 use crate::sync::{Mutex, lock};
+
+const ABORTING: Progress = Progress::of(Phase::Aborting);
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(super) enum Until {
     Progress(Progress),
     /// The gate is closed, and one holder is left at most.
     Last,
+    /// The next round of the connections in use begins, or the abort comes.
+    NextRound,
 }
 
 impl Until {
@@ -23,6 +29,7 @@ impl Until {
         match self {
             Until::Progress(progress) => word.has_reached(progress),
             Until::Last => word.is_last(),
+            Until::NextRound => word.has_reached(ABORTING),
         }
     }
 
@@ -34,124 +41,172 @@ impl Until {
             Until::Progress(_) => true,
             // The last holder may bring in another.
             Until::Last => false,
+            // A round is followed by another.
+            Until::NextRound => false,
         }
     }
 }
 
-/// A slab of waiters: registering allocates only when it grows.
+/// The waiters of one gate.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    slots: Mutex<Slots>,
+    lists: Mutex<Lists>,
 }
 
-#[derive(Debug)]
-struct Slots {
+/// A list for each thing that can be waited for, so that a wake takes a whole
+/// list and looks at no other waiters.
+#[derive(Debug, Default)]
+struct Lists {
+    by_progress: [List; Progress::COUNT],
+    last: List,
+    next_round: List,
+}
+
+/// A slab of waiters: registering allocates only when it grows.
+#[derive(Debug, Default)]
+struct List {
     entries: Vec<Entry>,
-    vacant: Option<usize>,
+    vacant: Option<u32>,
+    /// What was waited for has come, and stays: nobody registers any more.
+    is_over: bool,
 }
 
+/// It takes no more room than a waker alone: each idle connection has two of these.
 #[derive(Debug)]
 enum Entry {
-    Vacant { next: Option<usize> },
-    Taken { until: Until, waker: Option<Waker> },
+    Waiting(Waker),
+    Empty(Empty),
 }
 
-/// The number of wakers that are taken under one hold of the lock.
-const BATCH: usize = 64;
+#[derive(Debug)]
+enum Empty {
+    /// Its waiter was woken, and keeps its place.
+    Woken,
+    Vacant {
+        next: Option<u32>,
+    },
+}
 
-/// The room that a table begins with.
+/// The room that a list begins with.
 const INITIAL: usize = 16;
 
 impl Waiters {
     pub(super) fn new() -> Waiters {
         Waiters {
-            slots: Mutex::new(Slots {
-                entries: Vec::new(),
-                vacant: None,
-            }),
+            lists: Mutex::default(),
         }
     }
 
-    /// Wakes the waiters that have what they wait for, and never under the lock:
-    /// a waker is foreign code (L6).
+    /// Wakes the waiters that have what they wait for.
     pub(super) fn wake(&self, word: Word) {
-        let mut from = 0;
-        let mut batch = [const { None::<Waker> }; BATCH];
-        loop {
-            let taken = lock(&self.slots).take_reached(word, &mut from, &mut batch);
-            for waker in batch[..taken].iter_mut().filter_map(Option::take) {
-                waker.wake();
-            }
-            if taken < BATCH {
-                return;
-            }
-        }
+        let taken = lock(&self.lists).take_reached(word);
+        wake_all(taken);
     }
 
-    fn register(&self, key: Option<usize>, until: Until, waker: Waker) -> usize {
-        let (key, replaced) = lock(&self.slots).put(key, until, waker);
+    /// Wakes those that wait for the next round.
+    pub(super) fn wake_for_round(&self) {
+        let taken = lock(&self.lists).next_round.take_wakers();
+        wake_all([taken]);
+    }
+
+    /// Returns the waiter's place; `None` where what it waits for has come.
+    fn register(&self, place: Option<u32>, until: Until, waker: Waker) -> Option<u32> {
+        let put = lock(&self.lists).of(until).put(place, waker);
         // A waker's drop is foreign code: it too stays outside of the lock.
-        drop(replaced);
-        key
+        put.map(|(place, _replaced)| place)
     }
 
-    fn remove(&self, key: usize) {
-        let removed = lock(&self.slots).vacate(key);
+    fn remove(&self, until: Until, place: u32) {
+        let removed = lock(&self.lists).of(until).vacate(place);
         drop(removed);
     }
 }
 
-impl Slots {
-    fn take_reached(
-        &mut self,
-        word: Word,
-        from: &mut usize,
-        batch: &mut [Option<Waker>; BATCH],
-    ) -> usize {
-        let mut taken = 0;
-        while taken < BATCH && *from < self.entries.len() {
-            if let Entry::Taken { until, waker } = &mut self.entries[*from] {
-                if until.reached(word) && waker.is_some() {
-                    batch[taken] = waker.take();
-                    taken += 1;
-                }
+/// Wakes what was taken from the lists, and never under the lock: a waker is
+/// foreign code (L6).
+fn wake_all(taken: impl IntoIterator<Item = Vec<Entry>>) {
+    for entry in taken.into_iter().flatten() {
+        if let Entry::Waiting(waker) = entry {
+            waker.wake();
+        }
+    }
+}
+
+/// There is memory for fewer waiters than this can count.
+fn as_place(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+impl Lists {
+    fn of(&mut self, until: Until) -> &mut List {
+        match until {
+            Until::Progress(progress) => &mut self.by_progress[progress.index()],
+            Until::Last => &mut self.last,
+            Until::NextRound => &mut self.next_round,
+        }
+    }
+
+    fn take_reached(&mut self, word: Word) -> [Vec<Entry>; Progress::COUNT + 2] {
+        let mut taken = [const { Vec::new() }; Progress::COUNT + 2];
+        let [by_progress @ .., last, next_round] = &mut taken;
+        let reached = self.by_progress[..=word.progress().index()].iter_mut();
+        for (list, taken) in reached.zip(by_progress) {
+            *taken = list.end();
+        }
+        for (until, taken) in [(Until::Last, last), (Until::NextRound, next_round)] {
+            if until.reached(word) {
+                *taken = self.of(until).take_wakers();
             }
-            *from += 1;
         }
         taken
     }
+}
 
-    fn put(
-        &mut self,
-        key: Option<usize>,
-        until: Until,
-        waker: Waker,
-    ) -> (usize, Option<Entry>) {
-        let entry = Entry::Taken {
-            until,
-            waker: Some(waker),
-        };
-        let key = match key.or(self.vacant) {
-            Some(key) => key,
-            None => {
-                if self.entries.len() == self.entries.capacity() {
-                    // Half of a table that doubles would be empty.
-                    self.entries.reserve_exact(self.entries.len() / 8 + INITIAL);
-                }
-                self.entries.push(entry);
-                return (self.entries.len() - 1, None);
-            }
-        };
-        let before = std::mem::replace(&mut self.entries[key], entry);
-        if let Entry::Vacant { next } = before {
-            self.vacant = next;
-        }
-        (key, Some(before))
+impl List {
+    /// Takes all waiters, after which there are no more.
+    fn end(&mut self) -> Vec<Entry> {
+        self.is_over = true;
+        self.vacant = None;
+        mem::take(&mut self.entries)
     }
 
-    fn vacate(&mut self, key: usize) -> Entry {
-        let next = self.vacant.replace(key);
-        std::mem::replace(&mut self.entries[key], Entry::Vacant { next })
+    /// Takes the wakers of all waiters, which may register again.
+    fn take_wakers(&mut self) -> Vec<Entry> {
+        let waiting = |entry: &&mut Entry| matches!(entry, Entry::Waiting(_));
+        let entries = self.entries.iter_mut().filter(waiting);
+        entries
+            .map(|entry| mem::replace(entry, Entry::Empty(Empty::Woken)))
+            .collect()
+    }
+
+    /// Returns the place, and what it had.
+    fn put(&mut self, place: Option<u32>, waker: Waker) -> Option<(u32, Option<Entry>)> {
+        if self.is_over {
+            return None;
+        }
+        let entry = Entry::Waiting(waker);
+        let Some(place) = place.or(self.vacant) else {
+            if self.entries.len() == self.entries.capacity() {
+                // Half of a list that doubles would be empty.
+                self.entries.reserve_exact(self.entries.len() / 8 + INITIAL);
+            }
+            self.entries.push(entry);
+            return Some((as_place(self.entries.len() - 1), None));
+        };
+        let before = mem::replace(&mut self.entries[place as usize], entry);
+        if let Entry::Empty(Empty::Vacant { next }) = before {
+            self.vacant = next;
+        }
+        Some((place, Some(before)))
+    }
+
+    fn vacate(&mut self, place: u32) -> Option<Entry> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.vacant.replace(place);
+        let vacant = Entry::Empty(Empty::Vacant { next });
+        Some(mem::replace(&mut self.entries[place as usize], vacant))
     }
 }
 
@@ -165,7 +220,8 @@ pub(super) struct Waiter<S: Borrow<Shutdown> = Shutdown> {
 
 #[derive(Debug)]
 struct Registered {
-    key: usize,
+    until: Until,
+    place: u32,
     /// A copy of the registered waker: polling again from the same task takes
     /// no lock and writes nothing.
     waker: Waker,
@@ -217,11 +273,21 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     // It runs once a task: it stays out of the code of each poll.
     #[cold]
     pub(super) fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
-        let key = self.registered.as_ref().map(|registered| registered.key);
+        let place = match &self.registered {
+            Some(registered) if registered.until == until => Some(registered.place),
+            Some(_) => {
+                self.deregister();
+                None
+            }
+            None => None,
+        };
         let waiters = &self.shared().waiters;
-        let key = waiters.register(key, until, waker.clone());
-        let waker = waker.clone();
-        self.registered = Some(Registered { key, waker });
+        let place = waiters.register(place, until, waker.clone());
+        self.registered = place.map(|place| Registered {
+            until,
+            place,
+            waker: waker.clone(),
+        });
         // The recheck: a step that came before the registration has found no
         // waiter; the lock that both took makes that step visible here.
         if self.reached(until) {
@@ -234,7 +300,8 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     /// Gives the place back.
     pub(super) fn deregister(&mut self) {
         if let Some(registered) = self.registered.take() {
-            self.shared().waiters.remove(registered.key);
+            let Registered { until, place, .. } = registered;
+            self.shared().waiters.remove(until, place);
         }
     }
 }
@@ -243,7 +310,8 @@ impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
     fn drop(&mut self) {
         // Not by `deregister`, which would write: it is a part of each guard's drop.
         if let Some(registered) = &self.registered {
-            self.shared().waiters.remove(registered.key);
+            let waiters = &self.shared().waiters;
+            waiters.remove(registered.until, registered.place);
         }
     }
 }
@@ -275,7 +343,7 @@ mod tests {
         let task = &Waker::from(Arc::new(Asleep));
         assert!(poll(&mut Context::from_waker(task)).is_pending());
         thread::scope(|scope| {
-            let held = lock(&shutdown.shared.waiters.slots);
+            let held = lock(&shutdown.shared.waiters.lists);
             let again = scope.spawn(move || poll(&mut Context::from_waker(task)).is_pending());
             let begun = Instant::now();
             while !again.is_finished() && begun.elapsed() < Duration::from_secs(20) {
@@ -304,18 +372,32 @@ mod tests {
 
     #[test]
     fn the_table_grows_seldom_and_not_far_ahead() {
-        let mut slots = Slots {
-            entries: Vec::new(),
-            vacant: None,
-        };
+        let mut list = List::default();
         let (mut grown, mut room) = (0, 0);
-        for key in 0..10_000 {
-            let until = Until::Progress(Progress::SETTLED);
-            assert_eq!(slots.put(None, until, Waker::noop().clone()).0, key);
-            let before = std::mem::replace(&mut room, slots.entries.capacity());
+        for place in 0..10_000 {
+            let put = list.put(None, Waker::noop().clone());
+            assert_eq!(put.map(|(place, _)| place), Some(place));
+            let before = mem::replace(&mut room, list.entries.capacity());
             grown += usize::from(room != before);
-            assert!(room <= key + key / 8 + INITIAL, "room for {room}, of {key}");
+            let most = (place + place / 8) as usize + INITIAL;
+            assert!(room <= most, "room for {room}, of {place}");
         }
         assert!(grown < 100, "{grown} times");
+    }
+
+    #[test]
+    fn a_place_takes_the_room_of_a_waker() {
+        assert_eq!(size_of::<Entry>(), size_of::<Waker>());
+    }
+
+    #[test]
+    fn a_list_that_is_over_keeps_no_waker() {
+        let mut list = List::default();
+        assert!(list.put(None, Waker::noop().clone()).is_some());
+        assert_eq!(list.end().len(), 1);
+        assert!(list.put(None, Waker::noop().clone()).is_none());
+        assert!(list.put(Some(0), Waker::noop().clone()).is_none());
+        assert!(list.vacate(0).is_none());
+        assert!(list.entries.is_empty());
     }
 }

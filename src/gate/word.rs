@@ -96,8 +96,12 @@ impl Progress {
     /// Draining, with no time left to settle: an idle connection ends.
     pub(crate) const SETTLED: Progress = Progress((Phase::Draining as u8) << 1 | 1);
 
+    /// How many there are.
+    pub(crate) const COUNT: usize = Progress::of(Phase::Stopped).index() + 1;
+
+    /// Returns its place in the order of time; not all places have one.
     #[inline]
-    const fn bits(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -146,14 +150,14 @@ impl Word {
     }
 
     #[inline]
-    const fn progress(self) -> Progress {
+    pub(crate) const fn progress(self) -> Progress {
         Progress((self.0 & PROGRESS_MASK) as u8)
     }
 
     /// Returns whether the stop has come this far.
     #[inline]
     pub(crate) const fn has_reached(self, progress: Progress) -> bool {
-        self.0 & PROGRESS_MASK >= progress.bits()
+        self.0 & PROGRESS_MASK >= progress.index()
     }
 
     #[inline]
@@ -168,7 +172,7 @@ impl Word {
 
     #[inline]
     const fn with(self, progress: Progress) -> Word {
-        Word(self.0 & !PROGRESS_MASK | progress.bits())
+        Word(self.0 & !PROGRESS_MASK | progress.index())
     }
 
     /// Returns the word after `step`, or the reason why the step is refused.
@@ -242,7 +246,7 @@ mod tests {
     ];
 
     fn word(progress: Progress, is_held: bool, guards: usize) -> Word {
-        Word(guards << COUNT_SHIFT | usize::from(is_held) << PROGRESS_BITS | progress.bits())
+        Word(guards << COUNT_SHIFT | usize::from(is_held) << PROGRESS_BITS | progress.index())
     }
 
     fn all_steps() -> Vec<Step> {

@@ -434,7 +434,10 @@ fn f17_a_settling_read_goes_on_until_it_is_settled() {
 
 #[test]
 fn f44_f84_a_connection_in_use_is_woken_by_each_round_and_by_the_end() {
-    for has_rested in [false, true] {
+    let rounds_in_which_nothing_is_read: fn(&Shutdown) =
+        |shutdown| (0..3).for_each(|_| shutdown.end_unused());
+    let abort = |shutdown: &Shutdown| assert!(shutdown.advance(Phase::Aborting));
+    for end in [rounds_in_which_nothing_is_read, Shutdown::end_idle, abort] {
         model(Some(3), move || {
             let (shutdown, hold) = Shutdown::driven();
             let mut guard = hold.try_guard().expect("the gate is open");
@@ -446,14 +449,7 @@ fn f44_f84_a_connection_in_use_is_woken_by_each_round_and_by_the_end() {
             let cx = Context::from_waker(&waker);
             assert!(guard.poll_unused(&cx, &mut unused, 1).is_pending());
             let other = shutdown.clone();
-            let ending = thread::spawn(move || {
-                if has_rested {
-                    // Rounds in which nothing is read.
-                    (0..3).for_each(|_| other.end_unused());
-                } else {
-                    other.end_idle();
-                }
-            });
+            let ending = thread::spawn(move || end(&other));
             block_on(std::future::poll_fn(|cx| {
                 guard.poll_unused(cx, &mut unused, 1)
             }));
