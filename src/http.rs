@@ -311,7 +311,8 @@ where
 struct Handler<R, S> {
     shared: Arc<Shared<S>>,
     runtime: R,
-    local_addrs: Arc<[Address]>,
+    /// Each connection has its own.
+    local_addrs: Vec<Arc<Address>>,
 }
 
 impl<R: Runtime, S> Handler<R, S> {
@@ -323,7 +324,7 @@ impl<R: Runtime, S> Handler<R, S> {
         Handler {
             shared: Arc::new(shared),
             runtime,
-            local_addrs: local_addrs.into_iter().collect(),
+            local_addrs: local_addrs.into_iter().map(Arc::new).collect(),
         }
     }
 
@@ -340,7 +341,7 @@ impl<R: Runtime, S> Handler<R, S> {
         B::Error: Into<BoxError>,
     {
         let local = self.local_addrs.get(session.listener_index()).cloned();
-        let local = local.unwrap_or(Address::Unix(None));
+        let local = local.unwrap_or_else(|| Arc::new(Address::Unix(None)));
         serve::serve(self.shared.clone(), self.runtime.clone(), local, session)
     }
 }

@@ -49,13 +49,17 @@ enum Told {
 }
 
 /// Serves a session, of which `prefix` was read before.
-pub(super) async fn serve<R, C, S, B>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would have a place for each argument twice"
+)]
+pub(super) fn serve<R, C, S, B>(
     shared: &Shared<S>,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     mut session: Session<C>,
     mut prefix: Bytes,
-) -> Result<(), Error>
+) -> impl Future<Output = Result<(), Error>>
 where
     R: Runtime,
     C: Connection,
@@ -64,50 +68,55 @@ where
     B: Body + 'static,
     B::Error: Into<BoxError>,
 {
-    loop {
-        let state = State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
-        let state = Arc::new(state);
-        let wire = Wire::new(session, prefix, state.clone());
-        let service = CountedService {
-            service: shared.service.clone(),
-            health: shared.health.clone(),
-            state: state.clone(),
-        };
-        let hyper = shared.http1.serve_connection(wire, service);
-        let mut hyper = hyper.with_upgrades();
-        let mut told = Told::Nothing;
-        let ended = poll_fn(|cx| poll(&mut hyper, &mut driver, &state, &mut told, cx)).await;
-        let result = match ended {
-            Ended::Hyper(result) => result,
-            Ended::HeaderTimeout => {
-                debug!("#{}: a head has taken too long", info.id());
-                return Ok(());
-            }
-        };
-        let Some(parts) = hyper.into_parts() else {
-            return Box::pin(upgraded::<C, R>(driver, info)).await;
-        };
-        // Without having been told, it ends for a reason of its own. The rest of a
-        // request that is given up is no request.
-        let has_own_reason = told == Told::Nothing || state.is_last() || state.is_exchanging();
-        if result.is_err() || has_own_reason {
-            return Error::of_hyper(result, info.id());
-        }
-        let (returned, rest) = into_rest(parts);
-        session = returned;
-        prefix = match rest.is_empty() && told == Told::Session {
-            false => rest,
-            // The last look, with nothing between it and the system.
-            true => match last_look(&mut session).await? {
-                Some(bytes) => bytes,
-                None => {
-                    if driver.is_settled() {
-                        driver.facts().set_drained();
-                    }
+    async move {
+        loop {
+            let state =
+                State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
+            let state = Arc::new(state);
+            let wire = Wire::new(session, prefix, state.clone());
+            let service = CountedService {
+                service: shared.service.clone(),
+                health: shared.health.clone(),
+                state: state.clone(),
+            };
+            let hyper = shared.http1.serve_connection(wire, service);
+            let mut hyper = hyper.with_upgrades();
+            let mut told = Told::Nothing;
+            let ended =
+                poll_fn(|cx| poll(&mut hyper, &mut driver, &state, &mut told, cx)).await;
+            let result = match ended {
+                Ended::Hyper(result) => result,
+                Ended::HeaderTimeout => {
+                    debug!("#{}: a head has taken too long", info.id());
                     return Ok(());
                 }
-            },
-        };
+            };
+            let Some(parts) = hyper.into_parts() else {
+                return Box::pin(upgraded::<C, R>(driver, info)).await;
+            };
+            // Without having been told, it ends for a reason of its own. The rest of a
+            // request that is given up is no request.
+            let has_own_reason =
+                told == Told::Nothing || state.is_last() || state.is_exchanging();
+            if result.is_err() || has_own_reason {
+                return Error::of_hyper(result, info.id());
+            }
+            let (returned, rest) = into_rest(parts);
+            session = returned;
+            prefix = match rest.is_empty() && told == Told::Session {
+                false => rest,
+                // The last look, with nothing between it and the system.
+                true => match last_look(&mut session).await? {
+                    Some(bytes) => bytes,
+                    None => {
+                        if driver.is_settled() {
+                            driver.facts().set_drained();
+                        }
+                        return Ok(());
+                    }
+                },
+            };
+        }
     }
 }
 

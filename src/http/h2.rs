@@ -39,14 +39,18 @@ struct Told {
 }
 
 /// Serves a session, of which `prefix` was read before.
-pub(super) async fn serve<R, C, S, B>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would have a place for each argument twice"
+)]
+pub(super) fn serve<R, C, S, B>(
     shared: &Shared<S>,
     runtime: R,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     session: Session<C>,
     prefix: Bytes,
-) -> Result<(), Error>
+) -> impl Future<Output = Result<(), Error>>
 where
     R: Runtime,
     C: Connection,
@@ -57,50 +61,53 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let guard = driver.handle.try_guard().map_err(Error::guard)?;
-    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
-    let executor = StreamExecutor::new(
-        runtime.clone(),
-        guard,
-        state.clone(),
-        shared.options.stop_on_panic,
-    );
-    let service = CountedService {
-        service: shared.service.clone(),
-        health: shared.health.clone(),
-        state: state.clone(),
-    };
-    let wire = Wire::new(session, prefix, state.clone());
-    let mut hyper = pin!({
-        let mut builder = http2::Builder::new(executor);
-        builder.timer(HyperTimer(runtime));
-        if let Some(configure) = &shared.http2 {
-            configure(&mut builder);
+    async move {
+        let guard = driver.handle.try_guard().map_err(Error::guard)?;
+        let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
+        let executor = StreamExecutor::new(
+            runtime.clone(),
+            guard,
+            state.clone(),
+            shared.options.stop_on_panic,
+        );
+        let service = CountedService {
+            service: shared.service.clone(),
+            health: shared.health.clone(),
+            state: state.clone(),
+        };
+        let wire = Wire::new(session, prefix, state.clone());
+        let mut hyper = pin!({
+            let mut builder = http2::Builder::new(executor);
+            builder.timer(HyperTimer(runtime));
+            if let Some(configure) = &shared.http2 {
+                configure(&mut builder);
+            }
+            builder.serve_connection(wire, service)
+        });
+        let mut told = Told {
+            was_told: false,
+            announcing: driver.announcing(),
+        };
+        let ended =
+            poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut told, cx)).await;
+        // By the stop, and not by its age; maybe in the lame duck already.
+        if told.was_told && !driver.handle.shutdown().is_ready() {
+            driver.facts().set_drained();
         }
-        builder.serve_connection(wire, service)
-    });
-    let mut told = Told {
-        was_told: false,
-        announcing: driver.announcing(),
-    };
-    let ended = poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut told, cx)).await;
-    // By the stop, and not by its age; maybe in the lame duck already.
-    if told.was_told && !driver.handle.shutdown().is_ready() {
-        driver.facts().set_drained();
-    }
-    if let Some(panic) = state.take_panic() {
-        // The server counts it, as it counts that of an HTTP/1 handler.
-        resume_unwind(panic);
-    }
-    match ended {
-        Ok(result) => Error::of_hyper(result, info.id()),
-        Err(due) => {
-            let what = match due {
-                Due::Head => "a head has taken too long",
-                _ => "the peer does not answer the ping of a GOAWAY",
-            };
-            debug!("#{}: {what}", info.id());
-            Ok(())
+        if let Some(panic) = state.take_panic() {
+            // The server counts it, as it counts that of an HTTP/1 handler.
+            resume_unwind(panic);
+        }
+        match ended {
+            Ok(result) => Error::of_hyper(result, info.id()),
+            Err(due) => {
+                let what = match due {
+                    Due::Head => "a head has taken too long",
+                    _ => "the peer does not answer the ping of a GOAWAY",
+                };
+                debug!("#{}: {what}", info.id());
+                Ok(())
+            }
         }
     }
 }

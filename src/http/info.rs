@@ -38,7 +38,7 @@ pub struct ConnectionInfo(Arc<Inner>);
 
 struct Inner {
     handle: SessionHandle,
-    local: Address,
+    local: Arc<Address>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsInfo>>,
     upgrade: UpgradeSlot,
@@ -47,7 +47,7 @@ struct Inner {
 impl ConnectionInfo {
     pub(super) fn new(
         handle: SessionHandle,
-        local: Address,
+        local: Arc<Address>,
         #[cfg(feature = "tls")] tls: Option<TlsInfo>,
     ) -> ConnectionInfo {
         ConnectionInfo(Arc::new(Inner {

@@ -33,7 +33,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
     runtime: R,
-    local: Address,
+    local: Arc<Address>,
     mut session: Session<C>,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static
 where

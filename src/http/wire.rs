@@ -273,7 +273,7 @@ mod tests {
 
     fn wire<C: Connection>(session: Session<C>) -> io::Result<Wire<C>> {
         let handle = session.handle().map_err(io::Error::other)?;
-        let local = handle.peer_addr();
+        let local = Arc::new(handle.peer_addr());
         let info = ConnectionInfo::new(
             handle,
             local,
