@@ -321,7 +321,7 @@ fn wrk_over_a_lame_duck() {
     let report = serving(lame_duck(Smol), site(), |server| {
         let url = format!("http://{}/", server.address);
         // Its first line comes when it begins.
-        let child = spawn(wrk.args(["-t1", "-c10", "-d2s", &url]));
+        let child = spawn(wrk.args(["-t1", "-c10", "-d2s", "--timeout", "60s", &url]));
         let output = over_a_stop(server, child, 0);
         assert!(output.success, "{}", output.text);
         assert!(!output.text.contains("Non-2xx"), "{}", output.text);
