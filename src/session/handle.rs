@@ -448,6 +448,7 @@ mod tests {
         let mut next = pin!(handle.next_or_drain(reads, || true));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut is_pending = || next.as_mut().poll(&mut cx).is_pending();
+        assert!(is_pending(), "it waits for the stop, and then for a round");
         facts.count_read(1);
         shutdown.end_unused();
         assert!(is_pending());
