@@ -259,15 +259,6 @@ impl fmt::Debug for TlsConfigError {
     }
 }
 
-impl Error for TlsConfigError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            TlsConfigError::Read { source, .. } => Some(source),
-            TlsConfigError::Pem { source, .. } => Some(source),
-            TlsConfigError::Pair { source, .. } | TlsConfigError::Rustls(source) => {
-                Some(source)
-            }
-            TlsConfigError::ExposedKey(_) | TlsConfigError::NoProvider => None,
-        }
-    }
-}
+// The text of an error contains that of its cause, as that of a `BindError` does.
+// Therefore it has no source: a chain of causes would say everything twice.
+impl Error for TlsConfigError {}
