@@ -534,11 +534,6 @@ impl<S: Borrow<Shutdown>> AbortWait<S> {
         let aborting = Until::Progress(Progress::of(Phase::Aborting));
         self.waiter.poll(aborting, cx)
     }
-
-    /// Ends the wait: nobody is woken for it any more.
-    pub(crate) fn cancel(&mut self) {
-        self.waiter.deregister();
-    }
 }
 
 #[cfg(all(test, feature = "loom"))]

@@ -110,10 +110,10 @@ impl Waiters {
     }
 
     /// Returns the waiter's place; `None` where what it waits for has come.
-    fn register(&self, place: Option<u32>, until: Until, waker: Waker) -> Option<u32> {
-        let put = lock(&self.lists).of(until).put(place, waker);
+    fn register(&self, until: Until, waker: Waker) -> Option<u32> {
+        let put = lock(&self.lists).of(until).put(waker);
         // A waker's drop is foreign code: it too stays outside of the lock.
-        put.map(|(place, _replaced)| place)
+        put.ok()
     }
 
     fn remove(&self, until: Until, place: u32) {
@@ -179,25 +179,25 @@ impl List {
             .collect()
     }
 
-    /// Returns the place, and what it had.
-    fn put(&mut self, place: Option<u32>, waker: Waker) -> Option<(u32, Option<Entry>)> {
+    /// Returns the place, or the waker where nobody registers any more.
+    fn put(&mut self, waker: Waker) -> Result<u32, Waker> {
         if self.is_over {
-            return None;
+            return Err(waker);
         }
         let entry = Entry::Waiting(waker);
-        let Some(place) = place.or(self.vacant) else {
+        let Some(place) = self.vacant else {
             if self.entries.len() == self.entries.capacity() {
                 // Half of a list that doubles would be empty.
                 self.entries.reserve_exact(self.entries.len() / 8 + INITIAL);
             }
             self.entries.push(entry);
-            return Some((as_place(self.entries.len() - 1), None));
+            return Ok(as_place(self.entries.len() - 1));
         };
         let before = mem::replace(&mut self.entries[place as usize], entry);
         if let Entry::Empty(Empty::Vacant { next }) = before {
             self.vacant = next;
         }
-        Some((place, Some(before)))
+        Ok(place)
     }
 
     fn vacate(&mut self, place: u32) -> Option<Entry> {
@@ -273,22 +273,14 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     // It runs once a task: it stays out of the code of each poll.
     #[cold]
     pub(super) fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {
-        let place = match &self.registered {
-            Some(registered) if registered.until == until => Some(registered.place),
-            Some(_) => {
-                self.deregister();
-                None
-            }
-            None => None,
-        };
-        let waiters = &self.shared().waiters;
-        let place = waiters.register(place, until, waker.clone());
+        self.deregister();
+        let place = self.shared().waiters.register(until, waker.clone());
         self.registered = place.map(|place| Registered {
             until,
             place,
             waker: waker.clone(),
         });
-        // The recheck: a step that came before the registration has found no
+        // The recheck: a step that came before the registration has not found this
         // waiter; the lock that both took makes that step visible here.
         if self.reached(until) {
             Poll::Ready(())
@@ -298,7 +290,7 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     }
 
     /// Gives the place back.
-    pub(super) fn deregister(&mut self) {
+    fn deregister(&mut self) {
         if let Some(registered) = self.registered.take() {
             let Registered { until, place, .. } = registered;
             self.shared().waiters.remove(until, place);
@@ -375,8 +367,7 @@ mod tests {
         let mut list = List::default();
         let (mut grown, mut room) = (0, 0);
         for place in 0..10_000 {
-            let put = list.put(None, Waker::noop().clone());
-            assert_eq!(put.map(|(place, _)| place), Some(place));
+            assert_eq!(list.put(Waker::noop().clone()).ok(), Some(place));
             let before = mem::replace(&mut room, list.entries.capacity());
             grown += usize::from(room != before);
             let most = (place + place / 8) as usize + INITIAL;
@@ -391,12 +382,33 @@ mod tests {
     }
 
     #[test]
+    fn l4_a_task_that_registers_again_leaves_nothing_behind() {
+        let shutdown = Shutdown::new();
+        let mut stopped = shutdown.stopped();
+        let waiting = || {
+            let mut lists = lock(&shutdown.shared.waiters.lists);
+            let entries = &lists
+                .of(Until::Progress(Progress::of(Phase::Stopped)))
+                .entries;
+            let waiting = |entry: &&Entry| matches!(entry, Entry::Waiting(_));
+            (entries.iter().filter(waiting).count(), entries.len())
+        };
+        for _ in 0..3 {
+            let task = Waker::from(Arc::new(Asleep));
+            let mut cx = Context::from_waker(&task);
+            assert!(Pin::new(&mut stopped).poll(&mut cx).is_pending());
+            assert_eq!(waiting(), (1, 1));
+        }
+        drop(stopped);
+        assert_eq!(waiting(), (0, 1));
+    }
+
+    #[test]
     fn a_list_that_is_over_keeps_no_waker() {
         let mut list = List::default();
-        assert!(list.put(None, Waker::noop().clone()).is_some());
+        assert_eq!(list.put(Waker::noop().clone()).ok(), Some(0));
         assert_eq!(list.end().len(), 1);
-        assert!(list.put(None, Waker::noop().clone()).is_none());
-        assert!(list.put(Some(0), Waker::noop().clone()).is_none());
+        assert_eq!(list.put(Waker::noop().clone()).ok(), None);
         assert!(list.vacate(0).is_none());
         assert!(list.entries.is_empty());
     }

@@ -94,7 +94,7 @@ impl Progress {
     }
 
     /// Draining, with no time left to settle: an idle connection ends.
-    pub(crate) const SETTLED: Progress = Progress((Phase::Draining as u8) << 1 | 1);
+    pub(crate) const SETTLED: Progress = Progress(Progress::of(Phase::Draining).0 + 1);
 
     /// How many there are.
     pub(crate) const COUNT: usize = Progress::of(Phase::Stopped).index() + 1;

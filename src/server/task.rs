@@ -67,8 +67,6 @@ struct ConnectionTask<R: Runtime, H> {
 impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
     fn drop(&mut self) {
         let guard = self.record.take_returned().map(|inner| inner.close());
-        // Before the guard, whose drop wakes those that wait for the end.
-        self.aborting.cancel();
         let now = self.shared().runtime.now();
         let facts = self.record.facts();
         self.shared().table.remove(facts, now);
