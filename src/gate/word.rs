@@ -172,7 +172,7 @@ impl Word {
 
     #[inline]
     const fn with(self, progress: Progress) -> Word {
-        Word(self.0 & !PROGRESS_MASK | progress.index())
+        Word((self.0 & !PROGRESS_MASK) + progress.index())
     }
 
     /// Returns the word after `step`, or the reason why the step is refused.
@@ -399,6 +399,22 @@ mod tests {
             );
             if next.is_at_end() {
                 assert_eq!(next.step(Step::End).unwrap().phase(), Phase::Stopped);
+            }
+        }
+    }
+
+    #[test]
+    fn l2_only_what_is_counted_can_be_given_up() {
+        for (word, step) in every_small_case() {
+            let after = word.step(step);
+            let is_refused = after == Err(StepError::NotHeld);
+            match step {
+                Step::Leave => assert_eq!(is_refused, word.guard_count() == 0),
+                Step::Release => assert_eq!(is_refused, !word.is_held()),
+                _ => {}
+            }
+            if let (Step::Release, Ok(after)) = (step, after) {
+                assert_eq!(after.bits() + HELD, word.bits());
             }
         }
     }
