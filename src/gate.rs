@@ -32,18 +32,21 @@
 
 mod guard;
 mod rounds;
+mod stop_in_restart;
 mod waiters;
 mod word;
 
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
 use self::rounds::Rounds;
 pub(crate) use self::rounds::Unused;
+pub(crate) use self::stop_in_restart::InRestart;
+use self::stop_in_restart::StopInRestart;
 use self::waiters::{Until, Waiter, Waiters};
 pub use self::word::GuardError;
 use self::word::{Progress, Step, StepError, Word};
@@ -58,26 +61,9 @@ struct Shared {
     /// for a server, whose driver goes on from there.
     stop_phase: Phase,
     cause: Mutex<Option<Cause>>,
-    stop_in_restart: Mutex<StopInRestart>,
+    stop_in_restart: StopInRestart,
     rounds: Rounds,
     waiters: Waiters,
-}
-
-/// A stop that is asked for after a successor has begun to serve. The gate is
-/// in the wanted phase then; the driver still has to hear of it, since a
-/// restart may go on for ever, and a stop may not (F51).
-#[derive(Debug, Default)]
-struct StopInRestart {
-    is_asked: bool,
-    wakers: [Option<Waker>; 2],
-}
-
-/// Those that wait for such a stop.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum InRestart {
-    Driver,
-    #[cfg(feature = "parts")]
-    HardDeadline,
 }
 
 impl Shared {
@@ -203,7 +189,7 @@ impl Shutdown {
                 word: AtomicUsize::new(word.bits()),
                 stop_phase,
                 cause: Mutex::new(None),
-                stop_in_restart: Mutex::default(),
+                stop_in_restart: StopInRestart::default(),
                 rounds: Rounds::new(),
                 waiters: Waiters::new(),
             }),
@@ -308,11 +294,7 @@ impl Shutdown {
         let is_restart = *lock(&self.shared.cause).get_or_insert(cause) == Cause::Successor;
         let is_first = self.advance(phase);
         if is_restart && !is_first {
-            let mut state = lock(&self.shared.stop_in_restart);
-            state.is_asked = true;
-            let wakers = std::mem::take(&mut state.wakers);
-            drop(state);
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            self.shared.stop_in_restart.ask();
         }
         is_first
     }
@@ -323,14 +305,7 @@ impl Shutdown {
         waits: InRestart,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut state = lock(&self.shared.stop_in_restart);
-        if state.is_asked {
-            return Poll::Ready(());
-        }
-        let before = state.wakers[waits as usize].replace(cx.waker().clone());
-        drop(state);
-        drop(before);
-        Poll::Pending
+        self.shared.stop_in_restart.poll(waits, cx)
     }
 
     /// Goes forward to `phase`; returns false when the gate is there already,
