@@ -198,3 +198,53 @@ impl Drop for Hold {
         self.shutdown.shared.release();
     }
 }
+
+/// What the models of loom show with threads, once without.
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn l2_the_hold_keeps_a_gate_from_its_end() {
+        let (shutdown, hold) = Shutdown::driven();
+        let guard = hold.try_guard().expect("the gate is open");
+        assert!(shutdown.advance(Phase::Draining));
+        drop(guard);
+        assert_eq!(shutdown.phase(), Phase::Draining);
+        drop(hold);
+        assert_eq!(shutdown.phase(), Phase::Stopped);
+    }
+
+    #[test]
+    fn f84_connections_in_use_are_spared_from_the_first_round_to_the_end() {
+        let (shutdown, hold) = Shutdown::driven();
+        let mut guard = hold.try_guard().expect("the gate is open");
+        let mut unused = Unused::default();
+        let mut poll = |guard: &mut Guard| {
+            guard.poll_unused(&Context::from_waker(Waker::noop()), &mut unused, 1)
+        };
+        assert!(shutdown.settle());
+        assert!(!guard.is_settled() && !guard.spares_those_in_use());
+        shutdown.end_unused();
+        assert!(guard.is_settled() && guard.spares_those_in_use());
+        assert!(poll(&mut guard).is_pending());
+        shutdown.end_idle();
+        assert!(!guard.spares_those_in_use());
+        assert!(poll(&mut guard).is_ready());
+    }
+
+    #[test]
+    fn f69_f84_the_abort_spares_nobody() {
+        let (shutdown, hold) = Shutdown::driven();
+        let mut guard = hold.try_guard().expect("the gate is open");
+        let mut unused = Unused::default();
+        let cx = Context::from_waker(Waker::noop());
+        shutdown.end_unused();
+        assert!(guard.poll_unused(&cx, &mut unused, 1).is_pending());
+        assert!(!guard.is_aborting() && shutdown.advance(Phase::Aborting));
+        assert!(guard.is_aborting());
+        assert!(guard.poll_unused(&cx, &mut unused, 1).is_ready());
+    }
+}
