@@ -225,7 +225,7 @@ mod tests {
         let mut poll = |guard: &mut Guard| {
             guard.poll_unused(&Context::from_waker(Waker::noop()), &mut unused, 1)
         };
-        assert!(shutdown.settle());
+        assert!(shutdown.settle() && guard.is_draining());
         assert!(!guard.is_settled() && !guard.spares_those_in_use());
         shutdown.end_unused();
         assert!(guard.is_settled() && guard.spares_those_in_use());
