@@ -34,6 +34,8 @@ mod guard;
 mod rounds;
 mod stop_in_restart;
 mod waiters;
+#[cfg(all(test, not(feature = "loom")))]
+mod woken;
 mod word;
 
 use std::borrow::Borrow;

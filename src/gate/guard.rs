@@ -139,12 +139,8 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         unused: &mut Unused,
         bytes: u64,
     ) -> Poll<()> {
-        let rounds = &self.waiter.shared().rounds;
-        if self.is_aborting() || !unused.is_in_use(rounds.current(), bytes) {
-            return Poll::Ready(());
-        }
-        // Each time: a round takes the waker. Then the round once more: one that began
-        // before the registration has woken nobody (F44).
+        // Each time, since a round takes the waker; and before the look at the round: one
+        // that began before the registration has woken nobody (F44).
         let registered = self.waiter.register(Until::NextRound, cx.waker());
         let round = self.waiter.shared().rounds.current();
         match registered.is_pending() && unused.is_in_use(round, bytes) {
@@ -202,9 +198,12 @@ impl Drop for Hold {
 /// What the models of loom show with threads, once without.
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
     use std::task::Waker;
 
     use super::*;
+    use crate::gate::woken::Woken;
 
     #[test]
     fn l2_the_hold_keeps_a_gate_from_its_end() {
@@ -218,19 +217,40 @@ mod tests {
     }
 
     #[test]
+    fn f44_a_wait_is_woken_by_the_stop_that_ends_it() {
+        let (shutdown, hold) = Shutdown::driven();
+        let mut guard = hold.try_guard().expect("the gate is open");
+        let (woken, task) = Woken::new();
+        let mut cx = Context::from_waker(&task);
+        let mut wait = pin!(guard.wait_or_drain(|_| Poll::<()>::Pending));
+        for _ in 0..2 {
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+        }
+        assert!(shutdown.settle());
+        assert_eq!(woken.times(), 0);
+        shutdown.end_idle();
+        assert_eq!(woken.times(), 1);
+        assert_eq!(wait.as_mut().poll(&mut cx), Poll::Ready(None));
+    }
+
+    #[test]
     fn f84_connections_in_use_are_spared_from_the_first_round_to_the_end() {
         let (shutdown, hold) = Shutdown::driven();
         let mut guard = hold.try_guard().expect("the gate is open");
         let mut unused = Unused::default();
-        let mut poll = |guard: &mut Guard| {
-            guard.poll_unused(&Context::from_waker(Waker::noop()), &mut unused, 1)
-        };
+        let (woken, task) = Woken::new();
+        let mut poll =
+            |guard: &mut Guard| guard.poll_unused(&Context::from_waker(&task), &mut unused, 1);
         assert!(shutdown.settle() && guard.is_draining());
         assert!(!guard.is_settled() && !guard.spares_those_in_use());
         shutdown.end_unused();
         assert!(guard.is_settled() && guard.spares_those_in_use());
         assert!(poll(&mut guard).is_pending());
+        shutdown.end_unused();
+        assert_eq!(woken.times(), 1, "by each round");
+        assert!(poll(&mut guard).is_pending());
         shutdown.end_idle();
+        assert_eq!(woken.times(), 2, "and by the end");
         assert!(!guard.spares_those_in_use());
         assert!(poll(&mut guard).is_ready());
     }

@@ -48,27 +48,15 @@ impl StopInRestart {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::Wake;
-
     use super::*;
     use crate::cause::Cause;
     use crate::gate::Shutdown;
-    use crate::sync::plain::Arc;
-
-    struct Woken(AtomicBool);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
+    use crate::gate::woken::Woken;
 
     /// Returns whether the driver hears of a stop after these causes.
     fn hears_of(causes: [Cause; 2]) -> bool {
         let (shutdown, _hold) = Shutdown::driven();
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let task = Waker::from(woken.clone());
+        let (woken, task) = Woken::new();
         let mut cx = Context::from_waker(&task);
         let mut poll = || shutdown.poll_stop_in_restart(InRestart::Driver, &mut cx);
         assert!(poll().is_pending());
@@ -76,7 +64,7 @@ mod tests {
             assert_eq!(shutdown.stop(cause), n == 0, "the first one begins it");
         }
         let is_told = poll().is_ready();
-        assert_eq!(woken.0.load(Ordering::Relaxed), is_told);
+        assert_eq!(woken.times(), usize::from(is_told));
         is_told
     }
 

@@ -312,18 +312,11 @@ impl<S: Borrow<Shutdown>> Drop for Waiter<S> {
 mod tests {
     use std::future::Future;
     use std::pin::Pin;
-    use std::task::Wake;
     use std::thread;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::sync::plain::Arc;
-
-    struct Asleep;
-
-    impl Wake for Asleep {
-        fn wake(self: Arc<Self>) {}
-    }
+    use crate::gate::woken::Woken;
 
     /// Polls twice with the same waker, the second time while another thread
     /// holds the lock.
@@ -332,7 +325,7 @@ mod tests {
         shutdown: &Shutdown,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
     ) {
-        let task = &Waker::from(Arc::new(Asleep));
+        let (_, task) = &Woken::new();
         assert!(poll(&mut Context::from_waker(task)).is_pending());
         thread::scope(|scope| {
             let held = lock(&shutdown.shared.waiters.lists);
@@ -394,7 +387,7 @@ mod tests {
             (entries.iter().filter(waiting).count(), entries.len())
         };
         for _ in 0..3 {
-            let task = Waker::from(Arc::new(Asleep));
+            let (_, task) = Woken::new();
             let mut cx = Context::from_waker(&task);
             assert!(Pin::new(&mut stopped).poll(&mut cx).is_pending());
             assert_eq!(waiting(), (1, 1));

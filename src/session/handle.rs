@@ -361,8 +361,10 @@ impl Waiting<'_> {
             },
         );
         if let Poll::Ready(None) = polled {
-            let bytes = connection.facts().bytes_read();
-            ready!(guard.poll_unused(cx, &mut self.unused, bytes));
+            if guard.spares_those_in_use() {
+                let bytes = connection.facts().bytes_read();
+                ready!(guard.poll_unused(cx, &mut self.unused, bytes));
+            }
             connection.set_drained();
         }
         polled
