@@ -112,8 +112,8 @@ impl Slot {
 /// All orderings are relaxed: a report reads each value by itself, and the task
 /// that reads the connection and the one that looks at what it found are one.
 ///
-/// What each message changes is together, in the first 24 bytes: with many connections
-/// a message finds none of that in the processor's cache, and loads whole lines.
+/// The first 24 bytes are those that each message changes. With many connections they
+/// are not in the processor's cache, which loads whole lines.
 #[repr(C)]
 pub(crate) struct ConnectionFacts {
     activity: AtomicU8,
@@ -155,7 +155,7 @@ struct RecordInner<C> {
     extra: Option<Box<Extra>>,
 }
 
-/// What few connections have.
+/// State that few records need.
 #[derive(Default)]
 struct Extra {
     /// The task that waits for the connection. Most sessions end with their handler,

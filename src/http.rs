@@ -311,7 +311,7 @@ where
 struct Handler<R, S> {
     shared: Arc<Shared<S>>,
     runtime: R,
-    /// Each connection has its own.
+    /// By the index of the listener; its connections share the address.
     local_addrs: Vec<Arc<Address>>,
 }
 

@@ -195,7 +195,7 @@ impl Drop for Hold {
     }
 }
 
-/// What the models of loom show with threads, once without.
+/// Some of the rules that the models of loom check with threads, here without.
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::future::Future;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, lock};
 
-/// Whether such a stop was asked for, and who waits for it.
+/// It knows whether somebody asked for such a stop, and wakes those that wait for it.
 #[derive(Debug, Default)]
 pub(super) struct StopInRestart(Mutex<State>);
 

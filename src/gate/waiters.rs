@@ -67,7 +67,7 @@ struct Lists {
 struct List {
     entries: Vec<Entry>,
     vacant: Option<u32>,
-    /// What was waited for has come, and stays: nobody registers any more.
+    /// The stop has come this far, and never goes back: nobody registers any more.
     is_over: bool,
 }
 

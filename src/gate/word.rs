@@ -96,7 +96,7 @@ impl Progress {
     /// Draining, with no time left to settle: an idle connection ends.
     pub(crate) const SETTLED: Progress = Progress(Progress::of(Phase::Draining).0 + 1);
 
-    /// How many there are.
+    /// The number of places in the order of time.
     pub(crate) const COUNT: usize = Progress::of(Phase::Stopped).index() + 1;
 
     /// Returns its place in the order of time; not all places have one.
