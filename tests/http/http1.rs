@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lameduck::Runtime;
 
-use crate::support::{Client, GET, LARGE, LONG, builder, http, received_from, run, serving};
+use crate::support::{Client, GET, LARGE, LONG, builder, http, received_on, run, serving};
 
 /// A state of a connection at the stop.
 struct State {
@@ -319,7 +319,7 @@ pub(crate) fn f79_a_request_is_read_to_its_end_after_its_response<R: Runtime>(ru
         "HTTP/1.0\r\n",
         "HTTP/1.1\r\nhost: a\r\n",
     ];
-    let mut peers = Vec::new();
+    let mut pairs = Vec::new();
     let report = serving(builder(runtime), http(), |server| {
         let mut clients = Vec::new();
         for head in HEADS {
@@ -335,10 +335,10 @@ pub(crate) fn f79_a_request_is_read_to_its_end_after_its_response<R: Runtime>(ru
         for mut client in clients {
             client.send(&[b'x'; 997]);
             client.expect_end();
-            peers.push(client.stream.local_addr().expect("it was connected"));
+            pairs.push(server.pair(&client.stream));
         }
     });
-    let received: Vec<_> = peers.iter().map(|peer| received_from(*peer)).collect();
+    let received: Vec<_> = pairs.iter().map(received_on).collect();
     assert_eq!(received, [Some(Ok(1000)); 3], "{report}");
     assert_eq!(report.exit_status(), 0, "{report}");
 }
@@ -348,14 +348,14 @@ pub(crate) fn f79_a_request_is_read_to_its_end_after_its_response<R: Runtime>(ru
 pub(crate) fn f79_a_request_has_its_end_whatever_follows_on_it<R: Runtime>(runtime: R) {
     let report = serving(builder(runtime), http(), |server| {
         let mut client = server.connect();
-        let peer = client.stream.local_addr().expect("it is connected");
+        let pair = server.pair(&client.stream);
         client.send(b"POST /later HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc");
         let answer = client.answer();
         assert_eq!((answer.status, answer.closes), (202, false));
         client.send(&[b'x'; 997]);
         let begun = Instant::now();
         let received = loop {
-            match received_from(peer) {
+            match received_on(&pair) {
                 None if begun.elapsed() < LONG => std::thread::sleep(Duration::from_millis(1)),
                 received => break received,
             }
@@ -373,7 +373,7 @@ pub(crate) fn f79_a_request_has_its_end_whatever_follows_on_it<R: Runtime>(runti
 /// and no response announces the close.
 pub(crate) fn f79_a_request_in_the_accept_queue_is_read_to_its_end<R: Runtime>(runtime: R) {
     let client = std::cell::RefCell::new(None);
-    let peer = std::cell::Cell::new(None);
+    let mut pair = None;
     let report = run(
         builder(runtime),
         http(),
@@ -383,16 +383,16 @@ pub(crate) fn f79_a_request_in_the_accept_queue_is_read_to_its_end<R: Runtime>(r
             *client.borrow_mut() = Some(first);
             server.shutdown.stop("before anybody was accepted");
         },
-        |_| {
+        |server| {
             let mut client = client.borrow_mut().take().expect("it has connected");
             let answer = client.answer();
             assert_eq!((answer.status, answer.closes), (202, false));
             client.send(&[b'x'; 997]);
             client.expect_end();
-            peer.set(client.stream.local_addr().ok());
+            pair = Some(server.pair(&client.stream));
         },
     );
-    let received = peer.get().and_then(received_from);
+    let received = pair.as_ref().and_then(received_on);
     assert_eq!(received, Some(Ok(1000)), "{report}");
     assert_eq!(report.exit_status(), 0, "{report}");
 }
@@ -401,7 +401,7 @@ pub(crate) fn f79_a_request_in_the_accept_queue_is_read_to_its_end<R: Runtime>(r
 pub(crate) fn f79_a_request_is_read_to_its_end_where_no_connection_is_kept<R: Runtime>(
     runtime: R,
 ) {
-    let mut peer = None;
+    let mut pair = None;
     let report = serving(builder(runtime), http().keep_alive(false), |server| {
         let mut client = server.connect();
         client.send(b"POST /later HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc");
@@ -415,9 +415,13 @@ pub(crate) fn f79_a_request_is_read_to_its_end_where_no_connection_is_kept<R: Ru
         idle.expect_end();
         client.send(&[b'x'; 997]);
         client.expect_end();
-        peer = client.stream.local_addr().ok();
+        pair = Some(server.pair(&client.stream));
     });
-    assert_eq!(peer.and_then(received_from), Some(Ok(1000)), "{report}");
+    assert_eq!(
+        pair.as_ref().and_then(received_on),
+        Some(Ok(1000)),
+        "{report}"
+    );
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 
@@ -433,7 +437,7 @@ pub(crate) fn f75_requests_behind_a_body_are_answered_after_its_early_response<R
     );
     let bytes = [head.as_bytes(), &body, GET, GET].concat();
     let client = std::cell::RefCell::new(None);
-    let mut peer = None;
+    let mut pair = None;
     let report = run(
         builder(runtime),
         http(),
@@ -443,7 +447,7 @@ pub(crate) fn f75_requests_behind_a_body_are_answered_after_its_early_response<R
             *client.borrow_mut() = Some(first);
             server.shutdown.stop("before anybody was accepted");
         },
-        |_| {
+        |server| {
             let mut client = client.borrow_mut().take().expect("it has connected");
             let closes = [202, 200, 200].map(|status| {
                 let answer = client.answer();
@@ -452,11 +456,11 @@ pub(crate) fn f75_requests_behind_a_body_are_answered_after_its_early_response<R
             });
             assert_eq!(closes, [false, false, true]);
             client.expect_end();
-            peer = client.stream.local_addr().ok();
+            pair = Some(server.pair(&client.stream));
         },
     );
     assert_eq!(
-        peer.and_then(received_from),
+        pair.as_ref().and_then(received_on),
         Some(Ok(body.len())),
         "{report}"
     );

@@ -9,7 +9,7 @@ use hyper::Request;
 use lameduck::Runtime;
 
 use crate::support::{
-    Client, GET, LARGE, LONG, Running, builder, http, received_from, run, serving,
+    Client, GET, LARGE, LONG, Running, builder, http, received_on, run, serving,
 };
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -300,7 +300,7 @@ pub(crate) fn f79_a_response_is_whole_for_a_peer_that_takes_its_time<R: Runtime>
 }
 
 pub(crate) fn f79_a_stream_is_read_to_its_end_after_its_response<R: Runtime>(runtime: R) {
-    let mut peer = None;
+    let mut pair = None;
     let http = http().goaway_timeout(SLOWLY / 6);
     let report = serving(builder(runtime), http, |server| {
         let mut client = Frames::connect(server);
@@ -316,9 +316,9 @@ pub(crate) fn f79_a_stream_is_read_to_its_end_after_its_response<R: Runtime>(run
         client.0.send(&frame(DATA, END_STREAM, 1, b"rest"));
         let frames = client.rest(true);
         assert_eq!(goaways(&frames).last(), Some(&(1, NO_ERROR)));
-        peer = client.0.stream.local_addr().ok();
+        pair = Some(server.pair(&client.0.stream));
     });
-    let received = peer.and_then(received_from);
+    let received = pair.as_ref().and_then(received_on);
     assert_eq!(received, Some(Ok(8)), "{report}");
     assert_eq!(report.exit_status(), 0, "{report}");
 }

@@ -44,15 +44,18 @@ pub(crate) fn tokio() -> Tokio {
     tokio
 }
 
-/// The lengths of the bodies that were read after the response, by the peer's address.
-static RECEIVED: Mutex<Vec<(String, Result<usize, ()>)>> = Mutex::new(Vec::new());
+/// The addresses of the server and of the client. The client's alone is not enough: the
+/// system gives its port to a connection to another server, too.
+pub(crate) type Pair = [String; 2];
 
-/// Returns the length of the body of a peer that is read after the response, once the
-/// server was stopped.
-pub(crate) fn received_from(peer: SocketAddr) -> Option<Result<usize, ()>> {
+/// The lengths of the bodies that were read after the response.
+static RECEIVED: Mutex<Vec<(Pair, Result<usize, ()>)>> = Mutex::new(Vec::new());
+
+/// Returns the length of the body that is read after the response, once the server was
+/// stopped.
+pub(crate) fn received_on(pair: &Pair) -> Option<Result<usize, ()>> {
     let received = RECEIVED.lock().expect("no panic");
-    let mut received = received.iter();
-    let received = received.find(|(from, _)| *from == peer.to_string());
+    let received = received.iter().find(|(on, _)| on == pair);
     received.map(|(_, length)| *length)
 }
 
@@ -97,13 +100,16 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         }
         // A response at once; the body is read by work of its own.
         (&Method::POST, "/later") => {
+            // The server waits for it.
             let handle = info.handle().expect("the server is not stopped");
+            let pair = [info.local_addr().to_string(), info.peer_addr().to_string()];
             let body = request.into_body();
             std::thread::spawn(move || {
                 let body = smol::block_on(body.collect());
                 let length = body.map_err(drop).map(|body| body.to_bytes().len());
                 let mut received = RECEIVED.lock().expect("no panic");
-                received.push((handle.peer_addr().to_string(), length));
+                received.push((pair, length));
+                drop(handle);
             });
             status(StatusCode::ACCEPTED)
         }
@@ -243,6 +249,13 @@ pub(crate) fn builder<R: Runtime>(runtime: R) -> Builder<R> {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
+}
+
+impl Running {
+    pub(crate) fn pair(&self, client: &TcpStream) -> Pair {
+        let client = client.local_addr().expect("it was connected");
+        [self.address, client].map(|address| address.to_string())
+    }
 }
 
 /// Serves while `clients` run, then stops, and returns the report.
