@@ -80,8 +80,37 @@ pub struct Facts {
     pub is_draining: bool,
 }
 
+/// A time, in half the room of a [`Duration`]: each connection that closes holds several.
+/// The last one, after 584 years, stands for all that are later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Nanos(u64);
+
+impl Nanos {
+    const ZERO: Nanos = Nanos(0);
+    const MAX: Nanos = Nanos(u64::MAX);
+
+    fn of(time: Duration) -> Nanos {
+        u64::try_from(time.as_nanos()).map_or(Nanos::MAX, Nanos)
+    }
+
+    fn plus(self, other: Nanos) -> Nanos {
+        Nanos(self.0.saturating_add(other.0))
+    }
+
+    fn twice(self) -> Nanos {
+        self.plus(self)
+    }
+
+    fn duration(self) -> Duration {
+        match self {
+            Nanos::MAX => Duration::MAX,
+            Nanos(nanos) => Duration::from_nanos(nanos),
+        }
+    }
+}
+
 /// The shortest time between two looks.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const SHORTEST_PAUSE: Nanos = Nanos(1_000_000);
 
 /// The most output that any peer has room for: ten segments, the first window
 /// of a connection (RFC 6928).
@@ -164,22 +193,22 @@ enum State {
     HalfClosing {
         /// The start of that, or the last look at what is acknowledged; `None`
         /// until it was asked for.
-        since: Option<Duration>,
+        since: Option<Nanos>,
     },
     /// Input is discarded until the peer's end.
     Reading {
         /// The last input, or the end of our side.
-        heard_at: Duration,
+        heard_at: Nanos,
         /// The same, or the last look at what is acknowledged.
-        since: Duration,
+        since: Nanos,
         /// Whether an end that comes now comes after ours.
         is_after_ours: bool,
     },
     /// The peer has ended, and has not acknowledged everything.
     AwaitingAcks {
-        since: Duration,
+        since: Nanos,
         /// Zero until the first look, which is at once.
-        pause: Duration,
+        pause: Nanos,
     },
     Closed,
 }
@@ -187,12 +216,15 @@ enum State {
 /// One connection's close, as a value. See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LingeringClose {
-    config: Config,
+    /// The times of the [`Config`], of which the first one may grow.
+    idle: Nanos,
+    total: Nanos,
+    ack_poll_min: Nanos,
     fin_proves: FinProves,
     is_draining: bool,
-    now: Duration,
+    now: Nanos,
     state: State,
-    give_up_at: Duration,
+    give_up_at: Nanos,
     /// The least output that was ever unacknowledged; `None` before the first
     /// look.
     unacknowledged: Option<u64>,
@@ -215,12 +247,14 @@ impl LingeringClose {
             _ => FinProves::AllReceived,
         };
         LingeringClose {
-            config,
+            idle: Nanos::of(config.idle),
+            total: Nanos::of(config.total),
+            ack_poll_min: Nanos::of(config.ack_poll_min),
             fin_proves,
             is_draining: facts.is_draining,
-            now: Duration::ZERO,
+            now: Nanos::ZERO,
             state: State::HalfClosing { since: None },
-            give_up_at: Duration::MAX,
+            give_up_at: Nanos::MAX,
             unacknowledged: None,
             is_asked: false,
             must_yield: false,
@@ -235,7 +269,7 @@ impl LingeringClose {
     /// our side has ended. It changed nothing; what is due by `now` is done all
     /// the same.
     pub fn handle(&mut self, now: Duration, input: Input) -> Result<(), UnexpectedInput> {
-        self.now = self.now.max(now);
+        self.now = self.now.max(Nanos::of(now));
         let is_expected = match (input, &mut self.state) {
             (_, State::Closed) => false,
             (Input::Tick, _) => true,
@@ -245,7 +279,7 @@ impl LingeringClose {
                     since: self.now,
                     is_after_ours: false,
                 };
-                self.give_up_at = self.now.saturating_add(self.config.total);
+                self.give_up_at = self.now.plus(self.total);
                 self.output = None;
                 // What was asked was asked of a side that had not ended.
                 self.is_asked = false;
@@ -283,7 +317,7 @@ impl LingeringClose {
             }
             _ => false,
         };
-        if self.deadline().is_some_and(|at| self.now >= at) {
+        if self.due_at().is_some_and(|at| self.now >= at) {
             self.ask();
         }
         if is_expected {
@@ -303,8 +337,8 @@ impl LingeringClose {
             (output, &mut self.state)
         {
             *since = Some(self.now);
-            let total = self.config.total.max(SHORTEST_PAUSE);
-            self.give_up_at = self.now.saturating_add(total);
+            let total = self.total.max(SHORTEST_PAUSE);
+            self.give_up_at = self.now.plus(total);
         }
         output
     }
@@ -316,14 +350,18 @@ impl LingeringClose {
 
     /// Returns the time at which a tick is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
+        self.due_at().map(Nanos::duration)
+    }
+
+    fn due_at(&self) -> Option<Nanos> {
         let at = match self.state {
             _ if self.is_asked => return None,
             State::HalfClosing { since: None } | State::Closed => return None,
             State::HalfClosing { since: Some(since) } => {
-                since.saturating_add(self.config.idle.max(SHORTEST_PAUSE))
+                since.plus(self.idle.max(SHORTEST_PAUSE))
             }
-            State::Reading { since, .. } => since.saturating_add(self.config.idle),
-            State::AwaitingAcks { since, pause } => since.saturating_add(pause),
+            State::Reading { since, .. } => since.plus(self.idle),
+            State::AwaitingAcks { since, pause } => since.plus(pause),
         };
         Some(at.min(self.give_up_at))
     }
@@ -344,7 +382,7 @@ impl LingeringClose {
         } else {
             self.state = State::AwaitingAcks {
                 since: self.now,
-                pause: Duration::ZERO,
+                pause: Nanos::ZERO,
             };
             self.ask();
         }
@@ -360,17 +398,17 @@ impl LingeringClose {
     fn progress(&mut self, left: Option<u64>, round_trip: Duration) {
         let now = self.now;
         self.is_asked = false;
-        let first_pause = self.config.ack_poll_min.max(SHORTEST_PAUSE);
-        let idle = self.config.idle.max(first_pause);
-        let idle = idle.max(round_trip.saturating_mul(2));
-        self.config.idle = idle;
+        let first_pause = self.ack_poll_min.max(SHORTEST_PAUSE);
+        let idle = self.idle.max(first_pause);
+        let idle = idle.max(Nanos::of(round_trip).twice());
+        self.idle = idle;
         let is_over = now >= self.give_up_at;
         match (left, self.unacknowledged) {
             (None | Some(0), _) => return self.has_acknowledged_all(),
             // The peer takes what it is sent: it is not stuck.
             (Some(left), Some(before)) if left < before => {
                 self.unacknowledged = Some(left);
-                self.give_up_at = now.saturating_add(self.config.total);
+                self.give_up_at = now.plus(self.total);
             }
             (Some(_), Some(_)) if is_over => return self.close(),
             (Some(_), Some(_)) => {}
@@ -378,8 +416,8 @@ impl LingeringClose {
             (Some(left), None) => {
                 self.unacknowledged = Some(left);
                 if is_over {
-                    let more = idle.min(self.config.total);
-                    self.give_up_at = now.saturating_add(more);
+                    let more = idle.min(self.total);
+                    self.give_up_at = now.plus(more);
                 }
             }
         }
@@ -387,7 +425,7 @@ impl LingeringClose {
             State::Reading { since, .. } => *since = now,
             State::AwaitingAcks { since, pause } => {
                 *since = now;
-                *pause = pause.saturating_mul(2).clamp(first_pause, idle);
+                *pause = pause.twice().clamp(first_pause, idle);
             }
             State::HalfClosing { since } => *since = Some(now),
             State::Closed => {}
@@ -397,11 +435,11 @@ impl LingeringClose {
     /// The peer has all output. What it may still send is waited for as long as
     /// it takes to come, which may be longer than thought before.
     fn has_acknowledged_all(&mut self) {
-        let (now, idle) = (self.now, self.config.idle);
+        let (now, idle) = (self.now, self.idle);
         match &mut self.state {
             State::Reading {
                 heard_at, since, ..
-            } if now < heard_at.saturating_add(idle).min(self.give_up_at) => *since = *heard_at,
+            } if now < heard_at.plus(idle).min(self.give_up_at) => *since = *heard_at,
             // All that was handed to the system, and there may be more.
             State::HalfClosing { since } if now < self.give_up_at => *since = Some(now),
             _ => self.close(),

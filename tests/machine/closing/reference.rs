@@ -7,6 +7,13 @@ use lameduck::machine::closing::{Config, Facts, Input, Output};
 
 const MS: Duration = Duration::from_millis(1);
 
+/// The last time: all that are later are the same.
+const LATEST: Duration = Duration::from_nanos(u64::MAX);
+
+fn plus(time: Duration, more: Duration) -> Duration {
+    time.saturating_add(more).min(LATEST)
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub(crate) config: Config,
@@ -41,7 +48,7 @@ impl Reference {
             had_no_input: false,
             pause_since_end: None,
             idle: config.idle,
-            give_up_at: Duration::MAX,
+            give_up_at: LATEST,
             least: None,
             asked: false,
             closed: false,
@@ -54,19 +61,19 @@ impl Reference {
         let said = std::mem::take(&mut self.said);
         if said.contains(&Output::HalfClose) {
             self.counts_from = self.now;
-            self.give_up_at = self.now.saturating_add(self.config.total.max(MS));
+            self.give_up_at = plus(self.now, self.config.total.max(MS));
         }
         said
     }
 
     /// Takes an input; returns whether it fits.
     pub(crate) fn step(&mut self, now: Duration, input: Input) -> bool {
-        self.now = self.now.max(now);
+        self.now = self.now.max(now).min(LATEST);
         if self.closed {
             return false;
         }
         let fits = self.note(input);
-        if self.deadline().is_some_and(|at| self.now >= at) {
+        if self.due_at().is_some_and(|at| self.now >= at) {
             self.ask();
         }
         fits
@@ -77,6 +84,11 @@ impl Reference {
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
+        let ahead = |at| if at < LATEST { at } else { Duration::MAX };
+        self.due_at().map(ahead)
+    }
+
+    fn due_at(&self) -> Option<Duration> {
         let is_told = !self.said.contains(&Output::HalfClose);
         if !is_told || self.asked || self.closed {
             return None;
@@ -86,7 +98,7 @@ impl Reference {
             None => self.idle,
             Some(pause) => pause,
         };
-        Some(self.counts_from.saturating_add(wait).min(self.give_up_at))
+        Some(plus(self.counts_from, wait).min(self.give_up_at))
     }
 
     fn note(&mut self, input: Input) -> bool {
@@ -95,7 +107,7 @@ impl Reference {
             Input::HalfClosed if self.half_closed_at.is_none() => {
                 self.half_closed_at = Some(self.now);
                 (self.heard_at, self.counts_from) = (self.now, self.now);
-                self.give_up_at = self.now.saturating_add(self.config.total);
+                self.give_up_at = plus(self.now, self.config.total);
                 (self.asked, self.least) = (false, None);
                 self.said.clear();
                 if self.facts.is_draining {
@@ -148,7 +160,7 @@ impl Reference {
         let is_over = self.now >= self.give_up_at;
         let left = left.unwrap_or_default();
         if left == 0 {
-            let until = self.heard_at.saturating_add(self.idle).min(self.give_up_at);
+            let until = plus(self.heard_at, self.idle).min(self.give_up_at);
             if self.is_reading() && self.now < until {
                 self.counts_from = self.heard_at;
                 return;
@@ -161,12 +173,12 @@ impl Reference {
         }
         match self.least {
             Some(least) if left < least => {
-                self.give_up_at = self.now.saturating_add(self.config.total);
+                self.give_up_at = plus(self.now, self.config.total);
             }
             Some(_) if is_over => return self.close(),
             None if is_over => {
                 let more = self.idle.min(self.config.total);
-                self.give_up_at = self.now.saturating_add(more);
+                self.give_up_at = plus(self.now, more);
             }
             _ => {}
         }
