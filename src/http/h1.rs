@@ -44,6 +44,9 @@ enum Told {
     Nothing,
     /// The rest of a request whose response has ended. The session goes on.
     Request,
+    /// The session, in which its last look has found nothing: the stop was seen before, so
+    /// that the system itself was asked.
+    Idle,
     /// The session.
     Session,
 }
@@ -103,19 +106,19 @@ where
             }
             let (returned, rest) = into_rest(parts);
             session = returned;
-            prefix = match rest.is_empty() && told == Told::Session {
-                false => rest,
+            let found = match told {
+                Told::Idle if rest.is_empty() => None,
                 // The last look, with nothing between it and the system.
-                true => match last_look(&mut session).await? {
-                    Some(bytes) => bytes,
-                    None => {
-                        if driver.is_settled() {
-                            driver.facts().set_drained();
-                        }
-                        return Ok(());
-                    }
-                },
+                Told::Session if rest.is_empty() => last_look(&mut session).await?,
+                _ => Some(rest),
             };
+            let Some(found) = found else {
+                if driver.is_settled() {
+                    driver.facts().set_drained();
+                }
+                return Ok(());
+            };
+            prefix = found;
         }
     }
 }
@@ -150,12 +153,19 @@ where
         if let Poll::Ready(result) = polled {
             return Poll::Ready(Ended::Hyper(result));
         }
+        if *told == Told::Idle {
+            // It was not its last look.
+            *told = Told::Session;
+        }
         driver.observe(state);
         let may_tell = match (
             state.in_flight() == 0 && state.is_exchanging(),
             state.is_last(),
         ) {
-            (false, _) => (ends_idle && driver.is_idle(state)).then_some(Told::Session),
+            (false, _) => (ends_idle && driver.is_idle(state)).then_some(match is_settled {
+                true => Told::Idle,
+                false => Told::Session,
+            }),
             // Where the connection is to go on, hyper keeps the end of such a request to
             // itself until the next one comes, and makes an error of it if that never
             // comes. One that is told to end gives it to the reader.
