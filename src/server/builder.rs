@@ -633,3 +633,6 @@ impl<R: Runtime> fmt::Debug for Builder<R> {
         builder.finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "smol"))]
+mod tests;
