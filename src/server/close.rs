@@ -171,3 +171,99 @@ fn poll_discard<C: Connection>(
     cx.waker().wake_by_ref();
     Poll::Pending
 }
+
+#[cfg(all(test, feature = "smol"))]
+mod tests {
+    use std::task::Waker;
+
+    use futures_io::{AsyncRead, AsyncWrite};
+
+    use super::*;
+    use crate::machine::closing::{Config, Facts};
+    use crate::runtimes::smol::Smol;
+
+    /// A connection that gives what it was told, and notes what is done with it.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Scripted {
+        /// The last one comes first; then there is nothing.
+        reads: Vec<usize>,
+        done: Vec<&'static str>,
+    }
+
+    impl AsyncRead for Scripted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            self.done.push("read");
+            self.reads
+                .pop()
+                .map_or(Poll::Pending, |n| Poll::Ready(Ok(n)))
+        }
+    }
+
+    impl AsyncWrite for Scripted {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            unreachable!("a close writes nothing")
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.done.push("flush");
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            unreachable!("it ends one side only")
+        }
+    }
+
+    impl Connection for Scripted {
+        fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.done.push("half-close");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn once<F: Future>(future: F) -> Poll<F::Output> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn lingering() -> LingeringClose {
+        LingeringClose::new(Config::default(), Facts::default())
+    }
+
+    #[test]
+    fn f16_a_close_ends_our_side_and_reads_to_the_peers_end() {
+        let mut connection = Scripted {
+            reads: vec![0, 1, 4096],
+            ..Scripted::default()
+        };
+        let closed = once(close(&mut connection, &Smol, lingering()));
+        assert!(matches!(closed, Poll::Ready(Ok(()))), "{closed:?}");
+        let done = ["flush", "half-close", "read", "read", "read"];
+        assert_eq!(connection.done, done);
+    }
+
+    #[test]
+    fn f16_a_peer_that_does_not_end_is_waited_for() {
+        let mut connection = Scripted::default();
+        assert!(once(close(&mut connection, &Smol, lingering())).is_pending());
+        assert_eq!(connection.done, ["flush", "half-close", "read"]);
+    }
+
+    #[test]
+    fn a_side_that_the_handler_has_ended_is_not_ended_again() {
+        let mut connection = Scripted {
+            reads: vec![0],
+            ..Scripted::default()
+        };
+        let closed = once(close_rest(&mut connection, true, Smol, lingering()));
+        assert!(matches!(closed, Poll::Ready(Ok(()))), "{closed:?}");
+        assert_eq!(connection.done, ["read"]);
+    }
+}
