@@ -179,6 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn the_driver_waits_for_an_end_at_the_limit_only() {
+        let table = ConnectionTable::new(Instant::now());
+        let cx = &mut Context::from_waker(Waker::noop());
+        for open in 0..3 {
+            assert_eq!(table.count_below(3, cx), open);
+            assert!(lock(&table.inner).at_limit.is_none(), "{open} are open");
+            table.insert(|_, _| Nobody);
+        }
+        for limit in [3, 2] {
+            assert_eq!(table.count_below(limit, cx), 3);
+            assert!(lock(&table.inner).at_limit.take().is_some(), "of {limit}");
+        }
+    }
+
+    #[test]
+    fn its_times_count_from_its_making() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let table = ConnectionTable::new(begun);
+        assert_eq!(table.time_of(begun + second), second);
+    }
+
+    #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "S4")]
     fn s4_a_table_that_does_not_add_up_is_noticed() {
