@@ -69,3 +69,31 @@ impl<R: Runtime> Timer<R> {
         polled
     }
 }
+
+#[cfg(all(test, feature = "smol"))]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::runtimes::smol::Smol;
+
+    #[test]
+    fn l3_a_deadline_that_comes_nearer_is_kept() {
+        let (clock, mut timer) = (Clock::new(Smol), Timer::<Smol>::new());
+        let far = Duration::from_secs(60);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(timer.poll(&clock, Some(far), cx).is_pending());
+        let near = Duration::from_millis(5);
+        smol::block_on(poll_fn(|cx| timer.poll(&clock, Some(near), cx)));
+        assert!((near..far / 2).contains(&clock.now()));
+    }
+
+    #[test]
+    fn l3_no_deadline_is_no_wake() {
+        let (clock, mut timer) = (Clock::new(Smol), Timer::<Smol>::new());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(timer.poll(&clock, Some(Duration::ZERO), cx).is_ready());
+        assert!(timer.poll(&clock, None, cx).is_pending());
+    }
+}
