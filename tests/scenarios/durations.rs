@@ -518,3 +518,22 @@ fn f73_a_peer_that_never_stops_sending_is_aborted_and_named() {
     assert_eq!(report.aborted[0].activity, Activity::Busy, "{report}");
     assert!(report.aborted[0].read > 19, "{report}");
 }
+
+/// Each signal is waited for after the one before, also after one that changed nothing.
+#[test]
+fn f45_a_signal_after_one_that_was_the_same_stop_is_heard() {
+    let mut sim = Sim::new(1);
+    let builder = sim.builder().grace_period(Duration::from_secs(60));
+    sim.serve_with(builder, async |_session| {
+        std::future::pending::<()>().await;
+        io::Result::Ok(())
+    });
+    sim.client(stays);
+    for wait in [10, 50, 400] {
+        sim.advance(ms(wait), MAX_STEPS);
+        sim.signal(Signal::Terminate);
+    }
+    let report = sim.run(MAX_STEPS).expect("the stop comes to its end");
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    assert_between(report.duration, 450, 1100);
+}
