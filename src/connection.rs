@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::address::{Address, PeerAddress};
 use crate::gate::{Guard, PhaseReached, Unused};
+use crate::nanos::Nanos;
 use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::websocket::WebSocket;
@@ -129,8 +130,8 @@ pub(crate) struct ConnectionFacts {
     written: AtomicU64,
     /// Never used again (F26).
     id: u64,
-    /// In nanoseconds since the table was made.
-    accepted_at: u64,
+    /// Since the table was made.
+    accepted_at: Nanos,
     peer: PeerAddress,
     slot: Slot,
     listener_index: u32,
@@ -283,7 +284,7 @@ impl<C> ConnectionRecord<C> {
                 // There are fewer listeners than this can count: each has a descriptor.
                 listener_index: u32::try_from(listener_index).unwrap_or(u32::MAX),
                 // That is enough for five hundred years.
-                accepted_at: u64::try_from(accepted_at.as_nanos()).unwrap_or(u64::MAX),
+                accepted_at: Nanos::of(accepted_at),
                 activity: AtomicU8::new(Activity::New as u8),
                 // Until something better is known: the runtime may drop the task.
                 closed: AtomicU8::new(CloseReason::Aborted as u8),
@@ -393,7 +394,7 @@ pub(crate) trait Describe: Send + Sync {
             id: facts.id,
             peer: facts.peer_addr(),
             label: self.label(),
-            age: now.saturating_sub(Duration::from_nanos(facts.accepted_at)),
+            age: now.saturating_sub(facts.accepted_at.duration()),
             activity: facts.activity(),
             requests: facts.requests(),
             read: facts.bytes_read(),

@@ -96,6 +96,7 @@ pub mod handover;
 pub mod http;
 mod idle;
 pub mod machine;
+mod nanos;
 mod options;
 mod phase;
 pub mod report;

@@ -5,7 +5,8 @@
 //! the driver counts requests in the service, and asks hyper to end only a
 //! connection on which nothing is in flight and nothing was readable. hyper then
 //! hands back the transport together with its buffer, the driver takes the last
-//! look itself, and a fresh connection of hyper goes on with whatever is found.
+//! look itself where hyper's was not one, and a fresh connection of hyper goes on
+//! with whatever is found.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

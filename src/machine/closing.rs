@@ -31,6 +31,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::nanos::Nanos;
+
 /// The times of a lingering close, as in nginx's `lingering_timeout` and
 /// `lingering_time`.
 ///
@@ -80,37 +82,8 @@ pub struct Facts {
     pub is_draining: bool,
 }
 
-/// A time, in half the room of a [`Duration`]: each connection that closes holds several.
-/// The last one, after 584 years, stands for all that are later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Nanos(u64);
-
-impl Nanos {
-    const ZERO: Nanos = Nanos(0);
-    const MAX: Nanos = Nanos(u64::MAX);
-
-    fn of(time: Duration) -> Nanos {
-        u64::try_from(time.as_nanos()).map_or(Nanos::MAX, Nanos)
-    }
-
-    fn plus(self, other: Nanos) -> Nanos {
-        Nanos(self.0.saturating_add(other.0))
-    }
-
-    fn twice(self) -> Nanos {
-        self.plus(self)
-    }
-
-    fn duration(self) -> Duration {
-        match self {
-            Nanos::MAX => Duration::MAX,
-            Nanos(nanos) => Duration::from_nanos(nanos),
-        }
-    }
-}
-
 /// The shortest time between two looks.
-const SHORTEST_PAUSE: Nanos = Nanos(1_000_000);
+const SHORTEST_PAUSE: Nanos = Nanos::from_millis(1);
 
 /// The most output that any peer has room for: ten segments, the first window
 /// of a connection (RFC 6928).

@@ -55,8 +55,8 @@ pub(super) fn close_rest<C: Connection, R: Runtime>(
     }
 }
 
-/// The future of a close. No `async` block, which would be larger by a third, in the task
-/// of each connection.
+/// The future of a close. No `async` block, which would be larger by a quarter, in the
+/// task of each connection.
 pub(super) struct CloseRest<'a, C, R: Runtime> {
     connection: &'a mut C,
     closing: LingeringClose,

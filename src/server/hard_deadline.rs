@@ -279,10 +279,8 @@ mod tests {
 
     #[test]
     fn f47_the_last_line_is_waited_for_but_not_for_ever() {
-        let blocked =
-            |until: Receiver<()>| thread::spawn(move || until.recv().unwrap_or_default());
         let (end, until) = mpsc::channel();
-        let writes = blocked(until);
+        let writes = thread::spawn(move || until.recv().unwrap_or_default());
         wait_for(&writes, Duration::from_millis(30));
         assert!(!writes.is_finished());
 
