@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ struct Stat {
     state: char,
     parent: i32,
     group: i32,
+    flags: u64,
     ticks: u64,
+    /// When it was started, in ticks after the system was.
+    started: u64,
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
@@ -23,7 +26,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
+        flags: fields.get(6)?.parse().ok()?,
         ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
+        started: fields.get(19)?.parse().ok()?,
     })
 }
 
@@ -51,12 +56,76 @@ pub(crate) fn all() -> Option<Vec<i32>> {
     Some(processes()?.into_iter().map(|(pid, _)| pid).collect())
 }
 
+/// A moment on the clock of the system, in its ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Returns the time since the system started (`proc_uptime(5)`).
+    pub(crate) fn now() -> Option<Moment> {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+        let ticks = rustix::param::clock_ticks_per_second();
+        Some(Moment((seconds * ticks as f64) as u64))
+    }
+}
+
+/// The processes that carry a variable, and those of which it cannot be told now.
+#[derive(Debug, Default)]
+pub(crate) struct Carriers {
+    pub(crate) known: Vec<i32>,
+    /// They are between two programs, or between the last one and their end.
+    pub(crate) unknown: Vec<i32>,
+}
+
+/// Returns who was started with this variable, which nobody had before `since`.
+pub(crate) fn carriers(name: &str, value: &str, since: Option<Moment>) -> Carriers {
+    // In include/linux/sched.h: a thread of the kernel, which runs no program.
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let mut carriers = Carriers::default();
+    let mut buffer = vec![0; ENVIRONMENT];
+    for (pid, stat) in processes().unwrap_or_default() {
+        // Who is older and has no environment was simply started without one.
+        let is_candidate = stat.flags & PF_KTHREAD == 0
+            && since.is_some_and(|since| stat.started + 1 >= since.0);
+        match environment(pid, &mut buffer) {
+            Some(environment) if holds(environment, name, value) => carriers.known.push(pid),
+            Some([]) if is_candidate => carriers.unknown.push(pid),
+            _ => {}
+        }
+    }
+    carriers
+}
+
 /// Says whether a process was started with this variable.
 pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
-    // The environments of other users' processes are not ours to see.
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
-        return false;
-    };
+    let mut buffer = vec![0; ENVIRONMENT];
+    let environment = environment(pid, &mut buffer);
+    environment.is_some_and(|environment| holds(environment, name, value))
+}
+
+/// Room for most environments.
+const ENVIRONMENT: usize = 64 << 10;
+
+/// Returns the environment with which a process was started; none where it is another
+/// user's, and not ours to see, and an empty one where there is none at the moment.
+///
+/// It is read by one call: between two, the process can start another program, and what
+/// was read would be a part (`environ_read` in fs/proc/base.c of Linux).
+fn environment(pid: i32, buffer: &mut Vec<u8>) -> Option<&[u8]> {
+    loop {
+        let read = fs::File::open(format!("/proc/{pid}/environ"))
+            .and_then(|mut file| file.read(buffer));
+        match read {
+            Ok(length) if length < buffer.len() => return Some(&buffer[..length]),
+            Ok(length) => buffer.resize(2 * length, 0),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+            Err(_) => return Some(&[]),
+        }
+    }
+}
+
+fn holds(environment: &[u8], name: &str, value: &str) -> bool {
     let wanted = format!("{name}={value}");
     let mut variables = environment.split(|byte| *byte == 0);
     variables.any(|variable| variable == wanted.as_bytes())

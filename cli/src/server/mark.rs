@@ -3,29 +3,42 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::procfs;
+use crate::procfs::{self, Carriers, Moment};
 
 /// The name of the variable.
 const NAME: &str = "LAMEDUCK_SERVER";
 
+/// How long the killed have to be gone, and who starts a program to have started it.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether they are gone.
+const POLL: Duration = Duration::from_millis(1);
+
 /// The mark of one server.
 #[derive(Clone, Debug)]
-pub(super) struct Mark(String);
+pub(super) struct Mark {
+    value: String,
+    made: Option<Moment>,
+}
 
 impl Mark {
     pub(super) fn new() -> Mark {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // Relaxed: only that no two calls get the same number matters.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Mark(format!("{}-{number}", std::process::id()))
+        Mark {
+            value: format!("{}-{number}", std::process::id()),
+            made: Moment::now(),
+        }
     }
 
     /// Sets the mark of what a command starts.
     pub(super) fn put(&self, command: &mut Command) {
-        command.env(NAME, &self.0);
+        command.env(NAME, &self.value);
     }
 
     /// Returns the processes that carry the mark, for people; none where there are none.
@@ -38,21 +51,35 @@ impl Mark {
         (!names.is_empty()).then(|| names.join(", "))
     }
 
-    /// Kills every process that carries the mark.
+    /// Kills every process that carries the mark, and waits for their end.
+    ///
+    /// One look is not enough: a process can start another one behind it, and who is
+    /// just starting a program shows no mark.
     pub(super) fn kill(&self) {
-        for pid in self.processes() {
-            kill(pid, || self.is_on(pid));
+        let begun = Instant::now();
+        loop {
+            let Carriers { known, unknown } = self.carriers();
+            for pid in &known {
+                kill(*pid, || self.is_on(*pid));
+            }
+            if known.is_empty() && unknown.is_empty() || begun.elapsed() >= LEAVING {
+                return;
+            }
+            std::thread::sleep(POLL);
         }
     }
 
     /// Returns the processes that carry the mark.
     pub(super) fn processes(&self) -> Vec<i32> {
-        let all = procfs::all().unwrap_or_default();
-        all.into_iter().filter(|pid| self.is_on(*pid)).collect()
+        self.carriers().known
+    }
+
+    fn carriers(&self) -> Carriers {
+        procfs::carriers(NAME, &self.value, self.made)
     }
 
     fn is_on(&self, pid: i32) -> bool {
-        procfs::has_variable(pid, NAME, &self.0)
+        procfs::has_variable(pid, NAME, &self.value)
     }
 }
 
@@ -76,6 +103,8 @@ fn kill(_: i32, _: impl Fn() -> bool) {}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -95,6 +124,31 @@ mod tests {
         mark.kill();
         while mark.found().is_some() {
             assert!(begun.elapsed().as_secs() < 20, "it never ends");
+        }
+    }
+    #[test]
+    fn who_is_starting_a_program_is_killed_too() {
+        // Each is most of its time between two programs, and none is left for ever if
+        // this test fails.
+        let next = "test $1 -lt 3000 && exec sh -c \"$0\" \"$0\" $(($1 + 1))";
+        for _ in 0..100 {
+            let mark = Mark::new();
+            let mut command = Command::new("setsid");
+            command.args(["--fork", "sh", "-c", next, next, "0"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            mark.put(&mut command);
+            for _ in 0..4 {
+                assert!(command.status().unwrap().success());
+            }
+            mark.kill();
+            // Of processes of others it may not be known, either.
+            loop {
+                let Carriers { known, unknown } = mark.carriers();
+                assert!(known.is_empty(), "{known:?}");
+                if unknown.is_empty() {
+                    break;
+                }
+            }
         }
     }
 }
