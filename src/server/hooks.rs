@@ -275,3 +275,87 @@ impl Drop for HookTask {
         self.slot.end(Err(Failure::Error(error.into())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            // Relaxed: one thread wakes and reads.
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A hook that never ends, how often it was polled, and what its drop releases.
+    fn endless() -> (HookTask, Arc<Slot>, Arc<AtomicUsize>) {
+        let slot = Arc::new(Slot {
+            state: Mutex::new(State::Running {
+                driver: None,
+                task: None,
+            }),
+        });
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = polls.clone();
+        let work = poll_fn(move |_| {
+            // Relaxed: one thread polls and reads.
+            counted.fetch_add(1, Ordering::Relaxed);
+            Poll::Pending
+        });
+        let task = HookTask {
+            has_started: false,
+            work: Some(Box::pin(work)),
+            slot: slot.clone(),
+        };
+        (task, slot, polls)
+    }
+
+    fn is_released(polls: &Arc<AtomicUsize>) -> bool {
+        Arc::strong_count(polls) == 1
+    }
+
+    #[test]
+    fn l4_a_hook_that_is_cancelled_is_woken_and_dropped() {
+        let (mut task, slot, polls) = endless();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let cx = &mut Context::from_waker(&waker);
+        assert!(Pin::new(&mut task).poll(cx).is_pending());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        slot.cancel();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(Pin::new(&mut task).poll(cx).is_ready());
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        assert!(is_released(&polls));
+    }
+
+    #[test]
+    fn l7_a_hook_that_is_cancelled_first_is_polled_once_and_dropped_at_once() {
+        let (mut task, slot, polls) = endless();
+        slot.cancel();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut task).poll(cx).is_ready());
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        assert!(is_released(&polls));
+    }
+
+    #[test]
+    fn l4_a_hook_whose_task_the_runtime_drops_has_failed() {
+        let (task, slot, _) = endless();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(slot.poll_ended(cx).is_pending());
+        drop(task);
+        let ended = slot.poll_ended(cx);
+        assert!(
+            matches!(ended, Poll::Ready(Err(Failure::Error(_)))),
+            "{ended:?}"
+        );
+    }
+}

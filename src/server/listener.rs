@@ -301,17 +301,100 @@ mod tests {
     use crate::options::ListenOptions;
     use crate::runtimes::smol::Smol;
 
+    fn task() -> ListenerTask<Smol> {
+        let address = Address::from(([127, 0, 0, 1], 0));
+        let listener = Smol.bind(&address, &ListenOptions::new()).unwrap();
+        ListenerTask::new(listener, Origin::Bound, Config::default())
+    }
+
     /// A successor learns that it holds the socket alone only when all
     /// listeners are closed.
     #[test]
     fn f10_a_listener_is_closed_once_it_was_told_to() {
-        let address = Address::from(([127, 0, 0, 1], 0));
-        let listener = Smol.bind(&address, &ListenOptions::new()).unwrap();
-        let mut task = ListenerTask::<Smol>::new(listener, Origin::Bound, Config::default());
+        let mut task = task();
         let now = Duration::ZERO;
         assert!(!task.is_closed());
         assert!(task.close_now(now).is_some_and(|closed| closed.is_ok()));
         assert!(task.is_closed());
         assert!(task.close_now(now).is_none());
+    }
+
+    #[test]
+    fn it_accepts_until_it_is_told_to_stop_and_not_only_until_its_sweep_begins() {
+        let mut task = task();
+        assert!(task.is_accepting());
+        task.stop_accepting(Duration::ZERO, SocketSharing::Exclusive);
+        assert!(task.sweep.is_accepting() && !task.is_accepting());
+        task.begin_sweep(Duration::ZERO);
+        assert!(!task.is_accepting());
+    }
+
+    #[test]
+    fn f2_what_filters_new_handshakes_can_be_turned_off_and_says_for_how_long_it_was_on() {
+        let begun = Duration::from_secs(5);
+        let closed = |may_filter, sharing| {
+            let mut task = task().with_filter(may_filter);
+            task.stop_accepting(begun, sharing);
+            let guarantee = task.stopping;
+            assert!(task.close_now(3 * begun).is_some());
+            (guarantee, task.report().filtered)
+        };
+        let (guarantee, filtered) = closed(true, SocketSharing::Exclusive);
+        let is_filtered = guarantee == Some(CloseGuarantee::SynFiltered);
+        assert_eq!(is_filtered, cfg!(target_os = "linux"));
+        assert_eq!(filtered, is_filtered.then_some(2 * begun));
+        for (may_filter, sharing) in [
+            (false, SocketSharing::Exclusive),
+            (true, SocketSharing::Shared),
+            (true, SocketSharing::HandedOver),
+        ] {
+            let (guarantee, filtered) = closed(may_filter, sharing);
+            assert_ne!(guarantee, Some(CloseGuarantee::SynFiltered));
+            assert_eq!(filtered, None, "{sharing:?}");
+        }
+        // Who turns the filter off does not say that a socket is not handed over.
+        let handed_over = |may_filter| closed(may_filter, SocketSharing::HandedOver).0;
+        assert_eq!(handed_over(false), handed_over(true));
+    }
+
+    #[test]
+    fn the_limit_is_for_who_accepts_and_not_for_the_sweep() {
+        let table = ConnectionTable::new(std::time::Instant::now());
+        let full = Limit {
+            connections: Some(0),
+            table: &table,
+        };
+        let mut task = task();
+        assert!(!full.lets_in(&task.sweep));
+        task.stop_accepting(Duration::ZERO, SocketSharing::Exclusive);
+        task.begin_sweep(Duration::ZERO);
+        assert!(full.lets_in(&task.sweep));
+    }
+
+    #[test]
+    fn f46_a_listener_that_could_not_be_swept_is_an_error_and_a_failed_one_another() {
+        let mut unswept = task();
+        unswept.handle(Duration::ZERO, Input::Close);
+        let closed = unswept.close(Duration::ZERO);
+        assert!(
+            matches!(closed, Err(ServerError::Unswept { .. })),
+            "{closed:?}"
+        );
+        let mut failed = task();
+        failed.last_error = Some(rustix::io::Errno::INVAL.into());
+        let closed = failed.close(Duration::ZERO);
+        assert!(
+            matches!(closed, Err(ServerError::Accept { .. })),
+            "{closed:?}"
+        );
+    }
+
+    #[test]
+    #[cfg(feature = "handover")]
+    fn f64_a_socket_keeps_the_name_with_which_it_was_passed_on() {
+        let named = |origin| ListenerTask::<Smol> { origin, ..task() };
+        let inherited = named(Origin::Inherited("web".to_owned()));
+        assert_eq!(inherited.name(), "web");
+        assert_eq!(named(Origin::Adopted).name(), "lameduck");
     }
 }

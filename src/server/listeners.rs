@@ -306,37 +306,4 @@ impl<R: Runtime> Drop for Listeners<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn l3_what_is_due_comes_in_order_and_once() {
-        let ms = Duration::from_millis;
-        let mut deadlines = Deadlines {
-            of: vec![None; 3],
-            ..Deadlines::default()
-        };
-        assert_eq!((deadlines.next(), deadlines.pop_due(ms(9))), (None, None));
-        for (id, at) in [(0, 7), (1, 5), (2, 6), (0, 8)] {
-            deadlines.set(id, Some(ms(at)));
-        }
-        assert_eq!(
-            (deadlines.next(), deadlines.pop_due(ms(4))),
-            (Some(ms(5)), None)
-        );
-        // At its very moment it is due.
-        assert_eq!(
-            (deadlines.pop_due(ms(5)), deadlines.pop_due(ms(5))),
-            (Some(1), None)
-        );
-        deadlines.set(2, None);
-        assert_eq!(
-            (deadlines.next(), deadlines.pop_due(ms(7))),
-            (Some(ms(8)), None)
-        );
-        assert_eq!(
-            (deadlines.pop_due(ms(9)), deadlines.pop_due(ms(9))),
-            (Some(0), None)
-        );
-    }
-}
+mod tests;
