@@ -509,10 +509,11 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_spaces_and_parentheses() {
-        let line = "7 (a) b (c) S 1 42 42 0 -1 0 0 0 0 0 30 12 0 0 20";
+        let line = "7 (a) b (c) S 1 42 42 0 -1 64 0 0 0 0 30 12 0 0 20 0 1 0 991 5000";
         let stat = parse_stat(line).unwrap();
-        let found = (stat.state, stat.parent, stat.group, stat.ticks);
-        assert_eq!(found, ('S', 1, 42, 42));
+        let found = (stat.state, stat.parent, stat.group, stat.flags);
+        assert_eq!(found, ('S', 1, 42, 64));
+        assert_eq!((stat.ticks, stat.started), (42, 991));
     }
 
     #[test]
