@@ -295,7 +295,8 @@ impl<R: Runtime> ListenerTask<R> {
     }
 }
 
-#[cfg(all(test, feature = "smol"))]
+#[cfg(test)]
+#[cfg(feature = "smol")]
 mod tests {
     use super::*;
     use crate::options::ListenOptions;
