@@ -74,10 +74,7 @@ pub(super) struct Limit<'a> {
 impl Limit<'_> {
     /// Returns whether a listener may take one more connection.
     fn lets_in(self, sweep: &Sweep) -> bool {
-        let open = match self.connections {
-            Some(_) if !sweep.is_sweeping() => self.table.open_count(),
-            _ => 0,
-        };
+        let open = self.connections.map_or(0, |_| self.table.open_count());
         sweep.may_accept(open, self.connections)
     }
 }
