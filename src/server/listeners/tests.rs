@@ -108,4 +108,24 @@ mod of_smol {
         let next = |_| listeners.next_at_limit(limit(1), cx);
         assert_eq!([1, 2, 3].map(next), [Some(1), Some(0), None]);
     }
+
+    struct Driver;
+
+    impl Wake for Driver {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// Else a driver would hold itself: by its waker, which a listener's waker
+    /// holds, which a reactor or the listener holds.
+    #[test]
+    fn a_waker_that_outlives_the_listeners_does_not_hold_the_driver() {
+        let mut listeners = listeners(1);
+        let driver = Arc::new(Driver);
+        listeners.begin_poll(&mut Context::from_waker(&driver.clone().into()));
+        let kept = listeners.wakers[0].clone();
+        assert_eq!(Arc::strong_count(&driver), 2);
+        drop(listeners);
+        assert_eq!(Arc::strong_count(&driver), 1);
+        drop(kept);
+    }
 }
