@@ -30,6 +30,7 @@ mod setup;
 mod signal;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+mod sockets;
 mod stall;
 mod table;
 mod trace;

@@ -11,9 +11,9 @@ use smol::channel::Sender;
 
 use crate::client::{Connection, End, Journal, Target};
 use crate::latch::Latch;
-use crate::procfs;
 use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup};
+use crate::sockets;
 
 /// How long it is waited for a server to act on a signal. One that is never at rest has
 /// had the time by then.
@@ -70,7 +70,7 @@ impl Round {
         let traits = setup.known_traits();
         // Now, as it takes its time on a busy machine.
         let family = server.processes().unwrap_or_default();
-        let listeners = procfs::listeners(server.address, &family).unwrap_or_default();
+        let listeners = sockets::listeners(server.address, &family).unwrap_or_default();
         Ok(Round {
             setup: setup.clone(),
             server,

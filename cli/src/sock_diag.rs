@@ -11,7 +11,7 @@ use rustix::net::{
     socket_with,
 };
 
-use crate::procfs::{Queues, Socket};
+use crate::sockets::{Queues, Socket};
 
 /// The kernel answers at once: this is only so that nothing can wait for ever.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,8 +8,8 @@ use smol::future::FutureExt;
 
 use super::{Client, Entry, Round};
 use crate::client::Connection;
-use crate::procfs::{self, Sockets};
 use crate::setup::Failure;
+use crate::sockets::{self, Sockets};
 
 impl Round {
     /// Returns clients that each had one answer, and whose connections are still open.
@@ -201,6 +201,6 @@ impl Round {
 
     /// Returns the sockets of each connection, ours and the server's.
     pub(crate) fn sockets(&self) -> Option<Sockets> {
-        procfs::sockets(self.target.address)
+        sockets::sockets(self.target.address)
     }
 }

@@ -11,9 +11,9 @@ use crate::client::owed::Rule;
 use crate::client::target::stream;
 use crate::client::{Connection, Disconnected, End, Journal, Request, Target};
 use crate::latch::Latch;
-use crate::procfs::Sockets;
 use crate::round::{Client, Round};
 use crate::setup::{Failure, Protocol};
+use crate::sockets::Sockets;
 use crate::verdict::RoundResult;
 
 /// The buffers of a client: the server is the one that has to keep the bytes.

@@ -10,6 +10,7 @@ use smol::Timer;
 use crate::procfs;
 use crate::setup::Failure;
 use crate::signal::StopSignal;
+use crate::sockets;
 
 /// How often an end is looked for: a process that is not a child tells nobody.
 const POLL: Duration = Duration::from_millis(1);
@@ -99,7 +100,7 @@ fn others(pid: i32, address: SocketAddr) -> Option<String> {
     if network(&pid.to_string())? != network("self")? {
         return None;
     }
-    let listening = procfs::listening(&procfs::family(pid)?)?;
+    let listening = sockets::listening(&procfs::family(pid)?)?;
     if listening.iter().any(|other| other.port() == address.port()) {
         return None;
     }

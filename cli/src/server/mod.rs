@@ -18,6 +18,7 @@ use smol::future::FutureExt;
 use crate::procfs;
 use crate::setup::{Failure, Launch, Setup};
 use crate::signal::StopSignal;
+use crate::sockets;
 
 use attached::Attached;
 use child::Child;
@@ -83,7 +84,7 @@ impl Server {
             Kind::Commands(_) => return None,
             Kind::Attached(_) => procfs::all()?,
         };
-        procfs::listeners(self.address, &among)
+        sockets::listeners(self.address, &among)
     }
 
     /// Goes on with the process that has taken the place of the one that has ended. Says
@@ -304,9 +305,9 @@ impl Server {
 
     /// Returns where the server listens, where it does not listen where it should.
     pub(crate) fn elsewhere(&self) -> Option<String> {
-        let mut listening = procfs::listening(&self.processes()?)?;
+        let mut listening = sockets::listening(&self.processes()?)?;
         // It may have begun to in the meantime.
-        listening.remove(&procfs::canonical(self.address));
+        listening.remove(&sockets::canonical(self.address));
         let addresses: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
         (!addresses.is_empty()).then(|| addresses.join(", "))
     }
