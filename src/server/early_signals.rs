@@ -121,3 +121,106 @@ impl<R: Runtime, S> Watch<R, S> {
         };
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "smol")]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::phase::Phase;
+    use crate::runtimes::smol::Smol;
+    use Signal::{Hangup, Terminate};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            // Relaxed: one thread wakes and reads.
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Signals that have come, and no more.
+    struct Came {
+        signals: Arc<Mutex<VecDeque<Signal>>>,
+    }
+
+    impl SignalSource for Came {
+        fn poll_signal(&mut self, _: &mut Context<'_>) -> Poll<Option<Signal>> {
+            match lock(&self.signals).pop_front() {
+                Some(signal) => Poll::Ready(Some(signal)),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    fn watch() -> (
+        Watch<Smol, Came>,
+        EarlySignals<Came>,
+        Arc<Mutex<VecDeque<Signal>>>,
+    ) {
+        let signals = Arc::new(Mutex::new(VecDeque::new()));
+        let source = Came {
+            signals: signals.clone(),
+        };
+        let state = Arc::new(Mutex::new(State {
+            source: Some(source),
+            seen: Vec::new(),
+            watcher: None,
+        }));
+        let watch = Watch {
+            state: state.clone(),
+            stops: vec![Terminate],
+            config: Config {
+                same_signal_window: std::time::Duration::ZERO,
+                ..Config::default()
+            },
+            clock: Clock::new(Smol),
+            asked: SignalsSeen::default(),
+            shutdown: Shutdown::driven().0,
+        };
+        (watch, EarlySignals { state }, signals)
+    }
+
+    #[test]
+    fn f59_a_stop_is_seen_at_once_and_another_one_aborts_and_all_are_kept() {
+        let (mut watch, early, signals) = watch();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let shutdown = watch.shutdown.clone();
+        let mut phase_after = |signal| {
+            // The window for the same signal ends when the clock goes on.
+            let before = watch.clock.now();
+            while watch.clock.now() == before {}
+            lock(&signals).push_back(signal);
+            assert!(Pin::new(&mut watch).poll(cx).is_pending());
+            shutdown.phase()
+        };
+        assert_eq!(phase_after(Hangup), Phase::Running);
+        assert_eq!(phase_after(Terminate), Phase::LameDuck);
+        assert_eq!(phase_after(Hangup), Phase::LameDuck);
+        assert!(phase_after(Terminate) >= Phase::Aborting);
+        let (source, seen) = early.take();
+        assert!(source.is_some());
+        assert_eq!(seen, [Hangup, Terminate, Hangup, Terminate]);
+        // The driver has the source now.
+        assert!(Pin::new(&mut watch).poll(cx).is_ready());
+    }
+
+    #[test]
+    fn f59_a_server_that_never_serves_gives_its_signals_back() {
+        let (mut watch, early, signals) = watch();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let cx = &mut Context::from_waker(&waker);
+        assert!(Pin::new(&mut watch).poll(cx).is_pending());
+        assert_eq!(Arc::strong_count(&signals), 2);
+        drop(early);
+        assert_eq!(Arc::strong_count(&signals), 1);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(Pin::new(&mut watch).poll(cx).is_ready());
+    }
+}

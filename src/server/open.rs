@@ -296,3 +296,64 @@ impl From<AddressError> for BindError {
         BindError::Address(error)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "smol")]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::runtimes::smol::Smol;
+
+    fn sources(addresses: &[&str], options: &ListenOptions) -> Sources<Smol> {
+        let mut sources = Sources::new();
+        for text in addresses {
+            let address = Address::from(text.parse::<SocketAddr>().unwrap());
+            sources.add(Source::Address(Ok(address), options.clone()), None);
+        }
+        sources
+    }
+
+    /// Returns what becomes of IPV6_V6ONLY of the first address.
+    fn v6only(addresses: &[&str], options: &ListenOptions) -> Result<Option<bool>, BindError> {
+        let mut sources = sources(addresses, options);
+        sources.separate_families()?;
+        match &sources.sources[0].source {
+            Source::Address(_, options) => Ok(options.v6only),
+            _ => panic!("it was an address"),
+        }
+    }
+
+    #[test]
+    fn f62_only_what_would_overlap_is_separated() {
+        let by_default = ListenOptions::new();
+        let v6only = |addresses: &[&str]| v6only(addresses, &by_default).unwrap();
+        assert_eq!(v6only(&["[::]:80", "0.0.0.0:80"]), Some(true));
+        assert_eq!(v6only(&["[::]:80", "127.0.0.1:80"]), Some(true));
+        for other in [
+            // Another port, the same family, and ports that the system chooses.
+            ["[::]:80", "0.0.0.0:81"],
+            ["[::]:80", "[::1]:80"],
+            ["[::]:0", "0.0.0.0:0"],
+            // It takes no connections of IPv4.
+            ["[::1]:80", "0.0.0.0:80"],
+            ["0.0.0.0:80", "[::]:80"],
+        ] {
+            assert_eq!(v6only(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn f62_who_insists_on_both_families_is_refused_only_where_they_overlap() {
+        let both = ListenOptions::new().v6only(false);
+        let refused = |addresses: &[&str]| {
+            matches!(v6only(addresses, &both), Err(BindError::Options(_, _)))
+        };
+        assert!(refused(&["[::]:80", "0.0.0.0:80"]));
+        assert!(!refused(&["[::]:80", "0.0.0.0:81"]));
+        assert!(!refused(&["[::1]:80", "0.0.0.0:80"]));
+        // A check of all looks at this, too.
+        let mut sources = sources(&["[::]:80", "0.0.0.0:80"], &both);
+        assert!(matches!(sources.check(), Err(BindError::Options(_, _))));
+    }
+}
