@@ -146,7 +146,7 @@ mod tests {
 
     /// Signals that have come, and no more.
     struct Came {
-        signals: Arc<Mutex<VecDeque<Signal>>>,
+        signals: Signals,
     }
 
     impl SignalSource for Came {
@@ -158,11 +158,9 @@ mod tests {
         }
     }
 
-    fn watch() -> (
-        Watch<Smol, Came>,
-        EarlySignals<Came>,
-        Arc<Mutex<VecDeque<Signal>>>,
-    ) {
+    type Signals = Arc<Mutex<VecDeque<Signal>>>;
+
+    fn watch() -> (Watch<Smol, Came>, EarlySignals<Came>, Signals) {
         let signals = Arc::new(Mutex::new(VecDeque::new()));
         let source = Came {
             signals: signals.clone(),
