@@ -13,6 +13,7 @@ use lameduck::rt::{CloseGuarantee, SocketSharing};
 use lameduck::{Address, Cause, ListenOptions, Listener, Runtime, Server, Signal};
 use rustix::io::Errno;
 
+use crate::draining;
 use crate::support::{Client, builder, echo, eventually, start, tcp};
 
 /// What the listeners do wrong, each in the order in which they were bound.
@@ -150,6 +151,13 @@ pub(crate) fn f7_the_stop_interrupts_the_back_off(runtime: impl Runtime) {
     eventually("a long pause", || pauses.load(Ordering::Relaxed));
     let report = server.stop();
     assert_eq!(report.outcome, Outcome::Clean);
+}
+
+/// This adapter does not say how long the queue is.
+pub(crate) fn f52_a_queue_of_unknown_length_is_swept_as_it_was_asked_for(
+    runtime: impl Runtime,
+) {
+    draining::f1_a_sweep_of_a_full_queue_keeps_its_guarantee(faulty(runtime, []));
 }
 
 pub(crate) fn f40_a_listener_that_fails_begins_the_stop_of_all(runtime: impl Runtime) {

@@ -146,6 +146,7 @@ suite! {
         f46_a_sweep_waits_for_descriptors,
         f46_a_listener_that_fails_in_its_sweep_makes_it_no_clean_stop,
         f48_what_the_runtime_has_no_room_for_is_served_later,
+        f52_a_queue_of_unknown_length_is_swept_as_it_was_asked_for,
         s5_an_abort_in_the_same_poll_is_not_reported_as_clean;
     options:
         f52_a_queue_longer_than_the_backlog_is_swept_to_its_end,
