@@ -301,8 +301,11 @@ impl From<AddressError> for BindError {
 #[cfg(feature = "smol")]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::*;
+    use crate::machine::sweep::Input;
+    use crate::rt::{CloseGuarantee, SocketSharing};
     use crate::runtimes::smol::Smol;
 
     fn sources(addresses: &[&str], options: &ListenOptions) -> Sources<Smol> {
@@ -355,5 +358,26 @@ mod tests {
         // A check of all looks at this, too.
         let mut sources = sources(&["[::]:80", "0.0.0.0:80"], &both);
         assert!(matches!(sources.check(), Err(BindError::Options(_, _))));
+    }
+    #[test]
+    fn f52_a_sweep_ends_with_as_many_as_the_queue_can_hold_or_were_allowed() {
+        let options = ListenOptions::new().backlog(7);
+        // A queue holds one more than its backlog.
+        for (limit, most) in [(None, 8), (Some(100), 8), (Some(3), 3)] {
+            let mut sources = sources(&["127.0.0.1:0"], &options);
+            sources.sweep_limit = limit;
+            let mut listeners = sources.open(&Smol).ok().unwrap().listeners;
+            let listener = &mut listeners[0];
+            let now = Duration::ZERO;
+            listener.stop_accepting(now, SocketSharing::Shared);
+            listener.begin_sweep(now);
+            for accepted in 1..=most {
+                assert_eq!(listener.report().guarantee, CloseGuarantee::Unswept);
+                listener.handle(now, Input::Accepted);
+                assert_eq!(listener.report().swept, accepted);
+            }
+            let is_swept = listener.report().guarantee != CloseGuarantee::Unswept;
+            assert_eq!(is_swept, limit != Some(3));
+        }
     }
 }
