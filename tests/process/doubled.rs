@@ -100,6 +100,30 @@ fn is_one_stop_by_gnu_timeout(runtime: &str) {
     assert!(log.contains("stopped clean"), "{log}");
 }
 
+/// SIGHUP restarts this server, unless its terminal is gone.
+pub(crate) fn a_terminal_that_is_closed_stops_a_server_and_does_not_restart_it(runtime: &str) {
+    let probe = Command::new("script").arg("--version").output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return println!("skipped: script(1) is not installed");
+    }
+    let server = format!(
+        "exec {} --runtime {runtime} --listen 127.0.0.1:0 --restart 2>&3",
+        echo(runtime).display()
+    );
+    let mut command = Command::new("sh");
+    // The log goes past the terminal, which script(1) makes.
+    let terminal = "exec 3>&2; exec script -qec \"$0\" /dev/null";
+    command.args(["-c", terminal, &server]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let server = Echo::spawn(&mut command);
+    let mut client = server.connect();
+    exchange(&mut client, b"served");
+    server.signal(Signal::KILL);
+    assert_eq!(rest(client), b"");
+    server.wait_for("the terminal has hung up: no restart");
+    server.wait_for("stopped clean");
+}
+
 pub(crate) fn f55_a_signal_that_the_parent_had_blocked_stops(runtime: &str) {
     let mut probe = Command::new("env");
     let probe = probe

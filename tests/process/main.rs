@@ -34,6 +34,7 @@ mod handover {
             f42_f84_restarts_under_a_storm_lose_nothing,
             f84_clients_that_are_about_to_speak_are_answered_in_a_restart,
             f42_a_successor_that_fails_leaves_the_old_one_serving,
+            f42_a_server_that_stops_starts_no_successor,
             f42_a_stop_during_the_restart_ends_both,
             f42_the_successor_serves_when_its_predecessor_dies,
             f42_a_successor_that_is_cancelled_serves_nobody,
@@ -84,6 +85,7 @@ suite! {
     doubled:
         f45_two_signals_at_once_are_one_stop,
         f45_a_stop_by_gnu_timeout_is_one_stop,
+        a_terminal_that_is_closed_stops_a_server_and_does_not_restart_it,
         f47_a_log_that_nobody_reads_does_not_hold_the_process,
         f55_a_signal_that_the_parent_had_blocked_stops;
     held:

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::support::{LONG, connect, echo, exchange, number, rest, wait};
+use crate::support::{Echo, LONG, connect, echo, exchange, number, rest, stuff, wait};
 
 /// A server and its successors, which share one log.
 struct Chain {
@@ -308,6 +308,19 @@ pub(crate) fn f65_a_restart_that_overlaps_is_explained(runtime: &str) {
     drop(client);
     chain.stop();
     fs::remove_dir_all(folder).expect("clean up");
+}
+
+pub(crate) fn f42_a_server_that_stops_starts_no_successor(runtime: &str) {
+    let server = Echo::start(runtime, &["--grace", "1h", "--restart"]);
+    let mut stubborn = server.connect();
+    stuff(&mut stubborn);
+    server.signal(Signal::TERM);
+    server.wait_for("draining");
+    server.signal(Signal::HUP);
+    server.wait_for("no restart: the server stops");
+    drop(stubborn);
+    let (_, log) = server.wait();
+    assert!(!log.contains("restarting"), "{log}");
 }
 
 pub(crate) fn f42_a_stop_during_the_restart_ends_both(runtime: &str) {

@@ -88,7 +88,7 @@ impl Handover {
 
     /// Returns whether SIGHUP came since the terminal is gone, and the program
     /// does not want a restart then.
-    fn terminal_has_hung_up(&self) -> bool {
+    fn terminal_has_hung_up(&self, is_in_terminal: impl FnOnce() -> bool) -> bool {
         let is_wanted = self.restart.as_ref().is_some_and(|r| r.on_terminal_hangup);
         self.has_terminal && !is_wanted && !is_in_terminal()
     }
@@ -156,7 +156,7 @@ impl<R: Runtime, H> Serve<R, H> {
         if restart.is_none_or(|restart| restart.signal != signal) {
             return false;
         }
-        if signal == Signal::Hangup && self.handover.terminal_has_hung_up() {
+        if signal == Signal::Hangup && self.handover.terminal_has_hung_up(is_in_terminal) {
             info!("the terminal has hung up: no restart");
             return false;
         }
@@ -274,5 +274,52 @@ impl<R: Runtime, H> Serve<R, H> {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handover(restart: Restart) -> Handover {
+        Handover::new(Some(restart), None)
+    }
+
+    #[test]
+    fn a_terminal_hangs_up_only_who_had_one_and_has_it_no_more() {
+        let restart = || Restart::on(Signal::Hangup);
+        let has_hung_up = |restart, had_one, has_one| {
+            let handover = Handover {
+                has_terminal: had_one,
+                ..handover(restart)
+            };
+            handover.terminal_has_hung_up(|| has_one)
+        };
+        assert!(has_hung_up(restart(), true, false));
+        assert!(!has_hung_up(restart(), true, true));
+        assert!(!has_hung_up(restart(), false, false));
+        let wanted = || restart().on_terminal_hangup();
+        assert!(!has_hung_up(wanted(), true, false));
+    }
+
+    #[test]
+    fn f3_a_socket_is_handed_over_once_a_successor_serves_it() {
+        let mut handover = handover(Restart::on(Signal::Hangup));
+        assert!(!handover.is_handed_over() && handover.is_serving());
+        let inherited = Origin::Inherited("web".to_owned());
+        let sharing = |handover: &Handover| {
+            [0, 1, 2].map(|id| match id {
+                0 => handover.sharing(id, &Origin::Bound),
+                _ => handover.sharing(id, &inherited),
+            })
+        };
+        use SocketSharing::{Exclusive, HandedOver, Shared};
+        assert_eq!(sharing(&handover), [Exclusive, Shared, Shared]);
+        handover.handed = Some(vec![true, false, true]);
+        assert!(handover.is_handed_over());
+        assert_eq!(sharing(&handover), [HandedOver, Shared, HandedOver]);
+        // The predecessor serves on: nothing of it is touched.
+        handover.role = Role::StandingBy;
+        assert_eq!(sharing(&handover), [HandedOver; 3]);
     }
 }
