@@ -34,8 +34,8 @@ mod guard;
 mod rounds;
 mod stop_in_restart;
 mod waiters;
-#[cfg(all(test, not(feature = "loom")))]
-mod woken;
+#[cfg(test)]
+pub(crate) mod woken;
 mod word;
 
 use std::borrow::Borrow;

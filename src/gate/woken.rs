@@ -5,16 +5,16 @@ use std::task::{Wake, Waker};
 
 use crate::sync::plain::Arc;
 
-pub(super) struct Woken(AtomicUsize);
+pub(crate) struct Woken(AtomicUsize);
 
 impl Woken {
     /// Returns the count, and its waker.
-    pub(super) fn new() -> (Arc<Woken>, Waker) {
+    pub(crate) fn new() -> (Arc<Woken>, Waker) {
         let woken = Arc::new(Woken(AtomicUsize::new(0)));
         (woken.clone(), woken.into())
     }
 
-    pub(super) fn times(&self) -> usize {
+    pub(crate) fn times(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }

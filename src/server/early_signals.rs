@@ -126,23 +126,12 @@ impl<R: Runtime, S> Watch<R, S> {
 #[cfg(feature = "smol")]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
+    use crate::gate::woken::Woken;
     use crate::phase::Phase;
     use crate::runtimes::smol::Smol;
     use Signal::{Hangup, Terminate};
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            // Relaxed: one thread wakes and reads.
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     /// Signals that have come, and no more.
     struct Came {
@@ -211,14 +200,13 @@ mod tests {
     #[test]
     fn f59_a_server_that_never_serves_gives_its_signals_back() {
         let (mut watch, early, signals) = watch();
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(wakes.clone());
+        let (woken, waker) = Woken::new();
         let cx = &mut Context::from_waker(&waker);
         assert!(Pin::new(&mut watch).poll(cx).is_pending());
         assert_eq!(Arc::strong_count(&signals), 2);
         drop(early);
         assert_eq!(Arc::strong_count(&signals), 1);
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.times(), 1);
         assert!(Pin::new(&mut watch).poll(cx).is_ready());
     }
 }

@@ -280,19 +280,9 @@ impl Drop for HookTask {
 mod tests {
     use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            // Relaxed: one thread wakes and reads.
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::gate::woken::Woken;
 
     /// A hook that never ends, how often it was polled, and what its drop releases.
     fn endless() -> (HookTask, Arc<Slot>, Arc<AtomicUsize>) {
@@ -324,13 +314,12 @@ mod tests {
     #[test]
     fn l4_a_hook_that_is_cancelled_is_woken_and_dropped() {
         let (mut task, slot, polls) = endless();
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(wakes.clone());
+        let (woken, waker) = Woken::new();
         let cx = &mut Context::from_waker(&waker);
         assert!(Pin::new(&mut task).poll(cx).is_pending());
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        assert_eq!(woken.times(), 0);
         slot.cancel();
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.times(), 1);
         assert!(Pin::new(&mut task).poll(cx).is_ready());
         assert_eq!(polls.load(Ordering::Relaxed), 1);
         assert!(is_released(&polls));

@@ -350,7 +350,7 @@ mod tests {
             assert_ne!(guarantee, Some(CloseGuarantee::SynFiltered));
             assert_eq!(filtered, None, "{sharing:?}");
         }
-        // Who turns the filter off does not say that a socket is not handed over.
+        // A socket is handed over with or without the filter.
         let handed_over = |may_filter| closed(may_filter, SocketSharing::HandedOver).0;
         assert_eq!(handed_over(false), handed_over(true));
     }
