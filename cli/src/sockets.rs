@@ -1,5 +1,5 @@
 //! The TCP sockets of this machine: who listens, and what waits in the queues of a
-//! connection. Elsewhere than on Linux everything here is `None`, and the callers say
+//! connection. On other systems than Linux every answer is `None`, and the callers say
 //! what they could not see.
 
 use std::collections::{BTreeSet, HashMap};
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    /// What must not be read.
+    /// The part of the table that must not be read.
     struct TimeWaits;
 
     impl Read for TimeWaits {

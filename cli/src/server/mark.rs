@@ -53,8 +53,8 @@ impl Mark {
 
     /// Kills every process that carries the mark, and waits for their end.
     ///
-    /// One look is not enough: a process can start another one behind it, and who is
-    /// just starting a program shows no mark.
+    /// It looks again and again: a process can start another one after the look, and one
+    /// that is just starting a program shows no mark.
     pub(super) fn kill(&self) {
         let begun = Instant::now();
         loop {
