@@ -302,34 +302,74 @@ fn f60_after_the_end_a_signal_that_the_parent_ignored_is_ignored() {
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
 }
 
-pub(crate) fn f47_a_log_that_nobody_reads_does_not_hold_the_process(runtime: &str) {
-    let path =
-        std::env::temp_dir().join(format!("lameduck-deaf-{runtime}-{}", std::process::id()));
-    let mut command = Command::new(echo(runtime));
-    command.args(["--runtime", runtime, "--grace", "1s", "--listen"]);
-    command
-        .arg(format!("unix:{}", path.display()))
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("spawn");
-    // Two lines a connection, until the pipe of the log is full.
-    let begun = Instant::now();
-    let mut clients = Vec::new();
-    while begun.elapsed() < Duration::from_secs(10) && clients.len() < 900 {
-        if let Ok(client) = std::os::unix::net::UnixStream::connect(&path) {
-            clients.push(client);
-        } else {
-            thread::yield_now();
+/// A server that is held up by its log: the pipe is full, and nobody reads.
+struct Deaf {
+    child: Child,
+    path: std::path::PathBuf,
+    _clients: Vec<std::os::unix::net::UnixStream>,
+}
+
+impl Deaf {
+    fn start(runtime: &str, test: &str, grace: &str) -> Deaf {
+        let name = format!("lameduck-{test}-{runtime}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut command = Command::new(echo(runtime));
+        command.args(["--runtime", runtime, "--grace", grace, "--listen"]);
+        command
+            .arg(format!("unix:{}", path.display()))
+            .stderr(Stdio::piped());
+        let child = command.spawn().expect("spawn");
+        let log = child.stderr.as_ref().expect("piped");
+        #[cfg(target_os = "linux")]
+        let room = rustix::pipe::fcntl_getpipe_size(log).expect("its size") as u64;
+        #[cfg(not(target_os = "linux"))]
+        let room = 16 << 10;
+        // Two lines a connection, until the pipe of the log is full: what is left of
+        // each of its pages is shorter than a line.
+        let begun = Instant::now();
+        let mut clients = Vec::new();
+        while rustix::io::ioctl_fionread(log).expect("its length") < room / 16 * 15 {
+            assert!(begun.elapsed() < LONG, "it does not log");
+            match std::os::unix::net::UnixStream::connect(&path) {
+                Ok(client) if clients.len() < 900 => clients.push(client),
+                _ => thread::yield_now(),
+            }
+        }
+        Deaf {
+            child,
+            path,
+            _clients: clients,
         }
     }
-    // What does not read either, for the abort.
-    for client in &clients {
-        client.set_nonblocking(true).expect("nonblocking");
+
+    /// Expects that the hard deadline ends it.
+    fn expect_deadline(mut self) {
+        let signalled = Instant::now();
+        let status = wait(&mut self.child);
+        // Two seconds or less; LONG is for busy machines.
+        assert!(signalled.elapsed() < LONG, "{status}");
+        assert_eq!(status.code(), Some(4), "not ended by the deadline");
     }
-    let signalled = Instant::now();
-    signal(&child, Signal::TERM);
-    let status = wait(&mut child);
-    let _ = std::fs::remove_file(&path);
-    // Grace and margin are 2 s, as the deadline's own; LONG is for busy machines.
-    assert!(signalled.elapsed() < LONG, "{status}");
-    assert_eq!(status.code(), Some(4), "not ended by the deadline");
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+pub(crate) fn f47_a_log_that_nobody_reads_does_not_hold_the_process(runtime: &str) {
+    let deaf = Deaf::start(runtime, "deaf", "1s");
+    signal(&deaf.child, Signal::TERM);
+    deaf.expect_deadline();
+}
+
+/// The deadline listens for itself: the server does not.
+pub(crate) fn f47_a_second_signal_is_heard_where_the_log_holds_the_server(runtime: &str) {
+    let deaf = Deaf::start(runtime, "deaf-twice", "1h");
+    signal(&deaf.child, Signal::TERM);
+    // Sooner, it would be the same stop (F45).
+    thread::sleep(Duration::from_millis(200));
+    signal(&deaf.child, Signal::TERM);
+    deaf.expect_deadline();
 }

@@ -87,6 +87,7 @@ suite! {
         f45_a_stop_by_gnu_timeout_is_one_stop,
         a_terminal_that_is_closed_stops_a_server_and_does_not_restart_it,
         f47_a_log_that_nobody_reads_does_not_hold_the_process,
+        f47_a_second_signal_is_heard_where_the_log_holds_the_server,
         f55_a_signal_that_the_parent_had_blocked_stops;
     held:
         l1_the_second_signal_ends_a_process_whose_threads_are_held,
