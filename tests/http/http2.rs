@@ -342,7 +342,7 @@ fn panic_in_a_stream<R: Runtime>(runtime: R, path: &str) {
                 break;
             }
         }
-        server.shutdown.stop("now");
+        assert!(server.shutdown.stop("now"), "the panic has stopped it");
         let frames = client.rest(true);
         let is_answer = |frame: &&Frame| frame.kind == HEADERS;
         let answered: Vec<_> = frames.iter().filter(is_answer).collect();

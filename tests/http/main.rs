@@ -97,6 +97,7 @@ suite! {
         f20_a_client_that_says_nothing_is_idle_for_a_handler_that_writes_first,
         f20_a_good_bye_to_a_client_that_says_nothing_does_not_hold_the_stop,
         f20_a_probe_is_no_failure_of_a_handler_that_writes_first,
+        f20_a_client_that_speaks_after_all_can_fail_a_handler,
         f70_a_session_over_tls_reads_on_after_its_close,
         f27_half_a_record_is_awaited,
         f83_half_a_record_behind_a_request_is_awaited,

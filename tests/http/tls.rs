@@ -226,6 +226,33 @@ pub(crate) fn f20_a_probe_is_no_failure_of_a_handler_that_writes_first<R: Runtim
     assert_eq!((closed.peer_closed, closed.failed), (2, 0), "{report}");
 }
 
+/// The handler has read a byte by then: what it makes of that counts.
+pub(crate) fn f20_a_client_that_speaks_after_all_can_fail_a_handler<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let (told, unheard) = smol::channel::unbounded();
+    let handler = move |mut session: Session<_>| {
+        let told = told.clone();
+        async move {
+            let greeted = session.write_all(b"220 hello\r\n").await;
+            let _ = told.send(greeted.is_err()).await;
+            session.read_exact(&mut [0]).await?;
+            Err::<(), _>(io::Error::other("no greeting was sent"))
+        }
+    };
+    let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(handler));
+    let clients = |server: &Running| {
+        let mut client = Strict::connect(server, &identity);
+        server.shutdown.stop("now");
+        assert_eq!(unheard.recv_blocking(), Ok(true));
+        client.handshake();
+        client.write_all(b"x").expect("it is open");
+        let ended = client.read(&mut [0]);
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    };
+    let report = run_as(builder(tls(runtime, &identity)), serve, |_| {}, clients);
+    assert_eq!(report.closed.failed, 1, "{report}");
+}
+
 /// Echoes lines, which it reads by a handle.
 async fn echo_lines(session: Session<impl Connection>) -> io::Result<()> {
     let mut handle = session.handle()?;
