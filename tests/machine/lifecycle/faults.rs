@@ -179,7 +179,8 @@ fn f31_the_parts_have_to_fit_into_the_grace_period() {
             assert!(config.check().is_err(), "{config:?}");
         }
     }
-    // A restart has no lame duck time.
+    // A restart has no lame duck time, and here no settle of its own.
+    config.restart_settle = config.settle;
     config.restart_grace_period = Some(ms(60));
     assert_eq!(config.check(), Ok(()));
     config.restart_grace_period = Some(ms(60) - NANO);
