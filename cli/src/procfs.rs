@@ -1,4 +1,4 @@
-//! What `/proc` tells of other processes. Elsewhere than on Linux everything here is
+//! What `/proc` tells of other processes. On other systems than Linux every answer is
 //! `None`, and the callers say what they could not see.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,7 @@ pub(crate) fn carriers(name: &str, value: &str, since: Option<Moment>) -> Carrie
     let mut carriers = Carriers::default();
     let mut buffer = vec![0; ENVIRONMENT];
     for (pid, stat) in processes().unwrap_or_default() {
-        // Who is older and has no environment was simply started without one.
+        // A process that is older and shows no environment was started without one.
         let is_candidate = stat.flags & PF_KTHREAD == 0
             && since.is_some_and(|since| stat.started + 1 >= since.0);
         match environment(pid, &mut buffer) {
@@ -243,22 +243,40 @@ pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
     let mut wanted = Duration::ZERO;
     for pid in processes {
         wanted += match scheduled(*pid) {
-            Some(wanted) => wanted,
+            Some(Scheduled { ran, waited }) => ran + waited,
             None => computed(*pid)?,
         };
     }
     Some(wanted)
 }
 
-/// Returns the time of every thread, both kinds in nanoseconds (Documentation/scheduler/sched-stats.rst).
-fn scheduled(pid: i32) -> Option<Duration> {
-    let mut nanos = 0;
+/// Returns how long processes have waited so far for a processor that others had, all of
+/// their threads together. A process that has ended counts for nothing.
+pub(crate) fn processor_wait(processes: &[i32]) -> Option<Duration> {
+    fs::metadata("/proc/self/schedstat").ok()?;
+    let scheduled = processes.iter().filter_map(|pid| scheduled(*pid));
+    Some(scheduled.map(|scheduled| scheduled.waited).sum())
+}
+
+/// What the scheduler counts for all threads of a process.
+struct Scheduled {
+    ran: Duration,
+    waited: Duration,
+}
+
+/// Both are in nanoseconds (Documentation/scheduler/sched-stats.rst of Linux).
+fn scheduled(pid: i32) -> Option<Scheduled> {
+    let (mut ran, mut waited) = (0, 0);
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
         let mut fields = text.split_whitespace();
-        nanos += fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        ran += fields.next()?.parse::<u64>().ok()?;
+        waited += fields.next()?.parse::<u64>().ok()?;
     }
-    Some(Duration::from_nanos(nanos))
+    Some(Scheduled {
+        ran: Duration::from_nanos(ran),
+        waited: Duration::from_nanos(waited),
+    })
 }
 
 fn computed(pid: i32) -> Option<Duration> {
@@ -287,6 +305,41 @@ mod tests {
         let found = (stat.state, stat.parent, stat.group, stat.flags);
         assert_eq!(found, ('S', 1, 42, 64));
         assert_eq!((stat.ticks, stat.started), (42, 991));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_wait_for_a_processor_that_others_have_is_counted() {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+        let own = [i32::try_from(std::process::id()).unwrap()];
+        let allowed = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU)
+            .find(|cpu| allowed.is_set(*cpu))
+            .unwrap();
+        let mut one = CpuSet::new();
+        one.set(first);
+        let before = processor_wait(&own);
+        // One thread counts, and the other one has the same processor.
+        let counted = std::thread::scope(|scope| {
+            let compute = || {
+                sched_setaffinity(None, &one).unwrap();
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < Duration::from_millis(200) {
+                    std::hint::spin_loop();
+                }
+                processor_wait(&own)
+            };
+            let threads = [scope.spawn(compute), scope.spawn(compute)];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let Some(before) = before else {
+            println!("skipped: this system does not count the wait for a processor");
+            return;
+        };
+        let most = counted.into_iter().flatten().max().unwrap();
+        let waited = most.saturating_sub(before);
+        assert!(waited > Duration::from_millis(50), "{waited:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use smol::channel::Sender;
 
 use crate::client::{Connection, End, Journal, Target};
 use crate::latch::Latch;
+use crate::procfs;
 use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup};
 use crate::sockets;
@@ -176,6 +177,14 @@ impl Round {
     /// seen.
     pub(crate) async fn is_at_rest(&self) -> bool {
         self.server.rests_within(NOTICE).await
+    }
+
+    /// Returns how long the server and this process have waited so far for a processor
+    /// that others had, if that is known.
+    pub(crate) fn processor_wait(&self) -> Option<Duration> {
+        let mut processes = self.server.processes()?;
+        processes.push(std::process::id().try_into().ok()?);
+        procfs::processor_wait(&processes)
     }
 
     fn stop_by(

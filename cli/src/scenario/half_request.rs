@@ -71,8 +71,9 @@ pub(crate) async fn signal_twice(
     let mut attempt = 1;
     let (halves, from) = loop {
         let halves = begin(round, count, "half a request", cut).await?;
+        let stolen = Stolen::begin(round);
         let from = round.stop()?;
-        match repeat(round, from).await? {
+        match repeat(round, from, stolen).await? {
             Repeated::AtOnce => break (halves, from),
             // A second is long, but not on every machine.
             Repeated::Unseen if attempt < attempts.min(UNSEEN) => {}
@@ -115,17 +116,37 @@ async fn start_again(round: &mut Round) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The time that others have had the processors for which the server and this process
+/// were waiting.
+#[derive(Clone, Copy)]
+struct Stolen(Option<Duration>);
+
+impl Stolen {
+    fn begin(round: &Round) -> Stolen {
+        Stolen(round.processor_wait())
+    }
+
+    /// Says whether the server may have come too late because of others to act within
+    /// `limit`.
+    fn exceeds(self, limit: Duration, round: &Round) -> bool {
+        let stolen = round.processor_wait().zip(self.0);
+        stolen.is_some_and(|(now, begun)| now.saturating_sub(begun) >= limit)
+    }
+}
+
 /// What was seen of a signal that was sent twice.
 enum Repeated {
     /// Both were acted on within the time of one stop.
     AtOnce,
-    /// They were acted on, but not so soon.
+    /// They were acted on, but not so soon, or others had the processors for so long
+    /// that this is not known.
     Late,
-    /// The server was never seen at rest, by which it is known that it has acted.
+    /// The server had the processor and was never seen at rest, by which it is known
+    /// that it has acted.
     Unseen,
 }
 
-async fn repeat(round: &mut Round, from: Instant) -> Result<Repeated, Failure> {
+async fn repeat(round: &mut Round, from: Instant, stolen: Stolen) -> Result<Repeated, Failure> {
     let mut is_seen = round.is_at_rest().await;
     Timer::at(from + AT_ONCE).await;
     if !round.server.has_ended() {
@@ -133,9 +154,10 @@ async fn repeat(round: &mut Round, from: Instant) -> Result<Repeated, Failure> {
         is_seen &= round.is_at_rest().await;
     }
     Ok(match is_seen {
-        false => Repeated::Unseen,
         true if from.elapsed() < SAME_STOP => Repeated::AtOnce,
         true => Repeated::Late,
+        false if stolen.exceeds(SAME_STOP - AT_ONCE, round) => Repeated::Late,
+        false => Repeated::Unseen,
     })
 }
 
@@ -160,12 +182,23 @@ pub(crate) async fn frozen_in_the_drain(
     let mut attempt = 1;
     let (halves, from, is_frozen) = loop {
         let halves = begin(round, count, "half a request", cut).await?;
+        let stolen = Stolen::begin(round);
         let from = round.stop_and_wait().await?;
         let has_ended = round.server.ended_within(LATER).await.is_some();
         let is_frozen = !has_ended && round.server.freeze_unless_ended().await?;
         // Later, its grace period may have ended before: the machine is too busy.
-        if from.elapsed() < SOON || attempt == attempts {
+        if from.elapsed() < SOON {
             break (halves, from, is_frozen);
+        }
+        if attempt == attempts {
+            if !stolen.exceeds(SOON - LATER, round) {
+                break (halves, from, is_frozen);
+            }
+            let limit = humantime::format_duration(SOON);
+            return Ok(RoundResult::skip(format!(
+                "it could not be frozen within {limit} of the signal, so that its grace period \
+                 may have ended before: the machine is too busy"
+            )));
         }
         attempt += 1;
         start_again(round).await?;
