@@ -12,10 +12,10 @@ use crate::procfs::{self, Carriers, Moment};
 /// The name of the variable.
 const NAME: &str = "LAMEDUCK_SERVER";
 
-/// How long the killed have to be gone, and who starts a program to have started it.
+/// How long a killed process may take to be gone, and a new program to start.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether they are gone.
+/// How often it looks for them.
 const POLL: Duration = Duration::from_millis(1);
 
 /// The mark of one server.
@@ -126,8 +126,9 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 20, "it never ends");
         }
     }
+
     #[test]
-    fn who_is_starting_a_program_is_killed_too() {
+    fn a_process_that_is_starting_a_program_is_killed_too() {
         // Each is most of its time between two programs, and none is left for ever if
         // this test fails.
         let next = "test $1 -lt 3000 && exec sh -c \"$0\" \"$0\" $(($1 + 1))";
