@@ -31,7 +31,8 @@ pub enum CloseReason {
     Failed,
     /// The handler panicked.
     Panicked,
-    /// The abort cut it off.
+    /// It was cut off: by the abort, or in the stop because its peer has taken no output
+    /// for the total time of a lingering close, and has not all of it.
     Aborted,
 }
 
@@ -108,7 +109,7 @@ pub struct CloseCounts {
     pub failed: u64,
     /// [`CloseReason::Panicked`]: the handler panicked.
     pub panicked: u64,
-    /// [`CloseReason::Aborted`]: the abort cut it off.
+    /// [`CloseReason::Aborted`]: it was cut off.
     pub aborted: u64,
 }
 
@@ -436,14 +437,15 @@ impl fmt::Display for Report {
         let outcome = match self.outcome {
             Outcome::Clean => "clean".to_owned(),
             Outcome::Failed => format!("with {} errors", self.errors.len()),
-            Outcome::Aborted => format!("by an abort, {} aborted", self.aborted.len()),
+            Outcome::Aborted if self.aborted.is_empty() => "by an abort".to_owned(),
+            Outcome::Aborted => format!("with {} aborted", self.aborted.len()),
             Outcome::Abandoned => {
                 // What a connection holds is no other one.
                 let abandoned = match self.abandoned.len() {
                     0 => self.untracked_guards,
                     connections => connections,
                 };
-                format!("by an abort, {abandoned} abandoned")
+                format!("with {abandoned} abandoned")
             }
         };
         let (duration, cause) = (self.duration, &self.cause);

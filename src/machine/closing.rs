@@ -201,6 +201,7 @@ pub struct LingeringClose {
     /// The least output that was ever unacknowledged; `None` before the first
     /// look.
     unacknowledged: Option<u64>,
+    is_cut_off: bool,
     is_asked: bool,
     must_yield: bool,
     output: Option<Output>,
@@ -229,6 +230,7 @@ impl LingeringClose {
             state: State::HalfClosing { since: None },
             give_up_at: Nanos::MAX,
             unacknowledged: None,
+            is_cut_off: false,
             is_asked: false,
             must_yield: false,
             output: Some(Output::HalfClose),
@@ -344,6 +346,12 @@ impl LingeringClose {
         matches!(self.state, State::Reading { .. })
     }
 
+    /// Returns whether the close came before the peer had all output: it has taken none
+    /// for too long ([S5](crate::docs::spec#s5)). False where the system does not tell.
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
     fn peer_ended(&mut self, is_after_ours: bool) {
         let has_all = match self.fin_proves {
             FinProves::AllReceived => true,
@@ -383,7 +391,11 @@ impl LingeringClose {
                 self.unacknowledged = Some(left);
                 self.give_up_at = now.plus(self.total);
             }
-            (Some(_), Some(_)) if is_over => return self.close(),
+            (Some(left), Some(_)) if is_over => {
+                // The end of our side counts as one byte, and is no output.
+                self.is_cut_off = left > 1 || !self.has_half_closed();
+                return self.close();
+            }
             (Some(_), Some(_)) => {}
             // Only one more look tells whether it takes output.
             (Some(left), None) => {
@@ -415,8 +427,16 @@ impl LingeringClose {
             } if now < heard_at.plus(idle).min(self.give_up_at) => *since = *heard_at,
             // All that was handed to the system, and there may be more.
             State::HalfClosing { since } if now < self.give_up_at => *since = Some(now),
-            _ => self.close(),
+            _ => {
+                // What a layer holds is still there.
+                self.is_cut_off = !self.has_half_closed();
+                self.close();
+            }
         }
+    }
+
+    fn has_half_closed(&self) -> bool {
+        !matches!(self.state, State::HalfClosing { .. })
     }
 
     fn close(&mut self) {

@@ -1,5 +1,7 @@
 //! The orderly close of a connection: carries out a [`LingeringClose`].
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -14,6 +16,8 @@ use crate::rt::{Connection, Runtime};
 ///
 /// # Errors
 /// Those of the connection, which then is of no use any more.
+/// [`TimedOut`](io::ErrorKind::TimedOut) where the peer has taken no output for the total
+/// time of the close, and has not all of it ([S5](crate::docs::spec#s5)).
 ///
 /// # Cancel safety
 /// Dropped before it completes, the close is where it was: the connection can
@@ -92,6 +96,9 @@ impl<C: Connection, R: Runtime> Future for CloseRest<'_, C, R> {
                     unacknowledged: rest.connection.unacknowledged(),
                     round_trip: rest.connection.round_trip(),
                 },
+                Some(Output::Close) if rest.closing.is_cut_off() => {
+                    return Poll::Ready(Err(CutOff.into()));
+                }
                 Some(Output::Close) => return Poll::Ready(Ok(())),
                 None => match ready!(rest.poll_input(cx)?) {
                     Some(input) => input,
@@ -141,6 +148,30 @@ impl<C: Connection, R: Runtime> CloseRest<'_, C, R> {
         if let Err(error) = self.closing.handle(self.clock.now(), input) {
             debug_assert!(false, "{error}");
         }
+    }
+}
+
+/// The error of a close that was given up: the peer has not taken all output.
+#[derive(Debug)]
+pub(super) struct CutOff;
+
+impl CutOff {
+    pub(super) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|error| error.is::<CutOff>())
+    }
+}
+
+impl fmt::Display for CutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer takes no output, and has not all of it")
+    }
+}
+
+impl Error for CutOff {}
+
+impl From<CutOff> for io::Error {
+    fn from(cut_off: CutOff) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, cut_off)
     }
 }
 

@@ -364,7 +364,7 @@ impl<R: Runtime, H> Serve<R, H> {
         let snapshot = self.shared.table.snapshot(now);
         let guards = self.shared.shutdown.guard_count();
         let report = Report {
-            outcome,
+            outcome: outcome.with_cut_off(snapshot.aborted.len()),
             cause: self.shared.shutdown.cause().unwrap_or("a request".into()),
             duration: now.saturating_duration_since(self.stopped_at.unwrap_or(now)),
             accepted: snapshot.accepted,

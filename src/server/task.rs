@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use log::{debug, error, warn};
 
-use super::close;
+use super::close::{self, CutOff};
 use super::hooks::BoxError;
 use super::table::ConnectionTable;
 use crate::address::Address;
@@ -310,6 +310,11 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 let (id, peer) = (self.record.facts().id(), self.record.facts().peer_addr());
+                // In a stop it counts as aborted: no stop that loses output is clean (S5).
+                if CutOff::is(&error) && inner.guard.is_draining() {
+                    warn!("#{id} {peer}: cut off: {error}");
+                    return;
+                }
                 debug!("#{id} {peer}: closing: {error}");
             }
         }

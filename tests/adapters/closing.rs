@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use lameduck::report::Outcome;
+use lameduck::report::{Activity, Outcome};
 use lameduck::{Runtime, Session};
 
 use crate::support::{Client, LONG, builder, echo, eventually, number, start};
@@ -194,7 +194,7 @@ pub(crate) fn f24_the_stop_does_not_wait_for_a_peer_that_resets(runtime: impl Ru
     assert!(report.duration < LONG, "{report}");
 }
 
-pub(crate) fn f22_a_peer_that_takes_no_output_is_closed_after_the_total_time(
+pub(crate) fn s5_a_peer_that_takes_no_output_is_cut_off_after_the_total_time(
     runtime: impl Runtime,
 ) {
     let (idle, total) = (Duration::from_millis(20), Duration::from_millis(400));
@@ -209,7 +209,9 @@ pub(crate) fn f22_a_peer_that_takes_no_output_is_closed_after_the_total_time(
     // All is written, and half of it is in our kernel: nobody reads.
     eventually("closing", || server.shutdown.guard_count() == 1);
     let report = server.stop();
-    assert_eq!(report.outcome, Outcome::Clean);
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    let cut_off: Vec<_> = report.aborted.iter().map(|cut| cut.activity).collect();
+    assert_eq!(cut_off, [Activity::Closing], "{report}");
     assert!(report.duration.as_secs() < 10, "{report}");
     drop(client);
 }

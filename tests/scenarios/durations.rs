@@ -149,7 +149,48 @@ fn f24_a_peer_that_takes_no_output_is_waited_for_until_the_total_time_is_over() 
         client.request(b"?", &[1; 1900]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).duration, 5000, 5105);
+    let report = stop(&mut sim);
+    assert_between(report.duration, 5000, 5105);
+    assert_cut_off(&report);
+}
+
+/// S5: it has not all output.
+#[track_caller]
+fn assert_cut_off(report: &Report) {
+    assert_eq!(report.outcome, Outcome::Aborted, "{report}");
+    let cut_off: Vec<_> = report.aborted.iter().map(|cut| cut.activity).collect();
+    assert_eq!(cut_off, [Activity::Closing], "{report}");
+    assert_eq!(report.exit_status(), 3);
+    assert!(
+        report.to_string().starts_with("stopped with 1 aborted, "),
+        "{report}"
+    );
+}
+
+/// The connection ends with a loss, but the server runs on.
+#[test]
+fn s5_what_a_peer_did_not_take_before_the_stop_is_no_loss_of_the_stop() {
+    for signal_at in [5600, 4900] {
+        let mut sim = Sim::new(1);
+        sim.socket_buffer(1000);
+        sim.interruptions(false);
+        sim.serve(|mut session| async move {
+            session.read_exact(&mut [0]).await?;
+            session.write_all(&[1; 1900]).await
+        });
+        sim.client(async |client| {
+            client.write_all(b"?").await?;
+            client.stall().await;
+            Ok(())
+        });
+        sim.advance(ms(signal_at), MAX_STEPS);
+        sim.signal(Signal::Terminate);
+        let report = sim.run(MAX_STEPS).expect("the stop comes to its end");
+        match signal_at {
+            5600 => assert_eq!(report.outcome, Outcome::Clean, "{report}"),
+            _ => assert_cut_off(&report),
+        }
+    }
 }
 
 #[test]
@@ -164,7 +205,9 @@ fn f24_a_peer_that_takes_some_output_has_the_total_time_again() {
         client.read_exact(&mut [0; 300]).await?;
         stall(client).await
     });
-    assert_between(stop(&mut sim).duration, 9000, 9205);
+    let report = stop(&mut sim);
+    assert_between(report.duration, 9000, 9205);
+    assert_cut_off(&report);
 }
 
 /// Adds a client that ends its side, and reads later.

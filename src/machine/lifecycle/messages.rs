@@ -73,6 +73,17 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// Returns the outcome where so many connections were cut off, be it without an abort
+    /// of the whole stop ([S5](crate::docs::spec#s5)).
+    pub(crate) fn with_cut_off(self, connections: usize) -> Outcome {
+        match self {
+            Outcome::Clean | Outcome::Failed if connections > 0 => Outcome::Aborted,
+            outcome => outcome,
+        }
+    }
+}
+
 /// The error of an input that does not fit the phase. It changed nothing but
 /// the time.
 ///

@@ -146,6 +146,19 @@ fn f24_a_peer_that_takes_nothing_costs_the_total() {
 }
 
 #[test]
+fn s5_a_peer_that_has_not_taken_all_output_is_cut_off() {
+    let after = |left: &[u64]| {
+        let mut closing = half_closed();
+        assert!(!closing.is_cut_off());
+        closed_at(&mut closing, left);
+        closing.is_cut_off()
+    };
+    assert!(after(&[2]) && after(&[9, 8, 7]));
+    // All but the end of our side; all of it.
+    assert!(!after(&[1]) && !after(&[9, 1]) && !after(&[9, 0]));
+}
+
+#[test]
 fn f24_a_peer_that_takes_some_has_the_total_again() {
     assert_eq!(closed_at(&mut half_closed(), &[9, 9, 8]), ms(5300));
     // More than before is no progress.

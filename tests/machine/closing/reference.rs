@@ -32,6 +32,7 @@ pub(crate) struct Reference {
     least: Option<u64>,
     asked: bool,
     pub(crate) closed: bool,
+    pub(crate) cut_off: bool,
     /// Before the first input.
     said: Vec<Output>,
 }
@@ -52,6 +53,7 @@ impl Reference {
             least: None,
             asked: false,
             closed: false,
+            cut_off: false,
             said: vec![Output::HalfClose],
         }
     }
@@ -169,13 +171,18 @@ impl Reference {
                 self.counts_from = self.now;
                 return;
             }
+            self.cut_off = self.half_closed_at.is_none();
             return self.close();
         }
         match self.least {
             Some(least) if left < least => {
                 self.give_up_at = plus(self.now, self.config.total);
             }
-            Some(_) if is_over => return self.close(),
+            Some(_) if is_over => {
+                // A FIN alone is no output.
+                self.cut_off = self.half_closed_at.is_none() || left >= 2;
+                return self.close();
+            }
             None if is_over => {
                 let more = self.idle.min(self.config.total);
                 self.give_up_at = plus(self.now, more);

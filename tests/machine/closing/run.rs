@@ -48,6 +48,7 @@ impl Run {
         assert_eq!(outputs, reference.outputs(), "after {input:?} at {now:?}");
         assert_eq!(closing.deadline(), reference.deadline(), "after {input:?}");
         assert_eq!(closing.is_reading(), reference.is_reading());
+        assert_eq!(closing.is_cut_off(), reference.cut_off, "after {input:?}");
         (result, outputs)
     }
 }
