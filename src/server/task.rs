@@ -252,21 +252,22 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         is_unused && facts.has_ended(Ended::Unheard)
     }
 
-    /// Returns whether the error is that of an end without a farewell, which came where
-    /// the connection was idle.
+    /// Returns whether the error can be that of an end without a farewell, which came
+    /// where the connection was idle. Some errors do not tell their source, as those of
+    /// tokio-util's codecs: only an error of I/O tells that it is another one.
     fn is_bare_end(&self, error: &(dyn Error + 'static)) -> bool {
         if !self.record.facts().has_ended(Ended::BareEndAtIdle) {
             return false;
         }
         let mut cause = Some(error);
         while let Some(error) = cause {
-            let kind = error.downcast_ref().map(io::Error::kind);
-            if kind == Some(io::ErrorKind::UnexpectedEof) {
-                return true;
+            match error.downcast_ref().map(io::Error::kind) {
+                Some(io::ErrorKind::UnexpectedEof) => return true,
+                None | Some(io::ErrorKind::Other) => cause = error.source(),
+                Some(_) => return false,
             }
-            cause = error.source();
         }
-        false
+        true
     }
 
     /// Closes in order, once the session was returned, unless the abort comes

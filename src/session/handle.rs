@@ -193,7 +193,8 @@ impl SessionHandle {
     /// Over TLS, a peer that ends without close_notify, as nearly all clients do, is an
     /// error of the work (`UnexpectedEof`): only its user can tell an end from a
     /// message that was cut off. If `is_idle` agrees then, and the handler returns this
-    /// error, the connection counts as closed by its peer, and not as failed.
+    /// error, the connection counts as closed by its peer, and not as failed. So does an
+    /// error that hides its source, such as a codec's.
     ///
     /// # Cancel safety
     /// That of `work`.

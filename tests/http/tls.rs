@@ -253,6 +253,20 @@ pub(crate) fn f20_a_client_that_speaks_after_all_can_fail_a_handler<R: Runtime>(
     assert_eq!(report.closed.failed, 1, "{report}");
 }
 
+/// An error that does not tell its source, as those of tokio-util's codecs.
+#[derive(Debug)]
+struct Codec(io::Error);
+
+impl std::fmt::Display for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Codec {}
+
+type Wrap = fn(io::Error) -> Box<dyn std::error::Error + Send + Sync>;
+
 /// Echoes lines, which it reads by a handle.
 async fn echo_lines(session: Session<impl Connection>) -> io::Result<()> {
     let mut handle = session.handle()?;
@@ -278,9 +292,26 @@ async fn echo_lines(session: Session<impl Connection>) -> io::Result<()> {
 }
 
 pub(crate) fn an_end_without_close_notify_is_an_end_for_a_handle<R: Runtime>(runtime: R) {
-    for (sent, peer_closed, failed) in [("", 1, 0), ("half", 0, 1)] {
+    let wraps: [Wrap; 4] = [
+        |error| error.into(),
+        |error| Codec(error).into(),
+        |error| io::Error::other(Codec(error)).into(),
+        |error| io::Error::new(io::ErrorKind::InvalidData, error).into(),
+    ];
+    let [same, codec, other, different] = wraps;
+    for wrap in [same, codec, other] {
+        bare_end(runtime.clone(), wrap, [("", 1, 0), ("half", 0, 1)]);
+    }
+    bare_end(runtime, different, [("", 0, 1), ("half", 0, 1)]);
+}
+
+fn bare_end<R: Runtime>(runtime: R, wrap: Wrap, ends: [(&str, u64, u64); 2]) {
+    for (sent, peer_closed, failed) in ends {
         let identity = identity();
-        let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(echo_lines));
+        let serve = |server: lameduck::Server<_>| {
+            let handler = move |session| async move { echo_lines(session).await.map_err(wrap) };
+            smol::block_on(server.serve(handler))
+        };
         let clients = |server: &Running| {
             let mut client = Client::new(Strict::connect(server, &identity));
             client.send(b"line\n");
