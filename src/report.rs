@@ -470,8 +470,10 @@ impl fmt::Display for Report {
                 "\n  {}: {} accepted, {} of them swept; close guarantee: {}",
                 listener.local_addr, listener.accepted, listener.swept, listener.guarantee
             )?;
-            if let Some(time) = listener.filtered {
-                write!(f, " for {time:.1?}")?;
+            match (listener.filtered, listener.guarantee) {
+                (None, _) => {}
+                (Some(time), CloseGuarantee::SynFiltered) => write!(f, " for {time:.1?}")?,
+                (Some(time), _) => write!(f, ", SYN filtered for {time:.1?}")?,
             }
         }
         for hook in &self.hooks {

@@ -51,7 +51,10 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let Some(command) = command.find_subcommand(name) else {
         return Ok(words);
     };
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     let options = options(table, command, given, folder).map_err(failed)?;
     // The first word is the tool itself.
     let place = words.iter().skip(1).position(|word| word == name);

@@ -149,7 +149,11 @@ impl Contestant {
             Ok(round) => row.add(round),
             Err(failure) => {
                 eprintln!("lameduck: {}, {scenario}: {failure}", self.name);
-                row.add(RoundResult::skip(format!("it could not run: {failure}")));
+                // In one line, as all that is said in a table.
+                let failure = failure.to_string();
+                let lines: Vec<_> = failure.lines().map(str::trim).collect();
+                let reason = format!("it could not run: {}", lines.join(" "));
+                row.add(RoundResult::skip(reason));
                 self.has_failed = true;
             }
         }

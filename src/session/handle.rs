@@ -251,7 +251,9 @@ impl SessionHandle {
     ///     let (from_upstream, mut to_upstream) = upstream.split();
     ///     let there = async {
     ///         // A proxy of bytes does not know where a message ends: it is idle
-    ///         // wherever the client sends nothing.
+    ///         // wherever the client sends nothing, also in the middle of an upload,
+    ///         // which the other side then takes for whole. Where that matters,
+    ///         // follow the protocol, and say here what is idle.
     ///         let copied = handle.next_or_drain(copy(from_client, &mut to_upstream), || true);
     ///         copied.await.transpose()?;
     ///         to_upstream.close().await
@@ -261,6 +263,39 @@ impl SessionHandle {
     ///         to_client.close().await
     ///     };
     ///     try_join!(there, back).map(|_| ())
+    /// }
+    /// ```
+    ///
+    /// A codec of tokio-util. It is idle if its read buffer is empty, which is noted
+    /// after each look, as the codec is borrowed meanwhile. (`tokio::io::split` with a
+    /// `BufReader` cannot say that; a [buffered](super::Session::buffered) session can.)
+    ///
+    /// ```
+    /// use futures::{SinkExt, StreamExt};
+    /// use lameduck::{Connection, Session};
+    /// use std::future::poll_fn;
+    /// use std::io;
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    /// use tokio_util::codec::{Framed, LinesCodec};
+    ///
+    /// async fn echo_lines<C: Connection>(session: Session<C>) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     let mut framed = Framed::new(session, LinesCodec::new());
+    ///     let is_idle = AtomicBool::new(true);
+    ///     loop {
+    ///         let line = poll_fn(|cx| {
+    ///             let line = framed.poll_next_unpin(cx);
+    ///             is_idle.store(framed.read_buffer().is_empty(), Relaxed);
+    ///             line
+    ///         });
+    ///         match handle.next_or_drain(line, || is_idle.load(Relaxed)).await {
+    ///             Some(Some(line)) => {
+    ///                 let line = line.map_err(io::Error::other)?;
+    ///                 framed.send(line).await.map_err(io::Error::other)?;
+    ///             }
+    ///             Some(None) | None => return Ok(()),
+    ///         }
+    ///     }
     /// }
     /// ```
     pub async fn next_or_drain<F: Future>(
