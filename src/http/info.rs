@@ -147,7 +147,7 @@ impl ConnectionInfo {
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
     /// who reads slowly are still sent. So a stream that always has an item ready
-    /// does not end by this. Where it answers the messages of its own request, as in
+    /// does not end by this. Its end is one for ever, whoever polls on. Where it answers the messages of its own request, as in
     /// calls of gRPC that go both ways, those that had arrived are answered.
     ///
     /// ```
@@ -205,7 +205,8 @@ pin_project! {
         #[pin]
         stream: S,
         draining: PhaseReached,
-        // The looks that have found nothing, one after the other.
+        // The looks that have found nothing, one after the other. As many as it takes:
+        // the stream has ended.
         looks: u8,
         connection: ConnectionInfo,
     }
@@ -222,12 +223,15 @@ impl<S: Stream> Stream for UntilDraining<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let mut this = self.project();
+        if *this.looks == LOOKS {
+            return Poll::Ready(None);
+        }
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
             let was_draining = this.connection.0.handle.is_draining();
             let is_handed_on = was_draining && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
-                *this.looks = 0;
+                *this.looks = if item.is_some() { 0 } else { LOOKS };
                 return Poll::Ready(item);
             }
             if !was_draining {
