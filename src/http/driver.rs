@@ -161,7 +161,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Looks what the connection waits for, and since when.
     pub(super) fn observe(&mut self, state: &State) {
-        let waiting = if state.in_flight() > 0 || state.is_exchanging() {
+        let waiting = if state.is_answering() || state.is_exchanging() {
             Waiting::Exchange
         } else if state.is_in_head() || state.awaits_first_head() {
             Waiting::Head
