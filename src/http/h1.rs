@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1::{Parts, UpgradeableConnection};
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use log::debug;
@@ -95,8 +95,16 @@ where
                     return Ok(());
                 }
             };
-            let Some(parts) = hyper.into_parts() else {
-                return Box::pin(upgraded::<C, R>(driver, info)).await;
+            let parts = match hyper.into_parts() {
+                Some(parts) => Some((parts.io, parts.read_buf)),
+                None if state.is_tunnel() => {
+                    return Box::pin(upgraded::<C, R>(driver, info)).await;
+                }
+                None => Box::pin(given_away(&state)).await?,
+            };
+            let Some((wire, read_buf)) = parts else {
+                // Some task of the program has it: the server waits for its session.
+                return Ok(());
             };
             // Without having been told, it ends for a reason of its own. The rest of a
             // request that is given up is no request.
@@ -105,7 +113,7 @@ where
             if result.is_err() || has_own_reason {
                 return Error::of_hyper(result, info.id());
             }
-            let (returned, rest) = into_rest(parts);
+            let (returned, rest) = into_rest(wire, read_buf);
             session = returned;
             let found = match told {
                 Told::Idle if rest.is_empty() => None,
@@ -190,13 +198,33 @@ where
     }
 }
 
+/// Takes the transport back that hyper has given away by an upgrade which was refused,
+/// with what it had read, and sends what it had not written.
+async fn given_away<C: Connection>(state: &State) -> Result<Option<(Wire<C>, Bytes)>, Error> {
+    let Some(upgrade) = state.take_refused_upgrade() else {
+        return Ok(None);
+    };
+    // It is there already, unless a task of the program has taken it.
+    let parts = match upgrade
+        .await
+        .map(hyper::upgrade::Upgraded::downcast::<Wire<C>>)
+    {
+        Ok(Ok(parts)) => parts,
+        _ => return Ok(None),
+    };
+    let mut wire = parts.io;
+    let sent = poll_fn(|cx| wire.poll_send_unsent(cx)).await;
+    sent.map_err(Error::io)?;
+    Ok(Some((wire, parts.read_buf)))
+}
+
 /// Returns the session, and all bytes that no request was made of.
-fn into_rest<C, S>(parts: Parts<Wire<C>, S>) -> (Session<C>, Bytes) {
+fn into_rest<C>(wire: Wire<C>, read_buf: Bytes) -> (Session<C>, Bytes) {
     // Nothing is unsent where hyper was told to end, and has flushed.
-    let (session, unread, _) = parts.io.into_parts();
+    let (session, unread, _) = wire.into_parts();
     let rest = match unread.is_empty() {
-        true => parts.read_buf,
-        false => [parts.read_buf, unread].concat().into(),
+        true => read_buf,
+        false => [read_buf, unread].concat().into(),
     };
     // Empty lines between requests are no request (RFC 9112, 2.2).
     let is_line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');

@@ -8,6 +8,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
@@ -43,6 +44,9 @@ pub(crate) struct State {
     is_websocket: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
+    /// What hyper gives the connection away by, when it ends, to the last request that
+    /// asked for an upgrade: also where the response has refused it.
+    upgrade: Mutex<Option<OnUpgrade>>,
     /// A connection of HTTP/1 is used for more than one request.
     keeps_alive: bool,
     /// The phase from which on responses announce the close.
@@ -89,6 +93,7 @@ impl State {
             is_tunnel: AtomicBool::new(false),
             is_websocket: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
+            upgrade: Mutex::new(None),
             keeps_alive: true,
             announce_from,
             driver: Mutex::new(None),
@@ -159,6 +164,17 @@ impl State {
     /// connection away.
     pub(crate) fn is_tunnel(&self) -> bool {
         self.is_tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether hyper gives the connection away when it ends, without what it
+    /// has not written yet, and although no response has upgraded it.
+    pub(crate) fn has_refused_upgrade(&self) -> bool {
+        lock(&self.upgrade).is_some()
+    }
+
+    /// Takes what such a connection is given away by.
+    pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
+        lock(&self.upgrade).take()
     }
 
     /// Returns whether all that comes now are the frames of a WebSocket.
@@ -280,6 +296,9 @@ impl State {
             if is_last {
                 self.is_last.store(true, Ordering::Relaxed);
             }
+            if let Some(upgrade) = request.extensions().get::<OnUpgrade>() {
+                *lock(&self.upgrade) = Some(upgrade.clone());
+            }
         }
         let stream = self
             .streams()
@@ -347,6 +366,7 @@ impl State {
             || (*method == Method::CONNECT && response.status().is_success());
         if is_tunnel {
             self.is_tunnel.store(true, Ordering::Relaxed);
+            *lock(&self.upgrade) = None;
             let protocol = response.headers().get(UPGRADE);
             let is_websocket =
                 protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));

@@ -25,8 +25,9 @@ pub(crate) struct Wire<C> {
     prefix: Bytes,
     state: Arc<State>,
     has_ended: bool,
-    /// The head of a response of status 101 that the system had no room for, or
-    /// did not say yet that it has: hyper gives the connection away without it.
+    /// What the system had no room for, or did not say yet that it has, where hyper gives
+    /// the connection away without it: the head of a response of status 101, or the end of
+    /// a response after an upgrade that was refused.
     unsent: Bytes,
     /// The frames of a WebSocket: a library that owns it, such as a framework's,
     /// does not say that it holds a part of a message.
@@ -66,23 +67,26 @@ impl<C> Wire<C> {
 
 impl<C: Connection> Wire<C> {
     /// Writes what hyper has given the connection away without.
-    fn poll_send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_send(&mut self.session, &mut self.unsent, cx)
     }
 
-    /// Keeps what could not be written, where hyper would not wait for it.
-    fn keep_for_tunnel(&mut self, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if !self.state.is_tunnel() {
+    /// Keeps what could not be written, where hyper may not wait for it: no more than it
+    /// has in its buffer, as the body of the response has ended.
+    fn keep(&mut self, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let is_last = self.state.in_flight() == 0 && self.state.has_refused_upgrade();
+        if !self.state.is_tunnel() && !is_last {
             return Poll::Pending;
         }
-        let bytes: Vec<_> = buffers
+        let length = buffers.iter().map(|buffer| buffer.len()).sum();
+        let mut bytes = Vec::with_capacity(self.unsent.len() + length);
+        bytes.extend_from_slice(&self.unsent);
+        buffers
             .iter()
-            .flat_map(|buffer| &**buffer)
-            .copied()
-            .collect();
+            .for_each(|buffer| bytes.extend_from_slice(buffer));
         self.unsent = bytes.into();
         self.state.set_write_blocked(false);
-        Poll::Ready(Ok(self.unsent.len()))
+        Poll::Ready(Ok(length))
     }
 
     /// Notes what came of a write.
@@ -93,7 +97,7 @@ impl<C: Connection> Wire<C> {
     ) -> Poll<io::Result<usize>> {
         self.state.set_write_blocked(written.is_pending());
         match written {
-            Poll::Pending => self.keep_for_tunnel(buffers),
+            Poll::Pending => self.keep(buffers),
             Poll::Ready(Ok(n)) => {
                 self.state.note_written(buffers, n);
                 Poll::Ready(Ok(n))
@@ -219,8 +223,10 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send_unsent(cx))?;
-        let written = Pin::new(&mut self.session).poll_write(cx, bytes);
+        let written = match self.poll_send_unsent(cx)? {
+            Poll::Ready(()) => Pin::new(&mut self.session).poll_write(cx, bytes),
+            Poll::Pending => Poll::Pending,
+        };
         self.note_written(&[IoSlice::new(bytes)], written)
     }
 
@@ -233,8 +239,10 @@ impl<C: Connection> Write for Wire<C> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send_unsent(cx))?;
-        let written = Pin::new(&mut self.session).poll_write_vectored(cx, buffers);
+        let written = match self.poll_send_unsent(cx)? {
+            Poll::Ready(()) => Pin::new(&mut self.session).poll_write_vectored(cx, buffers),
+            Poll::Pending => Poll::Pending,
+        };
         self.note_written(buffers, written)
     }
 

@@ -5,6 +5,7 @@ use std::net;
 use std::time::{Duration, Instant};
 
 use lameduck::Runtime;
+use lameduck::report::{Activity, Straggler};
 
 use crate::support::{Client, GET, LARGE, LONG, builder, http, received_on, run, serving};
 
@@ -184,29 +185,56 @@ fn expect_owed(client: &mut Client<net::TcpStream>, state: &State) {
     client.expect_end();
 }
 
+/// A request whose upgrade is refused, as this server does not know it.
+const REFUSED: &[u8] =
+    b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+
 pub(crate) fn every_state_at_the_stop_is_answered<R: Runtime>(runtime: R) {
-    for state in STATES {
-        let report = serving(builder(runtime.clone()), http(), |server| {
-            let mut client = server.connect();
-            client.send(state.before);
-            if state.half_closed {
-                half_close(&client);
-            }
-            for _ in 0..state.answered {
-                assert!(!client.answer().closes, "{}", state.name);
-            }
-            // A connection that has no response yet is in its state once the
-            // next one is served, which came after it.
-            let mut next = server.connect();
-            assert_eq!(next.exchange(GET).body, b"hello");
-            server.shutdown.stop("now");
-            client.send_after(state.after);
-            expect_owed(&mut client, state);
-            next.expect_end();
-        });
-        assert_eq!(report.exit_status(), 0, "{}: {report}", state.name);
-        assert_eq!(report.closed.failed, 0, "{}: {report}", state.name);
-    }
+    STATES
+        .iter()
+        .for_each(|state| answered_at_the_stop(&runtime, state, b""));
+}
+
+pub(crate) fn f85_every_state_behind_a_refused_upgrade_is_answered<R: Runtime>(runtime: R) {
+    STATES
+        .iter()
+        .for_each(|state| answered_at_the_stop(&runtime, state, REFUSED));
+    let in_flight = State {
+        name: "half of a request behind one in flight whose upgrade is refused",
+        before:
+            b"GET /drain HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n\
+            GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT",
+        after: b"TP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"drained", b"hello", b"hello"],
+        ..STATE
+    };
+    answered_at_the_stop(&runtime, &in_flight, b"");
+}
+
+fn answered_at_the_stop<R: Runtime>(runtime: &R, state: &State, first: &[u8]) {
+    let report = serving(builder(runtime.clone()), http(), |server| {
+        let mut client = server.connect();
+        if !first.is_empty() {
+            assert_eq!(client.exchange(first).body, b"hello");
+        }
+        client.send(state.before);
+        if state.half_closed {
+            half_close(&client);
+        }
+        for _ in 0..state.answered {
+            assert!(!client.answer().closes, "{}", state.name);
+        }
+        // A connection that has no response yet is in its state once the
+        // next one is served, which came after it.
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).body, b"hello");
+        server.shutdown.stop("now");
+        client.send_after(state.after);
+        expect_owed(&mut client, state);
+        next.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{}: {report}", state.name);
+    assert_eq!(report.closed.failed, 0, "{}: {report}", state.name);
 }
 
 pub(crate) fn every_state_in_the_accept_queue_is_answered<R: Runtime>(runtime: R) {
@@ -503,6 +531,28 @@ pub(crate) fn f23_a_large_answer_reaches_a_slow_reader<R: Runtime>(runtime: R) {
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 
+/// hyper gives such a connection away without the output that it has left.
+pub(crate) fn f85_a_large_answer_after_a_refused_upgrade_is_whole<R: Runtime>(runtime: R) {
+    let large: [&[u8]; 2] = [
+        b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    ];
+    for request in large {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            assert_eq!(client.exchange(REFUSED).body, b"hello");
+            client.send(request);
+            let mut next = server.connect();
+            assert_eq!(next.exchange(GET).status, 200);
+            server.shutdown.stop("now");
+            next.expect_end();
+            assert_eq!(client.answer().body.len(), LARGE);
+            client.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
 pub(crate) fn f21_an_upgraded_connection_is_waited_for<R: Runtime>(runtime: R) {
     for (path, upgraded_before) in [("/upgrade", true), ("/upgrade?drain", false)] {
         let request = format!(
@@ -575,6 +625,34 @@ pub(crate) fn a_panic_ends_its_connection_only<R: Runtime>(runtime: R) {
         assert_eq!(other.exchange(GET).status, 200);
     });
     assert_eq!(report.closed.panicked, 1, "{report}");
+}
+
+pub(crate) fn events_end_at_the_stop_for_whoever_polls_on<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        client.send(b"GET /events HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.until(b"one\r\n");
+        server.shutdown.stop("now");
+        assert_eq!(client.until(b"0\r\n\r\n"), "0\r\n\r\n");
+        client.expect_end();
+    });
+    assert_eq!(report.closed.panicked, 0, "{report}");
+}
+
+pub(crate) fn a_peer_that_does_not_take_its_response_is_no_idle_one<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        client.send(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.until(b"\r\n\r\n");
+        let mut next = server.connect();
+        assert_eq!(next.exchange(GET).status, 200);
+        server.shutdown.abort("now");
+        next.expect_end();
+    });
+    let has_response = |cut_off: &&Straggler| cut_off.written > 1_000;
+    let cut_off = report.aborted.iter().find(has_response);
+    let activity = cut_off.map(|cut_off| cut_off.activity);
+    assert_eq!(activity, Some(Activity::Busy), "{report}");
 }
 
 pub(crate) fn an_abort_cuts_off_what_is_in_flight<R: Runtime>(runtime: R) {

@@ -46,6 +46,8 @@ suite! {
         every_state_at_the_stop_is_answered,
         every_state_in_the_accept_queue_is_answered,
         every_state_without_a_stop_is_answered_as_ever,
+        f85_every_state_behind_a_refused_upgrade_is_answered,
+        f85_a_large_answer_after_a_refused_upgrade_is_whole,
         f20_connections_that_say_nothing_end_at_once,
         f16_an_early_answer_is_not_destroyed_by_the_rest_of_the_body,
         f23_a_large_answer_reaches_a_slow_reader,
@@ -57,6 +59,8 @@ suite! {
         f79_a_request_is_read_to_its_end_after_its_response,
         f21_an_upgraded_connection_is_waited_for,
         f21_an_upgrade_in_the_accept_queue_is_answered_before_its_protocol,
+        events_end_at_the_stop_for_whoever_polls_on,
+        a_peer_that_does_not_take_its_response_is_no_idle_one,
         a_panic_ends_its_connection_only,
         an_abort_cuts_off_what_is_in_flight;
     http2:

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -125,7 +126,17 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         }
         (_, "/events") => {
             let endless = stream::once(async { "one" }).chain(stream::pending());
-            let events = info.until_draining(endless);
+            let mut events = Box::pin(info.until_draining(endless));
+            let events = stream::poll_fn(move |cx| {
+                let event = ready!(events.poll_next_unpin(cx));
+                // As layers do that compress.
+                if event.is_none() {
+                    for _ in 0..300 {
+                        assert_eq!(events.poll_next_unpin(cx), Poll::Ready(None));
+                    }
+                }
+                Poll::Ready(event)
+            });
             let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
