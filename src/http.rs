@@ -26,8 +26,8 @@
 //! - `Connection: close` stands on the last response only
 //!   ([F75](crate::docs::faults#f75)): whatever had arrived behind a request is
 //!   answered first.
-//! - A client that ends its side after its request gets its response; over HTTP/2,
-//!   where it has to say more for that, it does not.
+//! - A client of HTTP/1 that ends its side after its request gets its response. One of
+//!   HTTP/2 does not: it has to acknowledge what it is sent, and cannot.
 //! - An upgrade in flight is answered with 101, and the upgraded connection is
 //!   waited for: see [`on_upgrade`].
 //! - Idle connections are ended at once, also such as have never said anything, or

@@ -4,7 +4,8 @@
 //! When a server that runs on lameduck is asked to stop:
 //!
 //! 1. **Nobody who was already in is turned away.** Connections that wait in
-//!    the accept queue are accepted and served.
+//!    the accept queue are accepted, and what they have sent is served. One that has
+//!    said nothing is idle: it gets an orderly end.
 //! 2. **Nothing that had arrived is left unread, and nothing read is left
 //!    unanswered.** Readable bytes win over the stop.
 //! 3. **No orderly close looks like a crash.** A peer sees its last byte, then
