@@ -184,6 +184,7 @@ where
         };
         if let Some(end) = may_tell.filter(|_| *told == Told::Nothing) {
             *told = end;
+            state.set_told();
             Pin::new(&mut *hyper).graceful_shutdown();
             continue;
         }

@@ -35,6 +35,8 @@ pub(crate) struct State {
     /// The response that was given last, or its request, said that the
     /// connection ends with it.
     is_last: AtomicBool,
+    /// hyper was told to end the connection.
+    is_told: AtomicBool,
     /// The peer's end of input is not told to hyper yet, which would give up
     /// the request in flight.
     hides_end: AtomicBool,
@@ -89,6 +91,7 @@ impl State {
             is_mid_record: AtomicBool::new(false),
             announces: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
             is_websocket: AtomicBool::new(false),
@@ -166,10 +169,16 @@ impl State {
         self.is_tunnel.load(Ordering::Relaxed)
     }
 
-    /// Returns whether hyper gives the connection away when it ends, without what it
-    /// has not written yet, and although no response has upgraded it.
-    pub(crate) fn has_refused_upgrade(&self) -> bool {
-        lock(&self.upgrade).is_some()
+    /// Notes that hyper was told to end the connection.
+    pub(crate) fn set_told(&self) {
+        self.is_told.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether hyper may give the connection away any moment, without what it has
+    /// not written yet, and although no response has upgraded it.
+    pub(crate) fn is_given_away(&self) -> bool {
+        let is_told = self.is_told.load(Ordering::Relaxed);
+        (is_told || self.is_last()) && self.in_flight() == 0 && lock(&self.upgrade).is_some()
     }
 
     /// Takes what such a connection is given away by.

@@ -71,11 +71,10 @@ impl<C: Connection> Wire<C> {
         poll_send(&mut self.session, &mut self.unsent, cx)
     }
 
-    /// Keeps what could not be written, where hyper may not wait for it: no more than it
-    /// has in its buffer, as the body of the response has ended.
+    /// Keeps what could not be written, where hyper does not wait for it: no more than it
+    /// has in its buffer, as the body of the last response has ended.
     fn keep(&mut self, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let is_last = self.state.in_flight() == 0 && self.state.has_refused_upgrade();
-        if !self.state.is_tunnel() && !is_last {
+        if !self.state.is_tunnel() && !self.state.is_given_away() {
             return Poll::Pending;
         }
         let length = buffers.iter().map(|buffer| buffer.len()).sum();
