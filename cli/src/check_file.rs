@@ -51,11 +51,7 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let Some(command) = command.find_subcommand(name) else {
         return Ok(words);
     };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let options = options(table, command, given, folder).map_err(failed)?;
+    let options = options(table, command, given, folder_of(&path)).map_err(failed)?;
     // The first word is the tool itself.
     let place = words.iter().skip(1).position(|word| word == name);
     let place = place.map_or(words.len(), |place| place + 2);
@@ -65,6 +61,14 @@ fn complete(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         words.extend(options.command);
     }
     Ok(words)
+}
+
+/// Returns the folder of a file, of which maybe only the name is given.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// The file to read: the one that is named, or the nearest one where the command

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::args::{Compare, Load};
 use crate::chart;
 use crate::check::{dice, print, try_outputs, write};
+use crate::check_file::folder_of;
 use crate::client::Target;
 use crate::interrupt::{SERVER_STOPPED, interruptible};
 use crate::options::Asking;
@@ -166,12 +167,9 @@ fn plan(options: &Compare) -> Result<Plan, Failure> {
         |error: &dyn std::fmt::Display| Failure::Other(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     let document: Document = toml::from_str(&text).map_err(|error| failed(&error))?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
     // The servers run there, so that a relative path means the same everywhere.
-    let folder = folder.unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().map_err(|error| failed(&error))?;
+    let folder = folder_of(path).canonicalize();
+    let folder = folder.map_err(|error| failed(&error))?;
     let load = load(&options.load, &document).map_err(|error| failed(&error))?;
     load.check()?;
     let ready_timeout = time(document.ready_timeout.as_deref(), Duration::from_secs(10));
