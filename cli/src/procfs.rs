@@ -1,5 +1,5 @@
-//! What `/proc` tells of other processes. On other systems than Linux every answer is
-//! `None`, and the callers say what they could not see.
+//! What `/proc` tells of other processes. On other systems than Linux each function
+//! returns `None`, and the callers say what they could not see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -258,7 +258,7 @@ pub(crate) fn processor_wait(processes: &[i32]) -> Option<Duration> {
     Some(scheduled.map(|scheduled| scheduled.waited).sum())
 }
 
-/// What the scheduler counts for all threads of a process.
+/// The times that the scheduler has counted for all threads of a process.
 struct Scheduled {
     ran: Duration,
     waited: Duration,

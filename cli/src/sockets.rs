@@ -1,5 +1,5 @@
 //! The TCP sockets of this machine: who listens, and what waits in the queues of a
-//! connection. On other systems than Linux every answer is `None`, and the callers say
+//! connection. On other systems than Linux each function returns `None`, and the callers say
 //! what they could not see.
 
 use std::collections::{BTreeSet, HashMap};

@@ -147,8 +147,9 @@ impl ConnectionInfo {
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
     /// who reads slowly are still sent. So a stream that always has an item ready
-    /// does not end by this. Its end is one for ever, whoever polls on. Where it answers the messages of its own request, as in
-    /// calls of gRPC that go both ways, those that had arrived are answered.
+    /// does not end by this. Once it has ended, it stays ended. Where it answers the
+    /// messages of its own request, as in calls of gRPC that go both ways, those that had
+    /// arrived are answered.
     ///
     /// ```
     /// use futures::channel::mpsc;

@@ -46,8 +46,8 @@ pub(crate) struct State {
     is_websocket: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
-    /// What hyper gives the connection away by, when it ends, to the last request that
-    /// asked for an upgrade: also where the response has refused it.
+    /// The future of the last request that asked for an upgrade. hyper gives the connection
+    /// to it when the connection ends, even where the response has refused the upgrade.
     upgrade: Mutex<Option<OnUpgrade>>,
     /// A connection of HTTP/1 is used for more than one request.
     keeps_alive: bool,
@@ -181,7 +181,7 @@ impl State {
         (is_told || self.is_last()) && self.in_flight() == 0 && lock(&self.upgrade).is_some()
     }
 
-    /// Takes what such a connection is given away by.
+    /// Takes the future that such a connection is given to.
     pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
         lock(&self.upgrade).take()
     }

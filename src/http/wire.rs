@@ -25,8 +25,8 @@ pub(crate) struct Wire<C> {
     prefix: Bytes,
     state: Arc<State>,
     has_ended: bool,
-    /// What the system had no room for, or did not say yet that it has, where hyper gives
-    /// the connection away without it: the head of a response of status 101, or the end of
+    /// Output that the system had no room for, or did not say yet that it has. hyper would
+    /// give the connection away without it: the head of a response of status 101, or the end of
     /// a response after an upgrade that was refused.
     unsent: Bytes,
     /// The frames of a WebSocket: a library that owns it, such as a framework's,

@@ -428,7 +428,7 @@ impl LingeringClose {
             // All that was handed to the system, and there may be more.
             State::HalfClosing { since } if now < self.give_up_at => *since = Some(now),
             _ => {
-                // What a layer holds is still there.
+                // A layer such as TLS still holds output.
                 self.is_cut_off = !self.has_half_closed();
                 self.close();
             }

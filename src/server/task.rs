@@ -253,8 +253,8 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
     }
 
     /// Returns whether the error can be that of an end without a farewell, which came
-    /// where the connection was idle. Some errors do not tell their source, as those of
-    /// tokio-util's codecs: only an error of I/O tells that it is another one.
+    /// where the connection was idle. An error may hide its source, as those of tokio-util's
+    /// codecs do. It is another one only if an error of I/O in its chain says so.
     fn is_bare_end(&self, error: &(dyn Error + 'static)) -> bool {
         if !self.record.facts().has_ended(Ended::BareEndAtIdle) {
             return false;
