@@ -1,15 +1,19 @@
 //! The orderly close: a peer sees its last byte, then the end, never a reset.
 
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use lameduck::machine::closing::{self, Facts, LingeringClose};
 use lameduck::report::{Activity, Outcome};
-use lameduck::{Runtime, Session};
+use lameduck::{Connection, ListenOptions, Listener, Runtime, Session};
 
-use crate::support::{Client, LONG, builder, echo, eventually, number, start};
+use crate::support::{Client, LONG, builder, echo, eventually, number, start, tcp};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -214,4 +218,45 @@ pub(crate) fn s5_a_peer_that_takes_no_output_is_cut_off_after_the_total_time(
     assert_eq!(cut_off, [Activity::Closing], "{report}");
     assert!(report.duration.as_secs() < 10, "{report}");
     drop(client);
+}
+
+/// Writes until the system has no room left, and returns how much that was.
+async fn fill(connection: &mut (impl Connection + Unpin)) -> u64 {
+    let mut written = 0;
+    poll_fn(|cx| {
+        loop {
+            match Pin::new(&mut *connection).poll_write(cx, &[b'y'; 4096]) {
+                Poll::Ready(n) => written += n.expect("a connection that takes output") as u64,
+                Poll::Pending => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+    written
+}
+
+/// The close without a server, as a program with an accept loop of its own has it.
+pub(crate) fn s5_a_close_that_is_cut_off_says_so(runtime: impl Runtime) {
+    let options = ListenOptions::default();
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    let mut listener = runtime.bind(&loopback, &options).unwrap();
+    let mut client = Client::connect(tcp(listener.local_addr()));
+    client.send(b"?");
+    let closed = futures::executor::block_on(async {
+        let accepted = poll_fn(|cx| listener.poll_accept(cx)).await;
+        let (mut connection, _) = accepted.unwrap();
+        connection.read_exact(&mut [0]).await.unwrap();
+        let mut config = closing::Config::default();
+        config.total = Duration::from_millis(400);
+        let mut facts = Facts::default();
+        facts.written = fill(&mut connection).await;
+        let closing = LingeringClose::new(config, facts);
+        lameduck::close(&mut connection, &runtime, closing).await
+    });
+    let error = closed.expect_err("the client reads nothing");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(
+        error.to_string(),
+        "the peer takes no output, and has not all of it"
+    );
 }

@@ -107,6 +107,7 @@ suite! {
         f22_a_silent_peer_is_closed_after_the_idle_time,
         f22_three_hundred_lingering_closes_cost_no_more_time_than_one,
         s5_a_peer_that_takes_no_output_is_cut_off_after_the_total_time,
+        s5_a_close_that_is_cut_off_says_so,
         f24_the_stop_waits_for_a_slow_reader,
         f24_the_stop_waits_for_a_slow_reader_that_has_half_closed,
         f24_the_stop_does_not_wait_for_a_peer_that_resets,
