@@ -264,6 +264,23 @@ fn s19_a_side_that_cannot_be_ended_has_the_total_time() {
     assert_eq!(ends.deadline(), Some(idle * 2));
 }
 
+/// A layer such as TLS still holds output, whatever the system says of its own.
+#[test]
+fn s5_a_side_that_could_not_be_ended_is_cut_off() {
+    for left in [Some(2), Some(1), Some(0), None] {
+        let [mut closing, ..] = kinds();
+        for _ in 0..100 {
+            let now = closing.deadline().unwrap();
+            let _ = feed(&mut closing, now, Input::Tick);
+            if feed(&mut closing, now, progress(left)).1 == [Output::Close] {
+                break;
+            }
+        }
+        assert_eq!(closing.deadline(), None, "{left:?}");
+        assert!(closing.is_cut_off(), "{left:?}");
+    }
+}
+
 #[test]
 fn s18_a_refused_input_changes_nothing_but_the_time() {
     for before in kinds() {
