@@ -159,9 +159,16 @@ fn option<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
 }
 
 fn unknown(command: &Command, key: &str) -> String {
-    let known = command.get_arguments().filter_map(Arg::get_long);
-    let known = known.filter(|name| !["help", "version", "config", "list"].contains(name));
-    let known: Vec<&str> = known.collect();
+    let known: Vec<String> = command
+        .get_arguments()
+        .filter_map(|option| {
+            // An alias is the plural of an option that can be said more than once.
+            let aliases = option.get_all_aliases().unwrap_or_default();
+            let name = aliases.first().copied().or(option.get_long());
+            name.map(str::to_owned)
+        })
+        .filter(|name| !["help", "version", "config", "list"].contains(&&name[..]))
+        .collect();
     format!(
         "unknown key `{key}`; there are command, {}",
         known.join(", ")

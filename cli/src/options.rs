@@ -138,6 +138,12 @@ impl Ready {
             });
         }
         let failed = |why: &str| Failure::Other(format!("--ready {text:?}: {why}"));
+        if host.contains('{') {
+            return Err(failed(
+                "only a COMMAND has placeholders; say the path alone, such as /healthz, for \
+                 the address that the server is given",
+            ));
+        }
         let full = match (host.rsplit_once(':'), default_port) {
             (Some((_, port)), _) if port.parse::<u16>().is_ok() => host.to_owned(),
             (_, Some(port)) => format!("{host}:{port}"),
@@ -323,5 +329,18 @@ mod tests {
         );
         assert_eq!(ready("/health"), Some((None, path)));
         assert_eq!(ready("nonsense"), None);
+    }
+
+    #[test]
+    fn an_address_that_is_not_known_yet_is_no_place_to_ask() {
+        for text in [
+            "http://{addr}/health",
+            "{host}:{port}",
+            "http://[::1]:{port}/",
+        ] {
+            let refused = Ready::parse(text).err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_default();
+            assert!(refused.contains("say the path alone"), "{text}: {refused}");
+        }
     }
 }

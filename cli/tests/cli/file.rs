@@ -110,6 +110,7 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
             "[check]\ncolour = 1",
             "unknown key `colour`; there are command, protocol",
         ),
+        ("[check]\ncolour = 1", " scenarios, "),
         ("[check]\nquiet = 1", "`quiet` is true or false"),
         (
             "[check]\ncommand = \"./server\"",
