@@ -1,5 +1,7 @@
 //! A server is ready when it has answered.
 
+mod spoken;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,31 +39,44 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     }
     let mut last = None;
     let mut was_refused = false;
+    // It takes connections, and says nothing.
+    let mut is_mute = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
         // A server that accepts listens where it should, whatever came before.
         let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
-        if matches!(outcome, Outcome::Failed(_)) {
+        if matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered) {
             // A greeting can take longer, and look like a wrong answer.
             attempt.grace *= 2;
         }
+        is_mute = match outcome {
+            Outcome::Unanswered | Outcome::Silent(_) => true,
+            Outcome::Late(_) => is_mute,
+            _ => false,
+        };
         let problem = match outcome {
             Outcome::Answered => break,
             Outcome::Ended => return Err(server.died()),
             Outcome::Failed(problem) | Outcome::Refused(problem) => problem,
+            Outcome::Unanswered => "it ends connections without an answer".to_owned(),
             // What an earlier attempt found says more than that time ran out.
             Outcome::Late(problem) => last.take().unwrap_or(problem),
             // That it listens by now says more than that it did not before.
             Outcome::Silent(problem) if was_refused => problem,
             Outcome::Silent(problem) => last.take().unwrap_or(problem),
             // Whatever this is, waiting does not make it an answer.
-            Outcome::Garbled(problem) => return Err(not_ready(server, problem)),
+            Outcome::Garbled(problem) => {
+                return Err(not_understood(server, &target, problem).await);
+            }
         };
         if Instant::now() >= deadline {
             let after = humantime::format_duration(setup.ready_timeout);
             let problem = format!("{problem} (for {after})");
+            if is_mute {
+                return Err(not_understood(server, &target, problem).await);
+            }
             let elsewhere = server.elsewhere().filter(|_| is_elsewhere);
             return Err(not_ready(
                 server,
@@ -88,6 +103,8 @@ enum Outcome {
     Answered,
     Ended,
     Failed(String),
+    /// It ended the connection.
+    Unanswered,
     /// Nobody listens.
     Refused(String),
     /// It listens, and no answer came in time.
@@ -214,7 +231,7 @@ impl Attempt {
                 "nobody listens on {}: {problem}",
                 self.target.address
             )),
-            _ => Outcome::Failed("it ends connections without an answer".to_owned()),
+            _ => Outcome::Unanswered,
         }
     }
 }
@@ -242,6 +259,16 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
             "its first answer is its last one".to_owned(),
         ));
     };
+    if response.status == 400
+        && target.expected.is_empty()
+        && spoken::is_behind_tls(&target).await
+    {
+        return Err(not_ready(
+            server,
+            "it answers with status 400, and speaks TLS: say --tls, with --ca FILE or --insecure"
+                .to_owned(),
+        ));
+    }
     traits.answer_time = answer_time;
     traits.usual.push(response.status);
     traits.usual_grpc = response.grpc;
@@ -363,6 +390,16 @@ async fn try_request(
         answer_time,
         is_open,
     })
+}
+
+/// The same for a server that may speak something else.
+async fn not_understood(server: &Server, target: &Target, problem: String) -> Failure {
+    let hint = match problem.starts_with(UNTRUSTED) {
+        true => None,
+        false => spoken::hint(target).await,
+    };
+    let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+    not_ready(server, problem + &hint)
 }
 
 fn not_ready(server: &Server, problem: String) -> Failure {

@@ -62,6 +62,42 @@ fn a_server_that_does_not_speak_the_protocol() {
 }
 
 #[test]
+fn what_a_server_speaks_instead_is_named() {
+    const TLS: &str = "it answers http over TLS: say --protocol http and --tls, with";
+    const FORGOT: &str = "it answers with status 400, and speaks TLS: say --tls, with";
+    let http = format!("{FIXTURE} --protocol http");
+    let http_tls = format!("{http} --tls");
+    let echo_tls = format!("{FIXTURE} --tls");
+    for (options, script, hint) in [
+        ("http", FIXTURE, "it answers echo: say --protocol echo"),
+        ("echo", &http, "it answers http: say --protocol http"),
+        (
+            "echo",
+            &echo_tls,
+            "it answers echo over TLS: say --tls, with",
+        ),
+        ("http", &http_tls, FORGOT),
+        ("redis", &http_tls, TLS),
+        (
+            "http --tls --insecure",
+            &http,
+            "it answers http: say no --tls",
+        ),
+        (
+            "http --tls --insecure",
+            FIXTURE,
+            "it answers echo: say --protocol echo and no --tls",
+        ),
+    ] {
+        let options = format!("--ready-timeout 300ms --protocol {options}");
+        let options: Vec<&str> = options.split(' ').collect();
+        let answer = check_shell(&options, script);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains(hint), "{hint}: {answer:?}");
+    }
+}
+
+#[test]
 fn counts_that_cannot_work() {
     for (count, reason) in [("0", "at least one"), ("100000000", "descriptors")] {
         let answer = check_shell(&["--connections", count], FIXTURE);
