@@ -274,8 +274,8 @@ impl Shutdown {
 
     /// Asks for what is left to be cut off; returns whether this call did.
     ///
-    /// It begins the stop where none has begun; otherwise the cause of the stop stays. A gate without a server only
-    /// tells those that wait for [`Phase::Aborting`].
+    /// It begins the stop where none has begun; otherwise the cause of the stop stays.
+    /// A gate without a server only tells those that wait for [`Phase::Aborting`].
     ///
     /// ```
     /// use lameduck::{Phase, Shutdown};

@@ -145,12 +145,12 @@ pub enum CloseGuarantee {
     /// No handshake could begin any more. Those under way could come to their
     /// end, and were accepted before the close.
     SynFiltered,
-    /// The accept queue was emptied before the close. A handshake that ends
+    /// All who were in the accept queue at the stop were taken. A handshake that ends
     /// between the last look and the close is reset
     /// ([F2](crate::docs::faults#f2)).
     Swept,
-    /// It was closed although its queue may not have been empty: by an abort, a
-    /// failure, or a limit.
+    /// Somebody may have been left in the accept queue: by an abort, a failure, or a
+    /// smaller limit.
     Unswept,
 }
 
@@ -340,7 +340,7 @@ pub trait SignalSource: Send + Unpin + 'static {
 /// An async runtime, as far as a server needs it.
 ///
 /// It is generic rather than an object, so that a connection's task has the
-/// size of its own parts: 49 bytes more than on the bare runtime.
+/// size of its own parts.
 ///
 /// ```
 /// use lameduck::{Address, BindError, Runtime, Server};

@@ -417,8 +417,7 @@ where
 
 impl<C, F> Drop for SessionWait<'_, C, F> {
     fn drop(&mut self) {
-        // A wait that is cancelled is no idle point any more.
-        self.session.record.facts().set_activity(Activity::Busy);
+        self.session.end_wait();
     }
 }
 

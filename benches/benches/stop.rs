@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kinds: Vec<Kind> = KINDS.into_iter().chain(filtering).collect();
     let floors = |kind: &Kind| kinds.iter().position(|floor| floor.title == kind.floor);
     let title = |kind: &Kind| match kind.privileged {
-        true => format!("{}, SynFilter", kind.title),
+        true => format!("{}, SynFiltered", kind.title),
         false => kind.title.to_owned(),
     };
 

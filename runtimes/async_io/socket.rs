@@ -102,7 +102,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Waits until the socket is worth another try, or until a moment has
     /// passed where the reactor refuses it.
     fn poll_ready(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<()> {
-        let error = match (self.watched(), direction) {
+        let ready = match (self.watched(), direction) {
             (Ok(watched), Direction::Read) => {
                 // async-io reports the event that has woken this task once more.
                 // It came before the read, which need not be done again for it:
@@ -115,7 +115,7 @@ impl<T: AsFd> AsyncSocket<T> {
             (Ok(watched), Direction::Write) => ready!(watched.poll_writable(cx)),
             (Err(error), _) => Err(error),
         };
-        match error {
+        match ready {
             Ok(()) => Poll::Ready(()),
             Err(error) => self.poll_timer(direction, &error, cx),
         }

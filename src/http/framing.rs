@@ -17,7 +17,7 @@ pub(crate) enum BodyLength {
 #[derive(Debug)]
 pub(crate) struct Framing {
     state: State,
-    /// Bytes after the head of the request that was not called yet.
+    /// Bytes after the head of the request that the service was not called for yet.
     kept: Vec<u8>,
 }
 
@@ -30,8 +30,8 @@ enum State {
     Head {
         line: u8,
     },
-    /// A head has ended, and its request was not called yet.
-    Called,
+    /// A head has ended, and the service was not called for its request yet.
+    AwaitsCall,
     Body(u64),
     Chunk(Chunk),
     Lost,
@@ -94,7 +94,7 @@ impl Framing {
     pub(crate) fn all_complete(&self) -> bool {
         matches!(
             self.state,
-            State::Between | State::Head { .. } | State::Called
+            State::Between | State::Head { .. } | State::AwaitsCall
         )
     }
 
@@ -118,7 +118,7 @@ impl Framing {
         while !bytes.is_empty() {
             let taken = match &mut self.state {
                 State::Lost => return,
-                State::Called => {
+                State::AwaitsCall => {
                     self.kept.extend_from_slice(bytes);
                     return;
                 }
@@ -134,7 +134,7 @@ impl Framing {
                 State::Head { line } => {
                     let (taken, ended) = push_lines(line, bytes);
                     if ended {
-                        self.state = State::Called;
+                        self.state = State::AwaitsCall;
                     }
                     taken
                 }
@@ -164,7 +164,7 @@ impl Framing {
 
     /// Notes that the service was called with the next request.
     pub(crate) fn call(&mut self, body: BodyLength) {
-        if self.state != State::Called {
+        if self.state != State::AwaitsCall {
             self.state = State::Lost;
             return;
         }
@@ -278,7 +278,7 @@ mod tests {
             let mut calls = calls.iter();
             for piece in bytes.chunks(piece) {
                 framing.push(piece);
-                while framing.state == State::Called {
+                while framing.state == State::AwaitsCall {
                     match calls.next() {
                         Some(call) => framing.call(*call),
                         None => break,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::phase::Phase;
 
 /// The phase from which on connections announce that they close: with
-/// `Connection: close` on each response, or with a GOAWAY.
+/// `Connection: close` on the last response, or with a GOAWAY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Announce {

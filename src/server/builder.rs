@@ -284,8 +284,8 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// Sets the time that what was aborted has to go, before it counts as
-    /// abandoned. It is a part of the grace period. Default: 500 ms, or a
-    /// quarter of a shorter grace period.
+    /// abandoned. It is a part of the grace period. Default: 500 ms, and at most a
+    /// quarter of the grace period.
     pub fn abort_timeout(mut self, timeout: Duration) -> Self {
         self.abort_timeout = Some(timeout);
         self
@@ -293,7 +293,7 @@ impl<R: Runtime> Builder<R> {
 
     /// Sets the part of the grace period that is kept for the
     /// [hooks](Builder::after_drain), also when connections have spent the rest.
-    /// Default: a fifth of the grace period where there are hooks.
+    /// Default where there are hooks: 5 s, and at most a fifth of the grace period.
     pub fn hook_reserve(mut self, reserve: Duration) -> Self {
         self.hook_reserve = Some(reserve);
         self

@@ -274,8 +274,7 @@ impl<R: Runtime, H> Serve<R, H> {
             Input::Signal(signal) => Cause::Signal(signal),
             Input::HandedOver => Cause::Successor,
             Input::ListenerClosed(..) => Cause::Listener,
-            // It has its cause already; this one is for a program that asks in
-            // a way that does not exist yet.
+            // The gate was asked, and has the cause already.
             _ => Cause::from("a request"),
         };
         self.is_in_restart = input == Input::HandedOver;

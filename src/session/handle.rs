@@ -186,8 +186,8 @@ impl SessionHandle {
     /// messages, it is `|| true`. Work that reads ahead while it writes, as
     /// `tokio::io::copy` and `copy_bidirectional` do, holds bytes where the transport
     /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
-    /// either to read or to write, and holds nothing while it reads. It is asked before
-    /// and after the work is polled: what another task queues for the work until it lets
+    /// either to read or to write, and holds nothing while it reads. `is_idle` is asked
+    /// before and after the work is polled: what another task queues for the work until it lets
     /// `is_idle` agree is handed out.
     ///
     /// Over TLS, a peer that ends without close_notify, as nearly all clients do, is an

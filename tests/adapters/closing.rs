@@ -221,7 +221,7 @@ pub(crate) fn s5_a_peer_that_takes_no_output_is_cut_off_after_the_total_time(
 }
 
 /// Writes until the system has no room left, and returns how much that was.
-async fn fill(connection: &mut (impl Connection + Unpin)) -> u64 {
+async fn fill(connection: &mut impl Connection) -> u64 {
     let mut written = 0;
     poll_fn(|cx| {
         loop {

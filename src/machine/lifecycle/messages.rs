@@ -43,8 +43,8 @@ pub enum Output {
     StopAccepting(usize),
     /// Lead the gate to this phase.
     Enter(Phase),
-    /// End the connections that were idle between the last three times that this was
-    /// said. It comes again and again, only in a restart, and `EndIdle` after it.
+    /// End the connections of which nothing was read since this was said the last time
+    /// but one. It comes again and again, only in a restart, and `EndIdle` after it.
     EndUnused,
     /// End the idle connections: their time to settle is over. It comes only
     /// where there was such a time; otherwise `Enter(Draining)` ends them.
