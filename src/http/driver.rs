@@ -41,6 +41,27 @@ enum Retirement {
 /// crosses the end is lost.
 const AGED_IDLE: Duration = Duration::from_secs(1);
 
+/// What the client of an HTTP/2 connection knows of its end.
+///
+/// Clients such as those of gRPC's C core wait for our SETTINGS before their first
+/// request, and give a request up that a GOAWAY overtakes. So the client of a new
+/// connection is told once it has had the time to send it
+/// ([F86](crate::docs::faults#f86)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    /// Nothing: it has not acknowledged our SETTINGS, which the end awaits since then.
+    AwaitsSettings(Option<Duration>),
+    /// Nothing: it has acknowledged them at this time, and may be about to send.
+    AwaitsRequest(Duration),
+    /// Nothing. It can be told at any time.
+    Possible,
+    /// It was sent a GOAWAY at this time.
+    Sent(Duration),
+}
+
+/// How long a client may take from our SETTINGS to its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(100);
+
 /// What a timer has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -50,9 +71,9 @@ pub(super) enum Due {
     Retired,
     /// The connection has lived long enough.
     Aged,
-    /// The peer has not answered the ping that follows a GOAWAY.
+    /// The peer has not answered our SETTINGS, or the ping that follows a GOAWAY.
     Goaway,
-    /// The last response was long enough ago.
+    /// The last response, or the beginning, was long enough ago.
     Settled,
 }
 
@@ -66,8 +87,7 @@ pub(super) struct Driver<R: Runtime> {
     calls: u64,
     retire_at: Option<Duration>,
     retirement: Retirement,
-    /// The time of a GOAWAY.
-    told_at: Option<Duration>,
+    notice: Notice,
 }
 
 impl<R: Runtime> Driver<R> {
@@ -82,7 +102,7 @@ impl<R: Runtime> Driver<R> {
             calls: 0,
             retire_at: options.max_age.map(|age| age.of(id)),
             retirement: Retirement::No,
-            told_at: None,
+            notice: Notice::Possible,
             options,
         }
     }
@@ -149,9 +169,31 @@ impl<R: Runtime> Driver<R> {
         guard.register(cx)
     }
 
+    /// Notes that HTTP/2 begins, which our SETTINGS open.
+    pub(super) fn opens(&mut self) {
+        self.notice = Notice::AwaitsSettings(None);
+    }
+
+    /// Returns whether the first request of HTTP/2 may be on its way, so that it is too
+    /// early for a GOAWAY. `ends`: the connection ends as soon as it is idle.
+    pub(super) fn awaits_first(&mut self, state: &State, ends: bool) -> bool {
+        if matches!(self.notice, Notice::Possible | Notice::Sent(_)) {
+            return false;
+        }
+        let now = self.clock.now();
+        self.notice = match self.notice {
+            _ if state.calls() > 0 => Notice::Possible,
+            Notice::AwaitsSettings(_) if state.is_open() => Notice::AwaitsRequest(now),
+            Notice::AwaitsSettings(None) if ends => Notice::AwaitsSettings(Some(now)),
+            Notice::AwaitsRequest(since) if now >= since + FIRST_REQUEST => Notice::Possible,
+            notice => notice,
+        };
+        self.notice != Notice::Possible
+    }
+
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
-        self.told_at = Some(self.clock.now());
+        self.notice = Notice::Sent(self.clock.now());
     }
 
     /// Notes that a head has begun.
@@ -220,13 +262,18 @@ impl<R: Runtime> Driver<R> {
             }
         };
         let is_idle = self.waiting == Waiting::Request;
-        let goaway = self.told_at.filter(|_| is_idle);
-        // A peer that has its hands full with a response answers no ping.
-        let goaway = goaway.map(|at| at.max(self.since) + self.options.goaway_timeout);
-        let goaway = goaway.map(|at| (at, Due::Goaway));
+        let notice = match self.notice {
+            // A peer that has its hands full with a response answers no ping.
+            Notice::AwaitsSettings(Some(at)) | Notice::Sent(at) if is_idle => {
+                let limit = self.options.goaway_timeout;
+                Some((at.max(self.since) + limit, Due::Goaway))
+            }
+            Notice::AwaitsRequest(at) if ends_idle => Some((at + FIRST_REQUEST, Due::Settled)),
+            _ => None,
+        };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
-        let all = [retires, waits, goaway, settles];
+        let all = [retires, waits, notice, settles];
         let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
         all.into_iter()

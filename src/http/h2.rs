@@ -84,6 +84,7 @@ where
             }
             builder.serve_connection(wire, service)
         });
+        driver.opens();
         let mut told = Told {
             was_told: false,
             announcing: driver.announcing(),
@@ -103,7 +104,7 @@ where
             Err(due) => {
                 let what = match due {
                     Due::Head => "a head has taken too long",
-                    _ => "the peer does not answer the ping of a GOAWAY",
+                    _ => "the peer answers neither SETTINGS nor the ping of a GOAWAY",
                 };
                 debug!("#{}: {what}", info.id());
                 Ok(())
@@ -143,7 +144,8 @@ where
         // request: a client that is told at once would only come again.
         let announces = driver.announces() && state.calls() > 0;
         let is_settled = driver.is_settled();
-        let ends_idle = is_settled || driver.is_retired();
+        let ends = is_settled || driver.is_retired();
+        let ends_idle = ends && !driver.awaits_first(state, ends);
         if !*was_told && (ends_idle || announces) {
             *was_told = true;
             hyper.as_mut().graceful_shutdown();
@@ -164,11 +166,17 @@ where
             state.watch_in_flight(cx);
         }
         driver.observe(state);
+        if !driver.awaits_first(state, ends) && ends && !*was_told {
+            continue;
+        }
         if !*was_told && calls == 0 && state.calls() > 0 && driver.announces() {
             continue;
         }
         match driver.poll_due(cx) {
-            Poll::Ready(due @ (Due::Goaway | Due::Head)) => return Poll::Ready(Err(due)),
+            Poll::Ready(due @ (Due::Goaway | Due::Head)) => {
+                *was_told |= due == Due::Goaway;
+                return Poll::Ready(Err(due));
+            }
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }

@@ -213,6 +213,13 @@ impl State {
         }
     }
 
+    /// Returns whether the client has had what opens the connection: with HTTP/2, our
+    /// SETTINGS.
+    pub(crate) fn is_open(&self) -> bool {
+        self.streams()
+            .is_none_or(|streams| lock(streams).is_acknowledged())
+    }
+
     /// Returns whether the bytes that have come are whole requests, as far as
     /// this side can tell.
     pub(crate) fn is_between(&self) -> bool {

@@ -33,7 +33,9 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
@@ -48,6 +50,8 @@ enum Part<'a> {
     },
     /// Data of a stream.
     Data { stream: u32, bytes: &'a [u8] },
+    /// The settings of the other side were taken.
+    Acknowledged,
 }
 
 impl Frames {
@@ -78,6 +82,9 @@ impl Frames {
         self.padding = (flags & PADDED == 0).then_some(0);
         if matches!(kind, HEADERS | CONTINUATION) {
             self.is_in_fields = flags & END_HEADERS == 0;
+        }
+        if kind == SETTINGS && flags & ACK != 0 {
+            return Part::Acknowledged;
         }
         Part::Frame {
             kind,
@@ -138,6 +145,8 @@ pub(super) struct Streams {
     written: Frames,
     /// In the order of their numbers.
     open: Vec<Stream>,
+    /// The peer has acknowledged our SETTINGS.
+    is_acknowledged: bool,
     /// The last stream that the peer has opened.
     last: u32,
     /// The last stream that the service was called for.
@@ -157,6 +166,7 @@ impl Streams {
             },
             written: Frames::default(),
             open: Vec::new(),
+            is_acknowledged: false,
             last: 0,
             last_called: 0,
             is_handed_on: false,
@@ -177,10 +187,19 @@ impl Streams {
         self.read.is_mid_frame()
     }
 
+    /// Returns whether the peer has acknowledged our SETTINGS.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.is_acknowledged
+    }
+
     /// Takes bytes of the peer.
     pub(super) fn push_read(&mut self, bytes: &[u8]) {
         let Streams {
-            read, open, last, ..
+            read,
+            open,
+            is_acknowledged,
+            last,
+            ..
         } = self;
         read.push(bytes, |part| match part {
             Part::Frame {
@@ -202,6 +221,7 @@ impl Streams {
                     stream.push_data(bytes);
                 }
             }
+            Part::Acknowledged => *is_acknowledged = true,
             part => note(open, &part, |stream| stream.ended_by_peer = true),
         });
     }

@@ -230,6 +230,69 @@ pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
     assert!(report.duration < LONG / 2, "{report}");
 }
 
+/// As clients of gRPC's C core do, which give a request up that a GOAWAY overtakes.
+pub(crate) fn f86_a_client_that_waits_for_our_settings_is_served<R: Runtime>(runtime: R) {
+    let mut queued = None;
+    let queue = std::sync::Mutex::new(&mut queued);
+    let report = run(
+        builder(runtime),
+        http().goaway_timeout(LONG),
+        |server| {
+            **queue.lock().expect("one thread") = Some(Frames::connect(server));
+            server.shutdown.stop("before anybody was accepted");
+        },
+        |_| {
+            let mut queue = queue.lock().expect("one thread");
+            let client = queue.as_mut().expect("it is connected");
+            let stream = client.0.stream.try_clone().expect("a socket");
+            let patience = stream.read_timeout().expect("a socket");
+            let mut frames = vec![client.next().expect("settings")];
+            let moment = Some(Duration::from_millis(50));
+            stream.set_read_timeout(moment).expect("a socket");
+            frames.extend(std::iter::from_fn(|| client.next()));
+            assert_eq!(goaways(&frames), [], "before the first request");
+            stream.set_read_timeout(patience).expect("a socket");
+            client.0.send(&frame(SETTINGS, ACK, 0, &[]));
+            client.0.send(&get(1, "/"));
+            let frames = client.rest(true);
+            let responses = frames.iter().filter(|frame| frame.kind == HEADERS);
+            assert_eq!(responses.count(), 1);
+            assert_eq!(goaways(&frames).last(), Some(&(1, NO_ERROR)));
+        },
+    );
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+}
+
+/// Neither a client that is silent after our settings, nor one that does not answer them.
+pub(crate) fn f86_a_client_without_a_first_request_holds_up_nobody<R: Runtime>(runtime: R) {
+    for (answers, limit) in [(true, LONG), (false, Duration::from_millis(50))] {
+        let http = http().goaway_timeout(limit);
+        let report = serving(builder(runtime.clone()), http, |server| {
+            let mut client = Frames::connect(server);
+            let first = client.next().expect("settings");
+            assert_eq!(first.kind, SETTINGS);
+            server.shutdown.stop("now");
+            if answers {
+                client.answer(&first, true);
+                let frames = client.rest(true);
+                assert_eq!(goaways(&frames).last(), Some(&(0, NO_ERROR)));
+            } else {
+                client.rest(false);
+            }
+        });
+        assert_eq!(
+            (report.closed.drained, report.exit_status()),
+            (1, 0),
+            "{report}"
+        );
+        assert!(report.duration < LONG / 2, "{report}");
+    }
+}
+
 /// The preface and the settings are no request, and a half one is not awaited for ever.
 pub(crate) fn f81_an_http2_connection_without_a_request_holds_up_nobody<R: Runtime>(
     runtime: R,

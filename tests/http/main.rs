@@ -70,6 +70,8 @@ suite! {
         f81_an_http2_connection_without_a_request_holds_up_nobody,
         f24_half_a_preface_is_awaited,
         a_peer_that_answers_no_ping_is_let_go,
+        f86_a_client_that_waits_for_our_settings_is_served,
+        f86_a_client_without_a_first_request_holds_up_nobody,
         f79_a_response_is_whole_for_a_peer_that_takes_its_time,
         f79_a_stream_is_read_to_its_end_after_its_response,
         a_panic_resets_its_stream_only_and_is_counted,
