@@ -61,6 +61,8 @@ pub struct Config {
     pub back_off_min: Duration,
     /// The longest such pause. Default: 1 s.
     pub back_off_max: Duration,
+    /// The longest such pause in a sweep, whose time is that of the stop. Default: 50 ms.
+    pub sweep_back_off_max: Duration,
     /// The time between the first two looks at the handshakes under way, of
     /// which the first comes once the queue is empty. It doubles from look to
     /// look. Default: 1 ms.
@@ -84,6 +86,7 @@ impl Default for Config {
             batch: 64,
             back_off_min: Duration::from_millis(5),
             back_off_max: Duration::from_secs(1),
+            sweep_back_off_max: Duration::from_millis(50),
             handshake_poll_min: Duration::from_millis(1),
             handshake_poll_max: Duration::from_millis(16),
             handshake_timeout: Duration::from_millis(300),
@@ -471,9 +474,13 @@ impl Sweep {
             AcceptError::Listener => self.close(CloseGuarantee::Unswept),
             AcceptError::Resources => {
                 let (last, config) = (self.back_off.last, self.config);
+                let longest = match self.state {
+                    State::Sweeping { .. } => config.sweep_back_off_max,
+                    _ => config.back_off_max,
+                };
                 let pause = match last {
                     None => config.back_off_min,
-                    Some(last) => last.saturating_mul(2).min(config.back_off_max),
+                    Some(last) => last.saturating_mul(2).min(longest),
                 };
                 let pause = pause.max(SHORTEST_PAUSE);
                 self.back_off = BackOff {

@@ -78,10 +78,11 @@ impl Step {
     }
 }
 
-fn times(config: &mut Config) -> [&mut Duration; 6] {
+fn times(config: &mut Config) -> [&mut Duration; 7] {
     [
         &mut config.back_off_min,
         &mut config.back_off_max,
+        &mut config.sweep_back_off_max,
         &mut config.handshake_poll_min,
         &mut config.handshake_poll_max,
         &mut config.handshake_timeout,

@@ -153,6 +153,7 @@ fn s16_no_two_steps_panic_under_any_config() {
             let mut config = Config::default();
             (config.queue, config.limit, config.batch) = (count, Some(count), count as u32);
             (config.back_off_min, config.back_off_max) = (first, second);
+            config.sweep_back_off_max = second;
             (config.handshake_poll_min, config.handshake_poll_max) = (second, first);
             (config.handshake_timeout, config.blind_wait) = (first, second);
             for input in INPUTS.iter().flat_map(|a| INPUTS.map(|b| [*a, b])) {

@@ -18,7 +18,8 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
         prop::option::of(select(&COUNTS)),
         select(&COUNTS[..4]),
     );
-    (counts, [time(), time(), time(), time(), time(), time()]).prop_map(|(counts, times)| {
+    let times = prop::collection::vec(time(), 7);
+    (counts, times).prop_map(|(counts, times)| {
         let mut config = Config::default();
         config.queue = counts.0;
         config.limit = counts.1;
@@ -29,6 +30,7 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
         config.handshake_poll_max = times[3];
         config.handshake_timeout = times[4];
         config.blind_wait = times[5];
+        config.sweep_back_off_max = times[6];
         config
     })
 }

@@ -161,6 +161,21 @@ fn f7_failing_accepts_are_tried_ever_more_rarely() {
     assert_eq!(pauses, expected);
 }
 
+/// The time of a sweep is that of the stop.
+#[test]
+fn f46_a_sweep_tries_again_soon() {
+    let mut sweep = default();
+    must(&mut sweep, 0, Input::StopAccepting(CloseGuarantee::Swept));
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        let now = sweep.deadline().unwrap_or_default();
+        feed(&mut sweep, now, Input::Tick).0.unwrap();
+        pauses.extend(feed(&mut sweep, now, LACK).1);
+    }
+    let expected = [5, 10, 20, 40, 50, 50].map(|ms| back_off(ms, ms == 5));
+    assert_eq!(pauses, expected);
+}
+
 #[test]
 fn f7_only_the_first_pause_in_a_row_is_the_first_one() {
     // Also where the pauses do not grow.
@@ -276,7 +291,7 @@ fn f46_a_sweep_without_descriptors_has_no_time_of_its_own() {
     let mut sweep = default();
     must(&mut sweep, 0, Input::StopAccepting(CloseGuarantee::Swept));
     let mut now = Duration::ZERO;
-    for _ in 0..100 {
+    for _ in 0..2000 {
         feed(&mut sweep, now, LACK).0.unwrap();
         assert_eq!(sweep.guarantee(), None);
         now = sweep.deadline().unwrap();

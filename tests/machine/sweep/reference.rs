@@ -162,9 +162,14 @@ impl Reference {
         let Config {
             back_off_min,
             back_off_max,
+            sweep_back_off_max,
             ..
         } = self.config;
-        let pause = pause(back_off_min, back_off_max, self.errors_in_row);
+        let longest = match self.promise {
+            Some(_) => sweep_back_off_max,
+            None => back_off_max,
+        };
+        let pause = pause(back_off_min, longest, self.errors_in_row);
         let is_first = self.errors_in_row == 0;
         self.errors_in_row += 1;
         self.in_batch = 0;

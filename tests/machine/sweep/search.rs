@@ -251,6 +251,7 @@ fn config(queue: u64, limit: Option<u64>, batch: u32, millis: [u64; 4]) -> Confi
     (config.queue, config.limit, config.batch) = (queue, limit, batch);
     let [back_off, poll, timeout, blind] = millis.map(ms);
     (config.back_off_min, config.back_off_max) = (back_off, back_off * 2);
+    config.sweep_back_off_max = back_off;
     (config.handshake_poll_min, config.handshake_poll_max) = (poll, poll * 2);
     (config.handshake_timeout, config.blind_wait) = (timeout, blind);
     config

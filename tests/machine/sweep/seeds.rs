@@ -38,6 +38,7 @@ fn config(change: fn(&mut Config)) -> Config {
     config.batch = 2;
     config.back_off_min = DURATIONS[3];
     config.back_off_max = DURATIONS[4];
+    config.sweep_back_off_max = DURATIONS[4];
     config.handshake_poll_min = DURATIONS[2];
     config.handshake_poll_max = DURATIONS[3];
     config.handshake_timeout = DURATIONS[4];
