@@ -7,14 +7,14 @@ use futures_io::IoSlice;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
 use super::stream_idle::StreamIdle;
-use super::streams::Streams;
+use super::streams::{DataOf, Streams};
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
@@ -336,10 +336,7 @@ impl State {
         if request.body().is_end_stream() && *request.method() != Method::CONNECT {
             return None;
         }
-        let protocol = request.extensions().get::<Protocol>();
-        if protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
-            lock(streams).follow_websocket(stream);
-        }
+        lock(streams).follow(stream, data_of(request));
         // Refused once the server was stopped, when no idle point matters.
         let idle = StreamIdle::new(self.clone(), stream);
         self.info.of_stream(idle).ok()
@@ -403,6 +400,23 @@ impl State {
         } else if has_token(response.headers(), "close") {
             self.is_last.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// Returns what the data of a request on HTTP/2 consists of.
+fn data_of(request: &Request<Incoming>) -> DataOf {
+    let protocol = request.extensions().get::<Protocol>();
+    if protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
+        return DataOf::Websocket;
+    }
+    let content = request.headers().get(CONTENT_TYPE);
+    let content = content.map_or(&b""[..], HeaderValue::as_bytes);
+    // Those of Connect have the same prefix; the text of gRPC-Web is base64.
+    let is_enveloped = content.starts_with(b"application/grpc")
+        || content.starts_with(b"application/connect+");
+    match is_enveloped && !content.starts_with(b"application/grpc-web-text") {
+        true => DataOf::Grpc,
+        false => DataOf::Other,
     }
 }
 

@@ -13,13 +13,13 @@ use crate::websocket;
 struct Frames {
     /// The head of a frame, as far as it has come.
     head: [u8; HEAD],
-    head_len: usize,
+    head_len: u8,
     /// What is to come of the payload of the frame, or of the preface.
-    left: usize,
+    left: u32,
     /// How much of the end of it is padding; `None` until that is known.
-    padding: Option<usize>,
-    /// The stream whose data the payload is.
-    data_of: Option<u32>,
+    padding: Option<u8>,
+    /// The stream whose data the payload is; 0 is none.
+    data_of: u32,
     /// The head of a request goes on in the next frame.
     is_in_fields: bool,
 }
@@ -28,7 +28,7 @@ struct Frames {
 const HEAD: usize = 9;
 
 /// The length of what a client begins with (RFC 9113, 3.4).
-const PREFACE: usize = 24;
+const PREFACE: u32 = 24;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -62,11 +62,12 @@ impl Frames {
                 bytes = &bytes[taken..];
                 continue;
             }
-            let taken = (HEAD - self.head_len).min(bytes.len());
-            self.head[self.head_len..self.head_len + taken].copy_from_slice(&bytes[..taken]);
-            self.head_len += taken;
+            let had = usize::from(self.head_len);
+            let taken = (HEAD - had).min(bytes.len());
+            self.head[had..had + taken].copy_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if self.head_len == HEAD {
+            self.head_len = (had + taken) as u8;
+            if had + taken == HEAD {
                 self.head_len = 0;
                 seen(self.end_head());
             }
@@ -77,8 +78,8 @@ impl Frames {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         // The first bit is reserved.
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-        self.left = u32::from_be_bytes([0, a, b, c]) as usize;
-        self.data_of = (kind == DATA).then_some(stream);
+        self.left = u32::from_be_bytes([0, a, b, c]);
+        self.data_of = if kind == DATA { stream } else { 0 };
         self.padding = (flags & PADDED == 0).then_some(0);
         if matches!(kind, HEADERS | CONTINUATION) {
             self.is_in_fields = flags & END_HEADERS == 0;
@@ -95,23 +96,24 @@ impl Frames {
 
     /// Takes a part of a payload, and returns its length.
     fn push_payload(&mut self, bytes: &[u8], seen: &mut impl FnMut(Part<'_>)) -> usize {
-        let taken = self.left.min(bytes.len());
-        let Some(stream) = self.data_of else {
-            self.left -= taken;
+        // No more than the payload is long, which has 24 bits.
+        let taken = (self.left as usize).min(bytes.len());
+        if self.data_of == 0 {
+            self.left -= taken as u32;
             return taken;
-        };
+        }
         let Some(padding) = self.padding else {
             // The first byte says it (RFC 9113, 6.1).
-            self.padding = Some(usize::from(bytes[0]));
+            self.padding = Some(bytes[0]);
             self.left -= 1;
             return 1;
         };
-        let data = self.left.saturating_sub(padding).min(taken);
+        let data = self.left.saturating_sub(padding.into()) as usize;
         seen(Part::Data {
-            stream,
-            bytes: &bytes[..data],
+            stream: self.data_of,
+            bytes: &bytes[..data.min(taken)],
         });
-        self.left -= taken;
+        self.left -= taken as u32;
         taken
     }
 
@@ -122,7 +124,7 @@ impl Frames {
 
     /// Returns whether a frame has begun that may be data of `stream`.
     fn is_mid_data(&self, stream: u32) -> bool {
-        self.head_len > 0 || (self.left > 0 && self.data_of == Some(stream))
+        self.head_len > 0 || (self.left > 0 && self.data_of == stream)
     }
 }
 
@@ -133,9 +135,75 @@ struct Stream {
     ended_by_peer: bool,
     ended_by_us: bool,
     has_data: bool,
-    /// The frames of a WebSocket (RFC 8441): its library does not say that it holds
-    /// a part of a message.
-    websocket: Option<Box<websocket::Frames>>,
+    messages: Messages,
+}
+
+/// The messages that the data of a stream consists of, where a library reads them that
+/// does not say that it holds a part of one.
+#[derive(Debug)]
+enum Messages {
+    /// Not known before the service is called; these may be some of gRPC.
+    Unknown(GrpcMessages),
+    Grpc(GrpcMessages),
+    /// Those of a WebSocket (RFC 8441).
+    Websocket(Box<websocket::Frames>),
+    /// Others.
+    Other,
+}
+
+/// The length-prefixed messages of gRPC: a flag, a length of four bytes, and as much
+/// more (PROTOCOL-HTTP2.md of gRPC, "Length-Prefixed-Message").
+#[derive(Debug, Default)]
+struct GrpcMessages {
+    /// How much has come of the prefix.
+    prefix_len: u8,
+    /// What the prefix says, as far as it has come, and then what is to come.
+    left: u32,
+}
+
+/// The length of what a message of gRPC begins with.
+const GRPC_PREFIX: u8 = 5;
+
+impl GrpcMessages {
+    fn push(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.prefix_len < GRPC_PREFIX {
+                // The flag, in front, is shifted out.
+                self.left = (self.left << 8) | u32::from(first);
+                self.prefix_len += 1;
+                bytes = rest;
+            } else {
+                let taken = bytes.len().min(self.left as usize);
+                self.left -= taken as u32;
+                bytes = &bytes[taken..];
+            }
+            if self.prefix_len == GRPC_PREFIX && self.left == 0 {
+                *self = GrpcMessages::default();
+            }
+        }
+    }
+
+    fn is_mid_message(&self) -> bool {
+        self.prefix_len > 0
+    }
+}
+
+/// What the data of a stream consists of, as its request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DataOf {
+    Grpc,
+    Websocket,
+    Other,
+}
+
+impl Messages {
+    fn is_mid_message(&self) -> bool {
+        match self {
+            Messages::Grpc(messages) => messages.is_mid_message(),
+            Messages::Websocket(frames) => frames.is_mid_message(),
+            Messages::Unknown(_) | Messages::Other => false,
+        }
+    }
 }
 
 /// The open streams of a connection.
@@ -213,7 +281,7 @@ impl Streams {
                     ended_by_peer: ends_stream,
                     ended_by_us: false,
                     has_data: false,
-                    websocket: None,
+                    messages: Messages::Unknown(GrpcMessages::default()),
                 });
             }
             Part::Data { stream, bytes } => {
@@ -245,13 +313,20 @@ impl Streams {
         Some(stream.id)
     }
 
-    /// Follows the frames of a WebSocket, of which nothing has come before.
-    pub(super) fn follow_websocket(&mut self, id: u32) {
-        if let Some(stream) = find(&mut self.open, id) {
-            if !stream.has_data {
-                stream.websocket = Some(Box::new(websocket::Frames::new()));
+    /// Notes what the data of a stream consists of, whose service is called.
+    pub(super) fn follow(&mut self, id: u32, data: DataOf) {
+        let Some(stream) = find(&mut self.open, id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut stream.messages, Messages::Other);
+        stream.messages = match (data, before) {
+            (DataOf::Grpc, Messages::Unknown(messages)) => Messages::Grpc(messages),
+            // Nothing comes before it is accepted.
+            (DataOf::Websocket, _) if !stream.has_data => {
+                Messages::Websocket(Box::new(websocket::Frames::new()))
             }
-        }
+            _ => Messages::Other,
+        };
     }
 
     /// Begins a look of the driver, once it has seen the stop: what it reads is
@@ -272,10 +347,9 @@ impl Streams {
     /// after the next look.
     pub(super) fn is_between(&mut self, id: u32, cx: &Context<'_>) -> bool {
         let stream = find(&mut self.open, id);
-        let websocket = stream.and_then(|stream| stream.websocket.as_ref());
         let is_between = self.is_handed_on
             && !self.read.is_mid_data(id)
-            && !websocket.is_some_and(|frames| frames.is_mid_message());
+            && !stream.is_some_and(|stream| stream.messages.is_mid_message());
         if !is_between
             && !self
                 .readers
@@ -291,8 +365,10 @@ impl Streams {
 impl Stream {
     fn push_data(&mut self, bytes: &[u8]) {
         self.has_data = true;
-        if let Some(frames) = &mut self.websocket {
-            frames.push(bytes);
+        match &mut self.messages {
+            Messages::Unknown(messages) | Messages::Grpc(messages) => messages.push(bytes),
+            Messages::Websocket(frames) => frames.push(bytes),
+            Messages::Other => {}
         }
     }
 }
@@ -342,7 +418,7 @@ mod tests {
     fn check(script: &[(bool, Vec<u8>, bool)]) {
         for piece in 1..20 {
             let mut streams = Streams::new();
-            for part in [7; PREFACE].chunks(piece) {
+            for part in [7; PREFACE as usize].chunks(piece) {
                 streams.push_read(part);
             }
             for (is_read, bytes, is_open) in script {
@@ -397,7 +473,7 @@ mod tests {
     #[test]
     fn f80_the_service_is_called_in_the_order_of_the_streams_that_are_left() {
         let mut streams = Streams::new();
-        streams.push_read(&[7; PREFACE]);
+        streams.push_read(&[7; PREFACE as usize]);
         for id in [1, 3, 5] {
             streams.push_read(&frame(HEADERS, 4, id, 30));
         }
@@ -411,10 +487,10 @@ mod tests {
     fn f80_a_tunnel_whose_reader_has_all_of_it_is_between_messages() {
         let cx = Context::from_waker(futures::task::noop_waker_ref());
         let mut streams = Streams::new();
-        streams.push_read(&[7; PREFACE]);
+        streams.push_read(&[7; PREFACE as usize]);
         streams.push_read(&frame(HEADERS, 4, 1, 30));
         assert_eq!(streams.call(), Some(1));
-        streams.follow_websocket(1);
+        streams.follow(1, DataOf::Websocket);
         assert!(!streams.is_between(1, &cx), "nobody has looked");
         assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
         assert!(streams.is_between(1, &cx));

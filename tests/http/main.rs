@@ -85,6 +85,7 @@ suite! {
         f80_a_tunnel_ends_although_half_a_frame_was_of_another_stream,
         f80_what_had_arrived_of_a_call_is_answered_before_its_end,
         f80_a_call_is_not_ended_in_the_middle_of_a_frame,
+        f87_half_a_message_of_grpc_is_awaited,
         f17_what_had_arrived_of_a_request_is_answered_before_its_end;
     options:
         health_follows_the_phase,

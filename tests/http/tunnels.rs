@@ -240,6 +240,52 @@ pub(crate) fn f80_a_call_is_not_ended_in_the_middle_of_a_frame<R: Runtime>(runti
     }
 }
 
+/// Half of a message is a whole frame. The first half comes with the head of the call,
+/// which the service has not seen then, or after an answer.
+pub(crate) fn f87_half_a_message_of_grpc_is_awaited<R: Runtime>(runtime: R) {
+    let head = |content: &[u8]| {
+        let whole = get(1, "/both");
+        // POST, and the name of the content type, from HPACK's static table.
+        let length = u8::try_from(content.len()).expect("it is short");
+        let head = [&[0x83], &whole[10..], &[0x0f, 0x10, length], content].concat();
+        frame(HEADERS, END_HEADERS, 1, &head)
+    };
+    // A flag, a length, and the message.
+    let (one, two) = (b"\0\0\0\0\x03one", b"\0\0\0\0\x03two");
+    let contents = [
+        &b"application/grpc"[..],
+        b"application/grpc+proto",
+        b"application/connect+json",
+    ];
+    for (content, cut) in contents.into_iter().cycle().zip([1, 4, 5, 7]) {
+        for with_head in [true, false] {
+            let report = serving(builder(runtime.clone()), http(), |server| {
+                let mut client = Frames::connect(server);
+                let half = [&one[..], &two[..cut]].concat();
+                if with_head {
+                    let call = [head(content), frame(DATA, 0, 1, &half)];
+                    client.0.send(&call.concat());
+                    client.until_headers();
+                    expect_data(&mut client, 1, &half);
+                } else {
+                    client.0.send(&head(content));
+                    client.until_headers();
+                    client.0.send(&frame(DATA, 0, 1, one));
+                    expect_data(&mut client, 1, one);
+                    client.0.send(&frame(DATA, 0, 1, &two[..cut]));
+                    expect_data(&mut client, 1, &two[..cut]);
+                }
+                server.shutdown.stop("now");
+                std::thread::sleep(Duration::from_millis(50));
+                client.0.send(&frame(DATA, 0, 1, &two[cut..]));
+                expect_data(&mut client, 1, &two[cut..]);
+                end_call(&mut client);
+            });
+            expect_drained(&report);
+        }
+    }
+}
+
 /// A frame that belongs to another stream than half of it may have belonged to.
 pub(crate) fn f80_a_tunnel_ends_although_half_a_frame_was_of_another_stream<R: Runtime>(
     runtime: R,
