@@ -123,6 +123,11 @@ impl SessionHandle {
         Ok(SessionHandle::new(self.guard.try_clone()?, connection))
     }
 
+    /// Notes that the stop ends the connection.
+    pub(super) fn set_drained(&self) {
+        self.connection.set_drained();
+    }
+
     /// Notes that the read that has just found nothing is in the middle of a
     /// message, of which the transport does not know.
     #[cfg(feature = "http")]
@@ -234,37 +239,8 @@ impl SessionHandle {
     /// }
     /// ```
     ///
-    /// A proxy that half-closes: each side ends when the other has.
-    ///
-    /// ```
-    /// use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy};
-    /// use futures::{AsyncWriteExt, try_join};
-    /// use lameduck::{Connection, Session};
-    /// use std::io;
-    ///
-    /// async fn proxy(
-    ///     session: Session<impl Connection>,
-    ///     upstream: impl AsyncRead + AsyncWrite,
-    /// ) -> io::Result<()> {
-    ///     let mut handle = session.handle()?;
-    ///     let (from_client, mut to_client) = session.split();
-    ///     let (from_upstream, mut to_upstream) = upstream.split();
-    ///     let there = async {
-    ///         // A proxy of bytes does not know where a message ends: it is idle
-    ///         // wherever the client sends nothing, also in the middle of an upload,
-    ///         // which the other side then takes for whole. Where that matters,
-    ///         // follow the protocol, and say here what is idle.
-    ///         let copied = handle.next_or_drain(copy(from_client, &mut to_upstream), || true);
-    ///         copied.await.transpose()?;
-    ///         to_upstream.close().await
-    ///     };
-    ///     let back = async {
-    ///         copy(from_upstream, &mut to_client).await?;
-    ///         to_client.close().await
-    ///     };
-    ///     try_join!(there, back).map(|_| ())
-    /// }
-    /// ```
+    /// A proxy of bytes does not know where a message ends: see
+    /// [`run_until_quiet`](SessionHandle::run_until_quiet).
     ///
     /// A codec of tokio-util. It is idle if its read buffer is empty, which is noted
     /// after each look, as the codec is borrowed meanwhile. (`tokio::io::split` with a

@@ -94,6 +94,7 @@ suite! {
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
+        f88_a_proxy_of_bytes_loses_nothing_that_moves,
         f41_hooks_run_after_connections_in_order,
         s11_a_busy_connection_is_not_interrupted;
     storm:
