@@ -89,6 +89,22 @@ fn skip_empty_lines(first: &mut [u8], n: usize) -> usize {
     left
 }
 
+/// Reads what the system has just now; pending where that is a part of something.
+async fn look<C: Connection>(
+    session: &mut Session<C>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<Option<usize>>> {
+    poll_fn(|cx| {
+        let read = match session.connection().is_mid_message() {
+            true => Poll::Pending,
+            false => session.poll_look(cx, buffer),
+        };
+        let end = |read: Option<usize>| read.filter(|n| *n > 0);
+        Poll::Ready(read.map(|read| read.map(end)))
+    })
+    .await
+}
+
 /// Reads as many bytes as say which protocol it is. `None`: no byte has come,
 /// and none will, or the first ones have taken too long.
 async fn first_bytes<R: Runtime, C: Connection>(
@@ -103,10 +119,22 @@ async fn first_bytes<R: Runtime, C: Connection>(
             // Nothing was begun: here it is idle.
             let mut read = session.read_or_drain(&mut first[n..]);
             poll_fn(|cx| match Pin::new(&mut read).poll(cx) {
-                Poll::Ready(read) => Poll::Ready(read),
-                Poll::Pending => driver.poll_due(cx).map(|_| Ok(None)),
+                Poll::Ready(read) => Poll::Ready(Ok(read)),
+                Poll::Pending => driver.poll_due(cx).map(Err),
             })
             .await
+        };
+        let read = match read {
+            Err(Due::Head) => Ok(None),
+            Err(_) => match look(session, &mut first[n..]).await {
+                Poll::Ready(read) => read,
+                // Half a handshake or half a record is half a head.
+                Poll::Pending => {
+                    driver.head_begins();
+                    continue;
+                }
+            },
+            Ok(read) => read,
         };
         let Some(read) = read.map_err(Error::io)? else {
             return Ok(None);

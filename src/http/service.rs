@@ -56,6 +56,7 @@ where
             ready: None,
             method,
             version,
+            has_waited: false,
             in_flight: Some(in_flight),
         }
     }
@@ -71,6 +72,8 @@ pin_project! {
         ready: Option<Box<Response<CountedBody<B>>>>,
         method: Method,
         version: Version,
+        // It has waited for another look.
+        has_waited: bool,
         in_flight: Option<InFlight>,
     }
 }
@@ -112,7 +115,9 @@ where
         let Some(in_flight) = this.in_flight.take() else {
             return Poll::Ready(Ok(response));
         };
-        if in_flight.state().is_look_stale() {
+        let is_stale = in_flight.state().is_look_stale();
+        if is_stale || in_flight.state().awaits_look(*this.has_waited) {
+            *this.has_waited = !is_stale;
             (*this.ready, *this.in_flight) = (Some(Box::new(response)), Some(in_flight));
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -32,6 +32,8 @@ pub(crate) struct State {
     is_mid_record: AtomicBool,
     /// Responses are to announce the close.
     announces: AtomicBool,
+    /// hyper has asked for input in this look.
+    has_asked: AtomicBool,
     /// The response that was given last, or its request, said that the
     /// connection ends with it.
     is_last: AtomicBool,
@@ -90,6 +92,7 @@ impl State {
             calls: AtomicU64::new(0),
             is_mid_record: AtomicBool::new(false),
             announces: AtomicBool::new(false),
+            has_asked: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
@@ -161,6 +164,7 @@ impl State {
 
     pub(crate) fn set_announces(&self, announces: bool) {
         self.announces.store(announces, Ordering::Relaxed);
+        self.has_asked.store(false, Ordering::Relaxed);
     }
 
     /// Returns whether what hyper writes is the last before it gives the
@@ -283,6 +287,30 @@ impl State {
             && self.info.shutdown().phase() >= self.announce_from
     }
 
+    /// Returns whether a response has to wait for a look that finds no more input: it
+    /// would announce the close, and what hyper was given is all that is known. hyper
+    /// does not read on in every state: `has_waited` says that it was given the time.
+    pub(crate) fn awaits_look(&self, has_waited: bool) -> bool {
+        self.keeps_alive
+            && self.seems_last()
+            && !self.info.facts().found_nothing()
+            && (!has_waited || self.has_asked.load(Ordering::Relaxed))
+    }
+
+    /// Notes that hyper asks for input.
+    pub(crate) fn note_asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the next response of HTTP/1 is to announce the close, as far as
+    /// what hyper was given tells: it does not read on in every state.
+    fn seems_last(&self) -> bool {
+        let follows = |framing: &Mutex<Framing>| !lock(framing).nothing_follows();
+        self.announces.load(Ordering::Relaxed)
+            && !self.is_mid_record()
+            && !self.framing().is_none_or(follows)
+    }
+
     /// Returns whether the peer's end of input can wait: a request is being
     /// answered, all of which has come. hyper would give up its response.
     pub(crate) fn hide_end(&self) -> bool {
@@ -387,9 +415,7 @@ impl State {
             self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
-        let nothing_follows = || !self.is_mid_record() && lock(framing).nothing_follows();
-        let is_announced = || self.announces.load(Ordering::Relaxed) && nothing_follows();
-        if !self.keeps_alive || is_announced() {
+        if !self.keeps_alive || (self.seems_last() && self.info.facts().found_nothing()) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
             if version == Version::HTTP_10 {

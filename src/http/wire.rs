@@ -136,6 +136,7 @@ impl<C: Connection> Wire<C> {
         let room = &mut room[..room_len];
         // In the connection's own task the abort drops all of this: the wait need
         // not be registered for it. After an upgrade, it may be another task's.
+        self.state.note_asked();
         let task = self.task.get_or_insert_with(|| cx.waker().clone());
         let read = match task.will_wake(cx.waker()) {
             true => self.session.poll_read_in_task(cx, room),
@@ -210,6 +211,8 @@ impl<C: Connection> Read for Wire<C> {
         }
         // The driver polls hyper again once the response has ended.
         if self.has_ended && self.state.hide_end() {
+            // Nothing follows what was read.
+            self.state.info.facts().set_found_nothing(true);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

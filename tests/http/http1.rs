@@ -14,6 +14,8 @@ struct State {
     name: &'static str,
     /// What the client has sent before the stop.
     before: &'static [u8],
+    /// What it has sent before the stop, once the server has read that.
+    later: &'static [u8],
     /// How many responses it has read before the stop.
     answered: usize,
     /// The client has ended its side before the stop.
@@ -27,6 +29,7 @@ struct State {
 const STATE: State = State {
     name: "",
     before: b"",
+    later: b"",
     answered: 0,
     half_closed: false,
     after: b"",
@@ -85,6 +88,29 @@ const STATES: &[State] = &[
             POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhiGET / HT",
         after: b"TP/1.1\r\nhost: a\r\n\r\n",
         owed: &[b"drained", b"hello", b"hi", b"hello"],
+        ..STATE
+    },
+    State {
+        name: "a request behind one in flight whose chunks are not read (F89)",
+        before: b"POST /drain HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+            5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"drained", b"hello"],
+        ..STATE
+    },
+    State {
+        name: "a request in segments of its own behind such a one (F89)",
+        before: b"POST /drain HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+            5\r\nhello\r\n0\r\n\r\n",
+        later: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"drained", b"hello"],
+        ..STATE
+    },
+    State {
+        name: "a request behind one that sends back its body after the stop (F89)",
+        before: b"POST /echo-late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
+            content-length: 5\r\n\r\nhello",
+        later: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        owed: &[b"hello", b"hello"],
         ..STATE
     },
     State {
@@ -228,6 +254,7 @@ fn answered_at_the_stop<R: Runtime>(runtime: &R, state: &State, first: &[u8]) {
         // next one is served, which came after it.
         let mut next = server.connect();
         assert_eq!(next.exchange(GET).body, b"hello");
+        client.send(state.later);
         server.shutdown.stop("now");
         client.send_after(state.after);
         expect_owed(&mut client, state);
@@ -246,7 +273,7 @@ pub(crate) fn every_state_in_the_accept_queue_is_answered<R: Runtime>(runtime: R
             |server| {
                 for _ in 0..3 {
                     let mut client = server.connect();
-                    client.send(state.before);
+                    client.send(&[state.before, state.later].concat());
                     if state.half_closed {
                         half_close(&client);
                     }

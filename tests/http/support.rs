@@ -99,6 +99,13 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
                 .map(|piece| Ok(Frame::data(piece)));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
+        // The body is sent back once the server drains, and not read before.
+        (&Method::POST, "/echo-late") => {
+            info.shutdown().draining().await;
+            let body = request.into_body();
+            let body = body.map_err(|error| panic!("the client goes on: {error}"));
+            Response::new(body.boxed_unsync())
+        }
         // A response at once; the body is read by work of its own.
         (&Method::POST, "/later") => {
             // The server waits for it.
