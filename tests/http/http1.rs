@@ -215,7 +215,7 @@ fn expect_owed(client: &mut Client<net::TcpStream>, state: &State) {
 const REFUSED: &[u8] =
     b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
 
-pub(crate) fn every_state_at_the_stop_is_answered<R: Runtime>(runtime: R) {
+pub(crate) fn f89_every_state_at_the_stop_is_answered<R: Runtime>(runtime: R) {
     STATES
         .iter()
         .for_each(|state| answered_at_the_stop(&runtime, state, b""));

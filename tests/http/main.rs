@@ -43,7 +43,7 @@ macro_rules! suite {
 
 suite! {
     http1:
-        every_state_at_the_stop_is_answered,
+        f89_every_state_at_the_stop_is_answered,
         every_state_in_the_accept_queue_is_answered,
         every_state_without_a_stop_is_answered_as_ever,
         f85_every_state_behind_a_refused_upgrade_is_answered,
@@ -110,6 +110,7 @@ suite! {
         f83_half_a_record_behind_a_request_is_awaited,
         f83_half_a_record_is_not_awaited_for_ever,
         f27_half_a_handshake_is_finished_and_its_request_answered,
+        f90_what_has_begun_is_not_ended_for_its_age,
         a_handshake_without_a_request_ends_soon,
         an_end_without_close_notify_is_an_end,
         an_end_without_close_notify_is_an_end_for_a_handle,

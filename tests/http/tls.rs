@@ -496,6 +496,34 @@ pub(crate) fn f27_half_a_handshake_is_finished_and_its_request_answered<R: Runti
     }
 }
 
+/// A connection is not idle in the middle of a handshake, or of its first record.
+pub(crate) fn f90_what_has_begun_is_not_ended_for_its_age<R: Runtime>(runtime: R) {
+    const LIMIT: Duration = Duration::from_millis(400);
+    let identity = identity();
+    for http in [
+        || http().max_age(LIMIT, 0.0),
+        || http().keep_alive_timeout(LIMIT),
+    ] {
+        serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+            let mut greeting = Strict::connect(server, &identity);
+            let hello = greeting.records();
+            greeting.stream.write_all(&hello[..60]).expect("it is open");
+            let mut asking = Strict::connect(server, &identity);
+            asking.handshake();
+            asking.tls.writer().write_all(GET).expect("it is buffered");
+            let record = asking.records();
+            asking.stream.write_all(&record[..20]).expect("it is open");
+            std::thread::sleep(LIMIT * 2);
+            greeting.stream.write_all(&hello[60..]).expect("it is open");
+            asking.stream.write_all(&record[20..]).expect("it is open");
+            let mut greeting = Client::new(greeting);
+            greeting.send(GET);
+            assert_eq!(greeting.answer().body, b"hello");
+            assert_eq!(Client::new(asking).answer().body, b"hello");
+        });
+    }
+}
+
 pub(crate) fn a_handshake_without_a_request_ends_soon<R: Runtime>(runtime: R) {
     let identity = identity();
     let report = serving(builder(tls(runtime, &identity)), http(), |server| {
