@@ -72,9 +72,11 @@ use hyper::{Request, Response};
 
 pub use self::error::Error;
 pub use self::health::{Health, HealthPaths};
+use self::info::Local;
 pub use self::info::{ConnectionInfo, UntilDraining};
 pub use self::options::Announce;
 use self::options::{MaxAge, Options};
+use self::rt::HyperTimer;
 pub use self::rt::StreamExecutor;
 pub use self::tower::{Tower, TowerResponse};
 pub use self::upgrade::{UpgradeError, Upgraded, on_upgrade};
@@ -311,8 +313,8 @@ where
 struct Handler<R, S> {
     shared: Arc<Shared<S>>,
     runtime: R,
-    /// By the index of the listener; its connections share the address.
-    local_addrs: Vec<Arc<Address>>,
+    /// By the index of the listener.
+    listeners: Vec<Arc<Local>>,
 }
 
 impl<R: Runtime, S> Handler<R, S> {
@@ -321,11 +323,17 @@ impl<R: Runtime, S> Handler<R, S> {
         runtime: R,
         local_addrs: impl IntoIterator<Item = Address>,
     ) -> Handler<R, S> {
+        let local = |address| Arc::new(Handler::<R, S>::local(&runtime, address));
         Handler {
             shared: Arc::new(shared),
+            listeners: local_addrs.into_iter().map(local).collect(),
             runtime,
-            local_addrs: local_addrs.into_iter().map(Arc::new).collect(),
         }
+    }
+
+    fn local(runtime: &R, address: Address) -> Local {
+        let timer = Box::new(HyperTimer(runtime.clone()));
+        Local { address, timer }
     }
 
     fn serve<C: Connection, B>(
@@ -340,8 +348,9 @@ impl<R: Runtime, S> Handler<R, S> {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let local = self.local_addrs.get(session.listener_index()).cloned();
-        let local = local.unwrap_or_else(|| Arc::new(Address::Unix(None)));
+        let local = self.listeners.get(session.listener_index()).cloned();
+        let local =
+            local.unwrap_or_else(|| Arc::new(Self::local(&self.runtime, Address::Unix(None))));
         serve::serve(self.shared.clone(), self.runtime.clone(), local, session)
     }
 }

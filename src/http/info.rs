@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
+use hyper::rt::{Sleep, Timer};
 use pin_project_lite::pin_project;
 
 use super::stream_idle::StreamIdle;
@@ -34,11 +36,21 @@ use crate::tls::TlsInfo;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct ConnectionInfo(Arc<Inner>);
+pub struct ConnectionInfo {
+    inner: Arc<Inner>,
+    /// The request has a body: its response may be one of answers to it.
+    has_body: bool,
+}
+
+/// What the connections of a listener have in common.
+pub(super) struct Local {
+    pub(super) address: Address,
+    pub(super) timer: Box<dyn Timer + Send + Sync>,
+}
 
 struct Inner {
     handle: SessionHandle,
-    local: Arc<Address>,
+    local: Arc<Local>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsInfo>>,
     upgrade: UpgradeSlot,
@@ -47,56 +59,72 @@ struct Inner {
 impl ConnectionInfo {
     pub(super) fn new(
         handle: SessionHandle,
-        local: Arc<Address>,
+        local: Arc<Local>,
         #[cfg(feature = "tls")] tls: Option<TlsInfo>,
     ) -> ConnectionInfo {
-        ConnectionInfo(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             handle,
             local,
             #[cfg(feature = "tls")]
             tls: tls.map(Box::new),
             upgrade: UpgradeSlot::default(),
-        }))
+        });
+        ConnectionInfo {
+            inner,
+            has_body: false,
+        }
     }
 
     /// Returns what a request knows of the connection whose stream is read on.
     pub(super) fn of_stream(&self, idle: StreamIdle) -> Result<ConnectionInfo, GuardError> {
-        let inner = &*self.0;
-        Ok(ConnectionInfo(Arc::new(Inner {
-            handle: inner.handle.of_part(Arc::new(idle))?,
-            local: inner.local.clone(),
+        let Inner { handle, local, .. } = &*self.inner;
+        let inner = Arc::new(Inner {
+            handle: handle.of_part(Arc::new(idle))?,
+            local: local.clone(),
             #[cfg(feature = "tls")]
-            tls: inner.tls.clone(),
+            tls: self.inner.tls.clone(),
             upgrade: UpgradeSlot::default(),
-        })))
+        });
+        Ok(ConnectionInfo {
+            inner,
+            has_body: true,
+        })
+    }
+
+    /// Returns what a request with a body knows.
+    pub(super) fn with_body(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            inner: self.inner.clone(),
+            has_body: true,
+        }
     }
 
     /// Returns the number of the connection: see
     /// [`Session::id`](crate::Session::id).
     pub fn id(&self) -> u64 {
-        self.0.handle.id()
+        self.inner.handle.id()
     }
 
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Address {
-        self.0.handle.peer_addr()
+        self.inner.handle.peer_addr()
     }
 
     /// Returns the address of the listener that accepted the connection.
     pub fn local_addr(&self) -> &Address {
-        &self.0.local
+        &self.inner.local.address
     }
 
     /// Returns what was agreed on by TLS; `None` without TLS.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.0.tls.as_deref()
+        self.inner.tls.as_deref()
     }
 
     /// Returns the server's gate: to ask for the stop, or to observe it.
     pub fn shutdown(&self) -> &Shutdown {
-        self.0.handle.shutdown()
+        self.inner.handle.shutdown()
     }
 
     /// Returns a handle on the session: the idle point of what takes the
@@ -111,7 +139,7 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn handle(&self) -> Result<SessionHandle, GuardError> {
-        self.0.handle.try_clone()
+        self.inner.handle.try_clone()
     }
 
     /// Takes a guard for work that goes on after the response: the server waits for
@@ -138,7 +166,7 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.0.handle.try_guard()
+        self.inner.handle.try_guard()
     }
 
     /// Returns `stream` with an end: once the server drains, it ends as soon as it
@@ -147,9 +175,14 @@ impl ConnectionInfo {
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
     /// who reads slowly are still sent. So a stream that always has an item ready
-    /// does not end by this. Once it has ended, it stays ended. Where it answers the
-    /// messages of its own request, as in calls of gRPC that go both ways, those that had
-    /// arrived are answered.
+    /// does not end by this. Once it has ended, it stays ended.
+    ///
+    /// **A response that answers the messages of its request**, as in calls of gRPC that go
+    /// both ways: put this around the stream of the messages, such as tonic's `Streaming`,
+    /// and let the answers end when that does. Then all messages that had arrived are
+    /// answered, however long each of them takes. Around the answers it cannot tell work at
+    /// a message from the wait for the next one: it ends where a second has passed without an
+    /// answer ([`rest`](UntilDraining::rest)).
     ///
     /// ```
     /// use futures::channel::mpsc;
@@ -164,19 +197,26 @@ impl ConnectionInfo {
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
             stream,
-            draining: self.0.handle.draining(),
+            draining: self.inner.handle.draining(),
             looks: 0,
+            has_ended: false,
+            rest: if self.has_body {
+                ANSWER
+            } else {
+                Duration::ZERO
+            },
+            resting: None,
             connection: self.clone(),
         }
     }
 
     /// Returns whether all that had arrived at the stop is with its reader.
     fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.0.handle.is_handed_on(cx)
+        self.inner.handle.is_handed_on(cx)
     }
 
     pub(super) fn connection(&self) -> &dyn Describe {
-        self.0.handle.connection()
+        self.inner.handle.connection()
     }
 
     pub(super) fn facts(&self) -> &ConnectionFacts {
@@ -184,7 +224,7 @@ impl ConnectionInfo {
     }
 
     pub(super) fn upgrade_slot(&self) -> &UpgradeSlot {
-        &self.0.upgrade
+        &self.inner.upgrade
     }
 }
 
@@ -193,7 +233,7 @@ impl fmt::Debug for ConnectionInfo {
         let mut info = f.debug_struct("ConnectionInfo");
         info.field("id", &self.id());
         info.field("peer", &self.peer_addr());
-        info.field("local", &self.0.local);
+        info.field("local", self.local_addr());
         info.finish_non_exhaustive()
     }
 }
@@ -206,10 +246,33 @@ pin_project! {
         #[pin]
         stream: S,
         draining: PhaseReached,
-        // The looks that have found nothing, one after the other. As many as it takes:
-        // the stream has ended.
+        // The looks that have found nothing, one after the other.
         looks: u8,
+        has_ended: bool,
+        rest: Duration,
+        // The rest, once the looks have found nothing.
+        resting: Option<Pin<Box<dyn Sleep>>>,
         connection: ConnectionInfo,
+    }
+}
+
+impl<S> UntilDraining<S> {
+    /// Sets how long the stream must have had no item before it ends, once the server
+    /// drains. Default: a second for a request with a body, whose messages may be at work;
+    /// none for others. Around the messages of the request themselves none is needed.
+    ///
+    /// ```
+    /// use futures::Stream;
+    /// use lameduck::http::{ConnectionInfo, UntilDraining};
+    /// use std::time::Duration;
+    ///
+    /// fn messages<S: Stream>(connection: &ConnectionInfo, messages: S) -> UntilDraining<S> {
+    ///     connection.until_draining(messages).rest(Duration::ZERO)
+    /// }
+    /// ```
+    pub fn rest(mut self, rest: Duration) -> Self {
+        self.rest = rest;
+        self
     }
 }
 
@@ -224,30 +287,37 @@ impl<S: Stream> Stream for UntilDraining<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let mut this = self.project();
-        if *this.looks == LOOKS {
+        if *this.has_ended {
             return Poll::Ready(None);
         }
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
-            let was_draining = this.connection.0.handle.is_draining();
+            let was_draining = this.connection.inner.handle.is_draining();
             let is_handed_on = was_draining && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
-                *this.looks = if item.is_some() { 0 } else { LOOKS };
+                (*this.looks, *this.resting, *this.has_ended) = (0, None, item.is_none());
                 return Poll::Ready(item);
             }
             if !was_draining {
                 ready!(Pin::new(&mut *this.draining).poll(cx));
                 continue;
             }
-            if is_handed_on {
-                ready!(poll_budget(cx));
-                *this.looks += 1;
-                if *this.looks == LOOKS {
-                    return Poll::Ready(None);
-                }
-                cx.waker().wake_by_ref();
+            if !is_handed_on {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            ready!(poll_budget(cx));
+            *this.looks = this.looks.saturating_add(1).min(LOOKS);
+            if *this.looks < LOOKS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !this.rest.is_zero() {
+                let timer = &this.connection.inner.local.timer;
+                let rest = this.resting.get_or_insert_with(|| timer.sleep(*this.rest));
+                ready!(rest.as_mut().poll(cx));
+            }
+            *this.has_ended = true;
+            return Poll::Ready(None);
         }
     }
 }
@@ -255,3 +325,6 @@ impl<S: Stream> Stream for UntilDraining<S> {
 /// How many looks have to find nothing. On HTTP/1 hyper reads a piece of the request,
 /// and then asks for the response up to two times.
 const LOOKS: u8 = 3;
+
+/// How long the answer to a message may take, where it is not known that one is awaited.
+const ANSWER: Duration = Duration::from_secs(1);

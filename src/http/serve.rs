@@ -15,9 +15,8 @@ use log::debug;
 
 use super::driver::{Driver, Due};
 use super::error::Error;
-use super::info::ConnectionInfo;
+use super::info::{ConnectionInfo, Local};
 use super::{BoxError, Protocol, Shared, h1, h2};
-use crate::address::Address;
 use crate::rt::{Connection, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
@@ -33,7 +32,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
     runtime: R,
-    local: Arc<Address>,
+    local: Arc<Local>,
     mut session: Session<C>,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static
 where

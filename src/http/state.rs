@@ -347,7 +347,10 @@ impl State {
         let stream = self
             .streams()
             .and_then(|streams| self.begin_stream(streams, request));
-        let info = stream.unwrap_or_else(|| self.info.clone());
+        let info = stream.unwrap_or_else(|| match request.body().is_end_stream() {
+            true => self.info.clone(),
+            false => self.info.with_body(),
+        });
         request.extensions_mut().insert(info);
         InFlight(self.clone())
     }

@@ -86,6 +86,7 @@ suite! {
         f80_what_had_arrived_of_a_call_is_answered_before_its_end,
         f80_a_call_is_not_ended_in_the_middle_of_a_frame,
         f87_half_a_message_of_grpc_is_awaited,
+        f91_messages_that_wait_for_their_turn_are_answered,
         f17_what_had_arrived_of_a_request_is_answered_before_its_end;
     options:
         health_follows_the_phase,

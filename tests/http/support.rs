@@ -34,6 +34,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) const LARGE: usize = 8 * 1024 * 1024;
 /// The number of events at `/queue`, and the length of each.
 pub(crate) const QUEUED: usize = 4096;
+/// How long a piece of a request is worked at.
+const WORK: Duration = Duration::from_millis(20);
 
 /// Starts a runtime of tokio. It stays: a test may leave a task behind.
 pub(crate) fn tokio() -> Tokio {
@@ -96,8 +98,30 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             let pieces = pieces.map(|piece| piece.expect("the client goes on"));
             let frames = info
                 .until_draining(pieces)
+                .rest(Duration::ZERO)
                 .map(|piece| Ok(Frame::data(piece)));
             Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        // The same, with work at each piece: the end is that of the pieces, or of the answers.
+        (&Method::POST, "/work" | "/work-within") => {
+            let is_within = request.uri().path() == "/work-within";
+            let pieces = request.into_body().into_data_stream();
+            let pieces = pieces.map(|piece| piece.expect("the client goes on"));
+            let at_work = |piece| async {
+                smol::Timer::after(WORK).await;
+                Ok(Frame::data(piece))
+            };
+            let body = match is_within {
+                true => {
+                    let pieces = info.until_draining(pieces).rest(Duration::ZERO);
+                    StreamBody::new(pieces.then(at_work)).boxed_unsync()
+                }
+                false => {
+                    let answers = info.until_draining(pieces.then(at_work));
+                    StreamBody::new(answers).boxed_unsync()
+                }
+            };
+            Response::new(body)
         }
         // The body is sent back once the server drains, and not read before.
         (&Method::POST, "/echo-late") => {

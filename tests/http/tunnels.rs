@@ -240,6 +240,46 @@ pub(crate) fn f80_a_call_is_not_ended_in_the_middle_of_a_frame<R: Runtime>(runti
     }
 }
 
+/// Each of them takes some time to answer, so most wait at the stop.
+pub(crate) fn f91_messages_that_wait_for_their_turn_are_answered<R: Runtime>(runtime: R) {
+    for path in ["/work", "/work-within"] {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = Frames::connect(server);
+            let whole = get(1, path);
+            client.0.send(&frame(
+                HEADERS,
+                END_HEADERS,
+                1,
+                &[&[0x83], &whole[10..]].concat(),
+            ));
+            let pieces = (0..TRIES).map(|_| frame(DATA, 0, 1, b"piece"));
+            client.0.send(&pieces.collect::<Vec<_>>().concat());
+            expect_data(&mut client, 1, b"piece");
+            server.shutdown.stop("now");
+            expect_data(&mut client, 1, &b"piece".repeat(TRIES - 1));
+            end_call(&mut client);
+        });
+        expect_drained(&report);
+        // The same over HTTP/1.1.
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = server.connect();
+            let chunk = "5\r\npiece\r\n";
+            client.send(
+                format!(
+                    "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+                )
+                .as_bytes(),
+            );
+            client.send(chunk.repeat(TRIES).as_bytes());
+            client.until(chunk.as_bytes());
+            server.shutdown.stop("now");
+            let rest = chunk.repeat(TRIES - 1) + "0\r\n\r\n";
+            assert_eq!(client.until(b"0\r\n\r\n"), rest, "{path}");
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
 /// Half of a message is a whole frame. The first half comes with the head of the call,
 /// which the service has not seen then, or after an answer.
 pub(crate) fn f87_half_a_message_of_grpc_is_awaited<R: Runtime>(runtime: R) {
