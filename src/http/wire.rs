@@ -277,13 +277,18 @@ mod tests {
     use hyper::{Method, Response, StatusCode, Version};
 
     use super::*;
-    use crate::http::info::ConnectionInfo;
+    use crate::http::info::{ConnectionInfo, Local};
+    use crate::http::rt::HyperTimer;
     use crate::phase::Phase;
+    use crate::runtimes::smol::Smol;
     use crate::sim::Sim;
 
     fn wire<C: Connection>(session: Session<C>) -> io::Result<Wire<C>> {
         let handle = session.handle().map_err(io::Error::other)?;
-        let local = Arc::new(handle.peer_addr());
+        let local = Arc::new(Local {
+            address: handle.peer_addr(),
+            timer: Box::new(HyperTimer(Smol)),
+        });
         let info = ConnectionInfo::new(
             handle,
             local,

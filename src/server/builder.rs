@@ -453,8 +453,8 @@ impl<R: Runtime> Builder<R> {
     /// accepted, and with `NotReady` when the stop begins: the place to tell a
     /// supervisor or a load balancer.
     ///
-    /// It is not called with `NotReady` when a successor serves: the service is
-    /// ready.
+    /// It is not called with `NotReady` when a successor serves, since the service is
+    /// ready then, nor by a server that is stopped before it was `Ready`.
     ///
     /// The calls are made in order, in a task of the runtime, so that one that
     /// blocks its thread holds up neither the grace period nor a second signal

@@ -4,6 +4,7 @@
 #[cfg_attr(feature = "handover", path = "driver/handover.rs")]
 #[cfg_attr(not(feature = "handover"), path = "driver/no_handover.rs")]
 mod handover;
+mod log_lines;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -252,11 +253,13 @@ impl<R: Runtime, H> Serve<R, H> {
             if let Some(recording) = &mut self.recording {
                 recording.push(now, input);
             }
-            let was_running = self.lifecycle.phase() == Phase::Running;
+            let before = self.lifecycle.phase();
             if let Err(unexpected) = self.lifecycle.handle(now, input) {
                 trace!("{unexpected}");
             }
-            if was_running && self.lifecycle.phase() != Phase::Running {
+            let phase = self.lifecycle.phase();
+            log_lines::handled(input, before, phase);
+            if before == Phase::Running && phase != Phase::Running {
                 self.stop_has_begun(input);
             }
             while let Some(output) = self.lifecycle.poll_output() {
@@ -326,17 +329,13 @@ impl<R: Runtime, H> Serve<R, H> {
     fn enter(&mut self, phase: Phase) {
         let shutdown = &self.shared.shutdown;
         // Counted before the phase is entered, which ends idle connections.
-        let guards = shutdown.guard_count();
+        let (open, guards) = (self.shared.table.open_count(), shutdown.guard_count());
         if self.lifecycle.is_settling() && phase == Phase::Draining {
             shutdown.settle();
         } else {
             shutdown.advance(phase);
         }
-        if phase == Phase::Aborting {
-            warn!("stopping: {phase}, guard count {guards}");
-        } else if let Some(cause) = shutdown.cause() {
-            info!("stopping ({cause}): {phase}, guard count {guards}");
-        }
+        log_lines::entered(phase, shutdown.cause().as_ref(), open, guards);
     }
 
     fn listener_closed(&mut self, id: usize, closed: Result<(), ServerError>) -> Input {

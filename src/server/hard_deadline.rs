@@ -56,7 +56,7 @@ impl HardDeadline {
 
     fn end_process(self) -> ! {
         // By another thread: to write may block.
-        let text = "lameduck: the stop is not over at its hard deadline: ending the process";
+        let text = "lameduck: the process is still there at its hard deadline: ending it";
         let told = thread::Builder::new().spawn(move || eprintln!("{text}"));
         if let Ok(told) = told {
             wait_for(&told, Duration::from_millis(100));

@@ -12,9 +12,9 @@ use crate::rt::Connection;
 
 /// Gives tokio's I/O traits to what has those of futures.
 macro_rules! tokio_io {
-    ($session:ident, $(#[$reads:meta])+) => {
-        $(#[$reads])+
-        impl<C: Connection> tokio::io::AsyncRead for $session<C> {
+    ([$($generics:tt)*] $session:ty, $(#[$attribute:meta])+) => {
+        $(#[$attribute])+
+        impl<$($generics)*> tokio::io::AsyncRead for $session {
             fn poll_read(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -27,7 +27,7 @@ macro_rules! tokio_io {
         }
 
         /// The shutdown ends our side, as the server does itself after the handler.
-        impl<C: Connection> tokio::io::AsyncWrite for $session<C> {
+        impl<$($generics)*> tokio::io::AsyncWrite for $session {
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -63,7 +63,7 @@ macro_rules! tokio_io {
 }
 
 tokio_io! {
-    Session,
+    [C: Connection] Session<C>,
     /// With the feature `tokio`, on any runtime: a session is what tokio-rustls,
     /// tokio-tungstenite, the codecs of tokio-util and `hyper_util::rt::TokioIo`
     /// take.
@@ -84,7 +84,7 @@ tokio_io! {
 }
 
 tokio_io! {
-    BufferedSession,
+    [C: Connection] BufferedSession<C>,
     /// With the feature `tokio`, on any runtime.
     ///
     /// ```
@@ -101,6 +101,35 @@ tokio_io! {
     ///         line.clear();
     ///     }
     ///     Ok(())
+    /// }
+    /// ```
+}
+
+#[cfg(feature = "http")]
+tokio_io! {
+    [] crate::http::Upgraded,
+    /// With the feature `tokio`, on any runtime: an upgraded connection is what
+    /// tokio-tungstenite and `tokio::io::copy_bidirectional` take.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use lameduck::SessionHandle;
+    /// use lameduck::http::Upgraded;
+    /// use std::error::Error;
+    /// use tokio_tungstenite::WebSocketStream;
+    /// use tokio_tungstenite::tungstenite::protocol::Role;
+    ///
+    /// async fn talk(
+    ///     upgraded: Upgraded,
+    ///     mut handle: SessionHandle,
+    /// ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ///     let upgraded = upgraded.with_websocket_frames(&handle)?;
+    ///     let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+    ///     while let Some(message) = handle.next_or_drain(socket.next(), || true).await {
+    ///         // Answer it.
+    ///         let _ = message.transpose()?;
+    ///     }
+    ///     Ok(socket.close(None).await?)
     /// }
     /// ```
 }

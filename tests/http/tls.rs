@@ -504,7 +504,7 @@ pub(crate) fn f90_what_has_begun_is_not_ended_for_its_age<R: Runtime>(runtime: R
         || http().max_age(LIMIT, 0.0),
         || http().keep_alive_timeout(LIMIT),
     ] {
-        serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
+        let report = serving(builder(tls(runtime.clone(), &identity)), http(), |server| {
             let mut greeting = Strict::connect(server, &identity);
             let hello = greeting.records();
             greeting.stream.write_all(&hello[..60]).expect("it is open");
@@ -521,6 +521,7 @@ pub(crate) fn f90_what_has_begun_is_not_ended_for_its_age<R: Runtime>(runtime: R
             assert_eq!(greeting.answer().body, b"hello");
             assert_eq!(Client::new(asking).answer().body, b"hello");
         });
+        assert_eq!(report.exit_status(), 0, "{report}");
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn both_signals_drain_and_exit_with_0(runtime: &str) {
         for line in [
             format!("{peer} connected"),
             format!("received {name}"),
-            format!("stopping ({name}): draining, guard count 1"),
+            format!("stopping ({name}): draining, connections 1, guard count 1"),
             format!("stopped listening on {address}"),
             format!("disconnecting {peer}"),
             "stopped clean".to_owned(),
@@ -101,10 +101,16 @@ pub(crate) fn f38_a_second_signal_aborts(runtime: &str) {
     server.signal(Signal::TERM);
     // Within a second it would be the same stop (F45).
     server.wait_for("received SIGTERM");
+    server.signal(Signal::INT);
+    server.wait_for("SIGINT belongs to the stop that is under way");
     thread::sleep(Duration::from_millis(1100));
     server.signal(Signal::INT);
     let (status, log) = server.wait();
     assert_eq!(status, 3, "{log}");
+    assert!(
+        log.contains("SIGINT is another request: it aborts"),
+        "{log}"
+    );
     assert!(log.contains("1 aborted"), "{log}");
     // A connection is cut off: that is a warning.
     let mut warnings = log.lines().filter(|line| line.contains("WARN"));
