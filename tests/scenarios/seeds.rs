@@ -381,6 +381,21 @@ fn each_seed_keeps_every_clause_and_ends_as_it_should() {
 /// Each of ten silent clients has the only descriptor for the idle time of its
 /// close, and there is not the time for all. The fuzzer took that for an abort
 /// without a reason.
+/// The pauses between tries were as long as those of a server that goes on.
+#[test]
+fn f46_errors_in_a_row_do_not_cut_the_sweep() {
+    const FOUND: [u8; 62] = [
+        0, 0, 50, 255, 15, 3, 128, 247, 255, 123, 255, 255, 255, 255, 247, 0, 0, 0, 0, 0, 0, 2,
+        4, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123,
+        123, 123, 91, 123, 123, 121, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123, 123,
+        123, 123, 123, 107, 36,
+    ];
+    let (setup, steps) = decode(&FOUND);
+    let report = run(setup, &steps).unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(report.accepted, 3, "{report}");
+    assert_eq!(report.closed.drained, 3, "{report}");
+}
+
 #[test]
 fn f46_one_descriptor_for_ten_silent_clients_takes_the_whole_budget() {
     const FOUND: [u8; 58] = [
