@@ -45,6 +45,7 @@
 mod driver;
 mod error;
 mod framing;
+mod grpc;
 mod h1;
 mod h2;
 mod health;

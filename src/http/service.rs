@@ -56,7 +56,7 @@ where
             ready: None,
             method,
             version,
-            has_waited: false,
+            looks: 0,
             in_flight: Some(in_flight),
         }
     }
@@ -72,8 +72,8 @@ pin_project! {
         ready: Option<Box<Response<CountedBody<B>>>>,
         method: Method,
         version: Version,
-        // It has waited for another look.
-        has_waited: bool,
+        // The looks that it has waited for.
+        looks: u8,
         in_flight: Option<InFlight>,
     }
 }
@@ -116,8 +116,8 @@ where
             return Poll::Ready(Ok(response));
         };
         let is_stale = in_flight.state().is_look_stale();
-        if is_stale || in_flight.state().awaits_look(*this.has_waited) {
-            *this.has_waited = !is_stale;
+        if is_stale || in_flight.state().awaits_look(*this.looks) {
+            *this.looks += u8::from(!is_stale);
             (*this.ready, *this.in_flight) = (Some(Box::new(response)), Some(in_flight));
             cx.waker().wake_by_ref();
             return Poll::Pending;

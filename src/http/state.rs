@@ -289,12 +289,15 @@ impl State {
 
     /// Returns whether a response has to wait for a look that finds no more input: it
     /// would announce the close, and what hyper was given is all that is known. hyper
-    /// does not read on in every state: `has_waited` says that it was given the time.
-    pub(crate) fn awaits_look(&self, has_waited: bool) -> bool {
-        self.keeps_alive
-            && self.seems_last()
-            && !self.info.facts().found_nothing()
-            && (!has_waited || self.has_asked.load(Ordering::Relaxed))
+    /// does not read on in every state: it has had so many looks for it.
+    pub(crate) fn awaits_look(&self, looks: u8) -> bool {
+        let may_ask = match looks {
+            0 => true,
+            // What it asks for may have to wait, as for the turn of others.
+            1..MOST_LOOKS => self.has_asked.load(Ordering::Relaxed),
+            _ => false,
+        };
+        may_ask && self.keeps_alive && self.seems_last() && !self.info.facts().found_nothing()
     }
 
     /// Notes that hyper asks for input.
@@ -431,6 +434,9 @@ impl State {
         }
     }
 }
+
+/// How many looks a response waits for at the most, to know whether it is the last one.
+const MOST_LOOKS: u8 = 64;
 
 /// Returns what the data of a request on HTTP/2 consists of.
 fn data_of(request: &Request<Incoming>) -> DataOf {

@@ -6,6 +6,7 @@
 
 use std::task::{Context, Waker};
 
+use super::grpc;
 use crate::websocket;
 
 /// Follows one direction.
@@ -143,49 +144,12 @@ struct Stream {
 #[derive(Debug)]
 enum Messages {
     /// Not known before the service is called; these may be some of gRPC.
-    Unknown(GrpcMessages),
-    Grpc(GrpcMessages),
+    Unknown(grpc::Messages),
+    Grpc(grpc::Messages),
     /// Those of a WebSocket (RFC 8441).
     Websocket(Box<websocket::Frames>),
     /// Others.
     Other,
-}
-
-/// The length-prefixed messages of gRPC: a flag, a length of four bytes, and as much
-/// more (PROTOCOL-HTTP2.md of gRPC, "Length-Prefixed-Message").
-#[derive(Debug, Default)]
-struct GrpcMessages {
-    /// How much has come of the prefix.
-    prefix_len: u8,
-    /// What the prefix says, as far as it has come, and then what is to come.
-    left: u32,
-}
-
-/// The length of what a message of gRPC begins with.
-const GRPC_PREFIX: u8 = 5;
-
-impl GrpcMessages {
-    fn push(&mut self, mut bytes: &[u8]) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            if self.prefix_len < GRPC_PREFIX {
-                // The flag, in front, is shifted out.
-                self.left = (self.left << 8) | u32::from(first);
-                self.prefix_len += 1;
-                bytes = rest;
-            } else {
-                let taken = bytes.len().min(self.left as usize);
-                self.left -= taken as u32;
-                bytes = &bytes[taken..];
-            }
-            if self.prefix_len == GRPC_PREFIX && self.left == 0 {
-                *self = GrpcMessages::default();
-            }
-        }
-    }
-
-    fn is_mid_message(&self) -> bool {
-        self.prefix_len > 0
-    }
 }
 
 /// What the data of a stream consists of, as its request says.
@@ -281,7 +245,7 @@ impl Streams {
                     ended_by_peer: ends_stream,
                     ended_by_us: false,
                     has_data: false,
-                    messages: Messages::Unknown(GrpcMessages::default()),
+                    messages: Messages::Unknown(grpc::Messages::default()),
                 });
             }
             Part::Data { stream, bytes } => {
