@@ -95,41 +95,72 @@ where
                     return Ok(());
                 }
             };
-            let parts = match hyper.into_parts() {
-                Some(parts) => Some((parts.io, parts.read_buf)),
-                None if state.is_tunnel() => {
-                    return Box::pin(upgraded::<C, R>(driver, info)).await;
+            // In a box: the end would have its room for as long as the connection.
+            match Box::pin(end(hyper, result, &state, told)).await? {
+                Next::Nothing => return Ok(()),
+                Next::Idle => {
+                    if driver.is_settled() {
+                        driver.facts().set_drained();
+                    }
+                    return Ok(());
                 }
-                None => Box::pin(given_away(&state)).await?,
-            };
-            let Some((wire, read_buf)) = parts else {
-                // Some task of the program has it: the server waits for its session.
-                return Ok(());
-            };
-            // Without having been told, it ends for a reason of its own. The rest of a
-            // request that is given up is no request.
-            let has_own_reason =
-                told == Told::Nothing || state.is_last() || state.is_exchanging();
-            if result.is_err() || has_own_reason {
-                return Error::of_hyper(result, info.id());
+                Next::Upgraded => return Box::pin(upgraded::<C, R>(driver, info)).await,
+                Next::Request(returned, found) => (session, prefix) = (returned, found),
             }
-            let (returned, rest) = into_rest(wire, read_buf);
-            session = returned;
-            let found = match told {
-                Told::Idle if rest.is_empty() => None,
-                // The last look, with nothing between it and the system.
-                Told::Session if rest.is_empty() => last_look(&mut session).await?,
-                _ => Some(rest),
-            };
-            let Some(found) = found else {
-                if driver.is_settled() {
-                    driver.facts().set_drained();
-                }
-                return Ok(());
-            };
-            prefix = found;
         }
     }
+}
+
+/// What comes after hyper has ended.
+enum Next<C> {
+    Nothing,
+    /// The connection was idle.
+    Idle,
+    /// The connection was upgraded.
+    Upgraded,
+    /// These bytes of another request, and what follows.
+    Request(Session<C>, Bytes),
+}
+
+/// Looks for what hyper has left when it has ended.
+async fn end<C: Connection, S, B>(
+    hyper: UpgradeableConnection<Wire<C>, CountedService<S>>,
+    result: hyper::Result<()>,
+    state: &State,
+    told: Told,
+) -> Result<Next<C>, Error>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let parts = match hyper.into_parts() {
+        Some(parts) => Some((parts.io, parts.read_buf)),
+        None if state.is_tunnel() => return Ok(Next::Upgraded),
+        None => given_away(state).await?,
+    };
+    let Some((wire, read_buf)) = parts else {
+        // Some task of the program has it: the server waits for its session.
+        return Ok(Next::Nothing);
+    };
+    // Without having been told, it ends for a reason of its own. The rest of a
+    // request that is given up is no request.
+    let has_own_reason = told == Told::Nothing || state.is_last() || state.is_exchanging();
+    if result.is_err() || has_own_reason {
+        return Error::of_hyper(result, state.info.id()).map(|()| Next::Nothing);
+    }
+    let (mut session, rest) = into_rest(wire, read_buf);
+    let found = match told {
+        Told::Idle if rest.is_empty() => None,
+        // The last look, with nothing between it and the system.
+        Told::Session if rest.is_empty() => last_look(&mut session).await?,
+        _ => Some(rest),
+    };
+    Ok(match found {
+        Some(found) => Next::Request(session, found),
+        None => Next::Idle,
+    })
 }
 
 fn poll<R, C, S, B>(

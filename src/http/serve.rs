@@ -51,9 +51,8 @@ where
         // that is moved on, and for each future that it may come to.
         let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
         let mut first = [0; PREFACE.len()];
-        let Some(n) =
-            first_bytes(&mut driver, &mut session, &mut first, shared.protocol).await?
-        else {
+        let reading = first_bytes(&mut driver, &mut session, &mut first, shared.protocol);
+        let Some(n) = Box::pin(reading).await? else {
             return Ok(());
         };
         let info = ConnectionInfo::new(
