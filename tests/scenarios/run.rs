@@ -192,10 +192,10 @@ impl Expected {
         let is_long = |step: &&Step| matches!(step.action, Action::Freeze(1000..));
         expected.is_out_of_time = steps.iter().filter(is_long).count() > 1;
         // One after the other has the descriptor of the one before, each after
-        // the idle time of a close.
+        // the idle time of a close, and after the pauses of accepts that fail.
         let connects = steps.iter().filter(|step| step.action == Action::Connect);
         let turns = connects.count() / setup.descriptor_limit;
-        expected.can_hang |= turns > 5;
+        expected.can_hang |= turns > if setup.faults.accepts_fail { 1 } else { 5 };
         // One after the other, each with a timer that comes late.
         let slow = steps.iter().map(|step| match step.action {
             Action::Ask(_, Ask::Slow(millis)) => ms(u64::from(millis) + 30),
