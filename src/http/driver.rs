@@ -49,14 +49,16 @@ const AGED_IDLE: Duration = Duration::from_secs(1);
 /// ([F86](crate::docs::faults#f86)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notice {
-    /// Nothing: it has not acknowledged our SETTINGS, which the end awaits since then.
-    AwaitsSettings(Option<Duration>),
-    /// Nothing: it has acknowledged them at this time, and may be about to send.
-    AwaitsRequest(Duration),
+    /// Nothing: it has not acknowledged our SETTINGS.
+    AwaitsSettings,
+    /// Nothing: the end waits until it has acknowledged them.
+    EndAwaitsSettings,
+    /// Nothing: it has acknowledged them, and may be about to send.
+    AwaitsRequest,
     /// Nothing. It can be told at any time.
     Possible,
-    /// It was sent a GOAWAY at this time.
-    Sent(Duration),
+    /// It was sent a GOAWAY.
+    Sent,
 }
 
 /// How long a client may take from our SETTINGS to its first request.
@@ -88,6 +90,8 @@ pub(super) struct Driver<R: Runtime> {
     retire_at: Option<Duration>,
     retirement: Retirement,
     notice: Notice,
+    /// Since when it is so. Apart from it, which takes less room.
+    notice_at: Duration,
 }
 
 impl<R: Runtime> Driver<R> {
@@ -103,6 +107,7 @@ impl<R: Runtime> Driver<R> {
             retire_at: options.max_age.map(|age| age.of(id)),
             retirement: Retirement::No,
             notice: Notice::Possible,
+            notice_at: Duration::ZERO,
             options,
         }
     }
@@ -171,29 +176,34 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that HTTP/2 begins, which our SETTINGS open.
     pub(super) fn opens(&mut self) {
-        self.notice = Notice::AwaitsSettings(None);
+        self.notice = Notice::AwaitsSettings;
     }
 
     /// Returns whether the first request of HTTP/2 may be on its way, so that it is too
     /// early for a GOAWAY. `ends`: the connection ends as soon as it is idle.
     pub(super) fn awaits_first(&mut self, state: &State, ends: bool) -> bool {
-        if matches!(self.notice, Notice::Possible | Notice::Sent(_)) {
+        use Notice::{AwaitsRequest, AwaitsSettings, EndAwaitsSettings, Possible, Sent};
+
+        if matches!(self.notice, Possible | Sent) {
             return false;
         }
         let now = self.clock.now();
-        self.notice = match self.notice {
-            _ if state.calls() > 0 => Notice::Possible,
-            Notice::AwaitsSettings(_) if state.is_open() => Notice::AwaitsRequest(now),
-            Notice::AwaitsSettings(None) if ends => Notice::AwaitsSettings(Some(now)),
-            Notice::AwaitsRequest(since) if now >= since + FIRST_REQUEST => Notice::Possible,
-            notice => notice,
+        let next = match self.notice {
+            _ if state.calls() > 0 => Possible,
+            AwaitsSettings | EndAwaitsSettings if state.is_open() => AwaitsRequest,
+            AwaitsSettings if ends => EndAwaitsSettings,
+            AwaitsRequest if now >= self.notice_at + FIRST_REQUEST => Possible,
+            same => same,
         };
-        self.notice != Notice::Possible
+        if next != self.notice {
+            (self.notice, self.notice_at) = (next, now);
+        }
+        next != Possible
     }
 
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
-        self.notice = Notice::Sent(self.clock.now());
+        (self.notice, self.notice_at) = (Notice::Sent, self.clock.now());
     }
 
     /// Notes that a head has begun.
@@ -264,11 +274,13 @@ impl<R: Runtime> Driver<R> {
         let is_idle = self.waiting == Waiting::Request;
         let notice = match self.notice {
             // A peer that has its hands full with a response answers no ping.
-            Notice::AwaitsSettings(Some(at)) | Notice::Sent(at) if is_idle => {
+            Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
                 let limit = self.options.goaway_timeout;
-                Some((at.max(self.since) + limit, Due::Goaway))
+                Some((self.notice_at.max(self.since) + limit, Due::Goaway))
             }
-            Notice::AwaitsRequest(at) if ends_idle => Some((at + FIRST_REQUEST, Due::Settled)),
+            Notice::AwaitsRequest if ends_idle => {
+                Some((self.notice_at + FIRST_REQUEST, Due::Settled))
+            }
             _ => None,
         };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);

@@ -52,7 +52,8 @@ enum Told {
     Session,
 }
 
-/// Serves a session, of which `prefix` was read before.
+/// Serves a session, of which some bytes were read before. They are in a box, for they
+/// would have room of their own beside what they become.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` would have a place for each argument twice"
@@ -61,8 +62,7 @@ pub(super) fn serve<R, C, S, B>(
     shared: &Shared<S>,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
-    mut session: Session<C>,
-    mut prefix: Bytes,
+    mut found: Box<(Session<C>, Bytes)>,
 ) -> impl Future<Output = Result<(), Error>>
 where
     R: Runtime,
@@ -77,6 +77,7 @@ where
             let state =
                 State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
             let state = Arc::new(state);
+            let (session, prefix) = *found;
             let wire = Wire::new(session, prefix, state.clone());
             let service = CountedService {
                 service: shared.service.clone(),
@@ -105,7 +106,7 @@ where
                     return Ok(());
                 }
                 Next::Upgraded => return Box::pin(upgraded::<C, R>(driver, info)).await,
-                Next::Request(returned, found) => (session, prefix) = (returned, found),
+                Next::Request(next) => found = next,
             }
         }
     }
@@ -119,7 +120,7 @@ enum Next<C> {
     /// The connection was upgraded.
     Upgraded,
     /// These bytes of another request, and what follows.
-    Request(Session<C>, Bytes),
+    Request(Box<(Session<C>, Bytes)>),
 }
 
 /// Looks for what hyper has left when it has ended.
@@ -158,7 +159,7 @@ where
         _ => Some(rest),
     };
     Ok(match found {
-        Some(found) => Next::Request(session, found),
+        Some(found) => Next::Request(Box::new((session, found))),
         None => Next::Idle,
     })
 }

@@ -70,7 +70,8 @@ where
         if is_http2 {
             Box::pin(h2::serve(&shared, runtime, driver, &info, session, prefix)).await
         } else {
-            Box::pin(h1::serve(&shared, driver, &info, session, prefix)).await
+            let found = Box::new((session, prefix));
+            Box::pin(h1::serve(&shared, driver, &info, found)).await
         }
     }
 }
