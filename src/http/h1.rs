@@ -77,7 +77,7 @@ where
             let state =
                 State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
             let state = Arc::new(state);
-            let (session, prefix) = *found;
+            let (session, prefix) = unbox(found);
             let wire = Wire::new(session, prefix, state.clone());
             let service = CountedService {
                 service: shared.service.clone(),
@@ -110,6 +110,12 @@ where
             }
         }
     }
+}
+
+/// Frees the box at once: one that is moved out of lasts as long as its variable.
+#[expect(clippy::boxed_local, reason = "it is here for the box")]
+fn unbox<T>(value: Box<T>) -> T {
+    *value
 }
 
 /// What comes after hyper has ended.
