@@ -1,6 +1,6 @@
 //! What an operator reads of a stop.
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 
 use crate::cause::Cause;
 use crate::machine::lifecycle::Input;
@@ -11,27 +11,78 @@ const DRIVER: &str = "lameduck::server::driver";
 
 /// Says which phase of a stop begins, and how much is still there.
 pub(super) fn entered(phase: Phase, cause: Option<&Cause>, open: usize, guards: usize) {
-    let left = format!("connections {open}, guard count {guards}");
-    match cause {
-        _ if phase == Phase::Aborting => warn!(target: DRIVER, "stopping: {phase}, {left}"),
-        Some(cause) => info!(target: DRIVER, "stopping ({cause}): {phase}, {left}"),
-        None => {}
+    let left = format!("{phase}, connections {open}, guard count {guards}");
+    match (phase, cause) {
+        (Phase::Aborting, _) => warn!(target: DRIVER, "stopping: {left}"),
+        (_, Some(cause)) => info!(target: DRIVER, "stopping ({cause}): {left}"),
+        (_, None) => {}
     }
 }
 
 /// Says what a request means that came in a stop, and why the abort begins.
 pub(super) fn handled(input: Input, before: Phase, after: Phase) {
-    let aborts = before < Phase::Aborting && after == Phase::Aborting;
+    if let Some((level, line)) = line_of(input, before, after) {
+        log!(target: DRIVER, level, "{line}");
+    }
+}
+
+fn line_of(input: Input, before: Phase, after: Phase) -> Option<(Level, String)> {
+    let is_under_way = matches!(before, Phase::LameDuck | Phase::Draining);
+    let aborts = is_under_way && after == Phase::Aborting;
     match input {
-        Input::Signal(signal) if aborts => {
-            warn!(target: DRIVER, "{signal} is another request: it aborts")
-        }
-        Input::Signal(signal) if (Phase::LameDuck..Phase::Aborting).contains(&before) => {
-            info!(target: DRIVER, "{signal} belongs to the stop that is under way; a later one aborts");
+        Input::Signal(signal) if aborts => Some((
+            Level::Warn,
+            format!("{signal} is another request: it aborts"),
+        )),
+        Input::Signal(signal) if is_under_way => {
+            let line =
+                format!("{signal} belongs to the stop that is under way; a later one aborts");
+            Some((Level::Info, line))
         }
         Input::Tick if aborts => {
-            warn!(target: DRIVER, "the time for the connections is over: aborting")
+            let line = "the time for the connections is over: aborting";
+            Some((Level::Warn, line.to_owned()))
         }
-        _ => {}
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+
+    #[test]
+    fn f45_an_operator_reads_what_became_of_a_signal() {
+        use Phase::{Aborting, Draining, LameDuck, Running, Stopped};
+
+        let signal = Input::Signal(Signal::Terminate);
+        for (input, before, after, begins) in [
+            (signal, Running, Draining, None),
+            (signal, Running, LameDuck, None),
+            (signal, LameDuck, LameDuck, Some("SIGTERM belongs to")),
+            (signal, Draining, Draining, Some("SIGTERM belongs to")),
+            (signal, LameDuck, Aborting, Some("SIGTERM is another")),
+            (signal, Draining, Aborting, Some("SIGTERM is another")),
+            (signal, Aborting, Aborting, None),
+            (signal, Stopped, Stopped, None),
+            (Input::Tick, LameDuck, Draining, None),
+            (Input::Tick, Draining, Draining, None),
+            (Input::Tick, LameDuck, Aborting, Some("the time")),
+            (Input::Tick, Draining, Aborting, Some("the time")),
+            (Input::Tick, Aborting, Aborting, None),
+            (Input::Abort, Draining, Aborting, None),
+        ] {
+            let line = line_of(input, before, after);
+            let what = format!("{input:?} from {before} to {after}");
+            match (line, begins) {
+                (None, None) => {}
+                (Some((level, line)), Some(begins)) => {
+                    assert!(line.starts_with(begins), "{what}: {line}");
+                    assert_eq!(level == Level::Warn, after == Aborting, "{what}");
+                }
+                (line, _) => panic!("{what}: {line:?}"),
+            }
+        }
     }
 }
