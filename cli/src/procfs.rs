@@ -1,5 +1,5 @@
-//! What `/proc` tells of other processes. On other systems than Linux each function
-//! returns `None`, and the callers say what they could not see.
+//! Reads facts about other processes from `/proc`. On other systems than Linux each
+//! function returns `None`, and the callers say what they could not see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -263,11 +263,9 @@ async fn study(target: &Target, server: &mut Server) -> Result<Traits, Failure> 
         && target.expected.is_empty()
         && spoken::is_behind_tls(&target).await
     {
-        return Err(not_ready(
-            server,
-            "it answers with status 400, and speaks TLS: say --tls, with --ca FILE or --insecure"
-                .to_owned(),
-        ));
+        let options = spoken::WITH_TLS;
+        let problem = format!("it answers with status 400, and speaks TLS: say {options}");
+        return Err(not_ready(server, problem));
     }
     traits.answer_time = answer_time;
     traits.usual.push(response.status);

@@ -41,7 +41,7 @@ enum Retirement {
 /// crosses the end is lost.
 const AGED_IDLE: Duration = Duration::from_secs(1);
 
-/// What the client of an HTTP/2 connection knows of its end.
+/// Whether the client of an HTTP/2 connection was told of its end.
 ///
 /// Clients such as those of gRPC's C core wait for our SETTINGS before their first
 /// request, and give a request up that a GOAWAY overtakes. So the client of a new
@@ -49,15 +49,15 @@ const AGED_IDLE: Duration = Duration::from_secs(1);
 /// ([F86](crate::docs::faults#f86)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notice {
-    /// Nothing: it has not acknowledged our SETTINGS.
+    /// No: it has not acknowledged our SETTINGS.
     AwaitsSettings,
-    /// Nothing: the end waits until it has acknowledged them.
+    /// No: the end waits until it has acknowledged them.
     EndAwaitsSettings,
-    /// Nothing: it has acknowledged them, and may be about to send.
+    /// No: it has acknowledged them, and may be about to send.
     AwaitsRequest,
-    /// Nothing. It can be told at any time.
+    /// No. It can be told at any time.
     Possible,
-    /// It was sent a GOAWAY.
+    /// Yes, by a GOAWAY.
     Sent,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Driver<R: Runtime> {
     retire_at: Option<Duration>,
     retirement: Retirement,
     notice: Notice,
-    /// Since when it is so. Apart from it, which takes less room.
+    /// Since when it is so. A field of its own takes less room than one in the enum.
     notice_at: Duration,
 }
 

@@ -1,12 +1,13 @@
-//! Where the messages of gRPC end: a flag, a length of four bytes, and as much more
-//! (gRPC's PROTOCOL-HTTP2.md, "Length-Prefixed-Message").
+//! Finds the ends of gRPC's messages. Each has a flag, a length of four bytes, and then
+//! as many bytes (gRPC's PROTOCOL-HTTP2.md, "Length-Prefixed-Message").
 
 /// Follows the messages of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// How much has come of the prefix.
+    /// How many bytes of the prefix have come.
     prefix_len: u8,
-    /// What the prefix says, as far as it has come, and then what is to come.
+    /// The length, as far as the prefix has come. After it, how many bytes of the message
+    /// are still to come.
     left: u32,
 }
 

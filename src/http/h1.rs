@@ -52,8 +52,8 @@ enum Told {
     Session,
 }
 
-/// Serves a session, of which some bytes were read before. They are in a box, for they
-/// would have room of their own beside what they become.
+/// Serves a session, of which some bytes were read before. Both are in a box: the future
+/// would keep room for its arguments as long as it lives.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` would have a place for each argument twice"
@@ -118,10 +118,11 @@ fn unbox<T>(value: Box<T>) -> T {
     *value
 }
 
-/// What comes after hyper has ended.
+/// The next step of a connection once hyper has ended.
 enum Next<C> {
+    /// None: the connection has ended, or something else has it.
     Nothing,
-    /// The connection was idle.
+    /// None: the connection was idle.
     Idle,
     /// The connection was upgraded.
     Upgraded,

@@ -308,10 +308,10 @@ impl State {
     /// Returns whether the next response of HTTP/1 is to announce the close, as far as
     /// what hyper was given tells: it does not read on in every state.
     fn seems_last(&self) -> bool {
-        let follows = |framing: &Mutex<Framing>| !lock(framing).nothing_follows();
+        let nothing_follows = |framing: &Mutex<Framing>| lock(framing).nothing_follows();
         self.announces.load(Ordering::Relaxed)
             && !self.is_mid_record()
-            && !self.framing().is_none_or(follows)
+            && self.framing().is_some_and(nothing_follows)
     }
 
     /// Returns whether the peer's end of input can wait: a request is being

@@ -1,4 +1,4 @@
-//! What a server speaks that does not speak what it was asked in.
+//! Finds the protocol of a server that does not answer in the one that it was asked in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use crate::setup::Protocol;
 
 /// How long a server may take to answer in a protocol that is only tried.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The options for a server that speaks TLS.
+pub(super) const WITH_TLS: &str = "--tls, with --ca FILE or --insecure";
 
 /// Tries other protocols, and returns what to say for the one that is answered.
 pub(super) async fn hint(target: &Target) -> Option<String> {
@@ -36,16 +39,10 @@ pub(super) async fn is_behind_tls(target: &Target) -> bool {
 }
 
 async fn is_answered(target: &Target, protocol: Protocol, is_tls: bool) -> bool {
-    let tls = match (&target.tls, is_tls) {
-        (_, false) => None,
-        (Some(tls), true) if protocol == target.protocol => Some(tls.clone()),
-        (_, true) => {
-            let names = protocol.alpn();
-            let Ok(tls) = Tls::new(&Trust::Anybody, "localhost", names.as_slice()) else {
-                return false;
-            };
-            Some(tls)
-        }
+    let names = protocol.alpn();
+    let tls = is_tls.then(|| Tls::new(&Trust::Anybody, "localhost", names.as_slice()));
+    let Ok(tls) = tls.transpose() else {
+        return false;
     };
     let other = Arc::new(Target {
         protocol,
@@ -72,7 +69,7 @@ fn advice(target: &Target, protocol: Protocol, is_tls: bool) -> String {
         options.push(format!("--protocol {protocol}"));
     }
     match (target.tls.is_some(), is_tls) {
-        (false, true) => options.push("--tls, with --ca FILE or --insecure".to_owned()),
+        (false, true) => options.push(WITH_TLS.to_owned()),
         (true, false) => options.push("no --tls".to_owned()),
         _ => {}
     }
