@@ -2,16 +2,13 @@
 //! direction waits for a socket here, so this is [`Async`] itself, and not the
 //! shared streams of either, which are larger and allocate at each wait.
 
-use std::future::Future;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
-use async_io::{Async, Timer};
+use async_io::Async;
 
 use super::socket::AsyncSocket;
 use crate::address::Address;
@@ -121,24 +118,4 @@ fn accept_tcp(
 fn accept_unix(socket: &Async<UnixListener>) -> io::Result<(Connection, Address)> {
     let (stream, peer) = socket.get_ref().accept()?;
     Ok((TcpOrUnix::Unix(AsyncSocket::new(stream)?), (&peer).into()))
-}
-
-/// A timer on a thread of its own: it comes although every thread of a runtime
-/// is held by a handler. See [`Runtime::sleep_until`](rt::Runtime::sleep_until).
-#[derive(Debug)]
-pub struct Sleep(Timer);
-
-impl Sleep {
-    /// Waits until `at`.
-    pub fn until(at: Instant) -> Sleep {
-        Sleep(Timer::at(at))
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_| ())
-    }
 }
