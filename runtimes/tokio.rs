@@ -58,6 +58,7 @@
 
 mod listener;
 mod socket;
+mod yielding;
 
 use std::error::Error;
 use std::fmt;
@@ -72,12 +73,14 @@ use ::tokio::runtime::{Handle, TryCurrentError};
 
 pub use self::listener::Listener;
 pub use self::socket::{TokioSocket, TokioStream};
+use self::yielding::Yielding;
 pub use super::parts::Signals;
 use super::parts::{self, TcpOrUnix};
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
+use crate::sync::plain::Arc;
 
 /// What a [`Listener`] accepts.
 pub type Connection = TcpOrUnix<TokioSocket<TcpStream>, TokioSocket<UnixStream>>;
@@ -96,8 +99,15 @@ pub type Connection = TcpOrUnix<TokioSocket<TcpStream>, TokioSocket<UnixStream>>
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tokio {
+    /// Each connection has copies of it, so that it is as small as can be.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     handle: Handle,
     clock: Clock,
+    yielding: Arc<Yielding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,13 +147,23 @@ impl Tokio {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(handle: Handle) -> Tokio {
-        let clock = Clock::Thread;
-        Tokio { handle, clock }
+        Tokio::with(handle, Clock::Thread)
+    }
+
+    fn with(handle: Handle, clock: Clock) -> Tokio {
+        let yielding = Arc::default();
+        Tokio {
+            inner: Arc::new(Inner {
+                handle,
+                clock,
+                yielding,
+            }),
+        }
     }
 
     /// Returns the handle of the runtime.
     pub fn handle(&self) -> &Handle {
-        &self.handle
+        &self.inner.handle
     }
 
     /// Takes the time from tokio, for tests that pause its clock. Time has to
@@ -170,9 +190,8 @@ impl Tokio {
     ///     Ok(())
     /// }
     /// ```
-    pub fn with_runtime_clock(mut self) -> Tokio {
-        self.clock = Clock::Runtime;
-        self
+    pub fn with_runtime_clock(self) -> Tokio {
+        Tokio::with(self.handle().clone(), Clock::Runtime)
     }
 }
 
@@ -214,35 +233,39 @@ impl Runtime for Tokio {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // A task of tokio goes on when its handle is dropped.
-        drop(self.handle.spawn(task));
+        drop(self.handle().spawn(task));
     }
 
     fn now(&self) -> Instant {
-        match self.clock {
+        match self.inner.clock {
             Clock::Thread => Instant::now(),
             Clock::Runtime => {
-                let _context = self.handle.enter();
+                let _context = self.handle().enter();
                 ::tokio::time::Instant::now().into_std()
             }
         }
     }
 
     fn sleep_until(&self, at: Instant) -> Sleep {
-        Sleep(match self.clock {
-            Clock::Thread => Inner::Thread(parts::Sleep::until(at)),
+        Sleep(match self.inner.clock {
+            Clock::Thread => Timer::Thread(parts::Sleep::until(at)),
             Clock::Runtime => {
-                let _context = self.handle.enter();
-                Inner::Runtime(Box::pin(::tokio::time::sleep_until(at.into())))
+                let _context = self.handle().enter();
+                Timer::Runtime(Box::pin(::tokio::time::sleep_until(at.into())))
             }
         })
     }
 
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        self.inner.yielding.yield_now(self.handle(), cx);
+    }
+
     fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
-        Listener::bind(&self.handle, address, options)
+        Listener::bind(self.handle(), address, options)
     }
 
     fn adopt(&self, socket: Socket, options: &ListenOptions) -> io::Result<Listener> {
-        Listener::adopt(&self.handle, socket, options)
+        Listener::adopt(self.handle(), socket, options)
     }
 
     fn signals(&self, signals: &[Signal]) -> io::Result<Signals> {
@@ -252,10 +275,10 @@ impl Runtime for Tokio {
 
 /// A timer; see [`Runtime::sleep_until`].
 #[derive(Debug)]
-pub struct Sleep(Inner);
+pub struct Sleep(Timer);
 
 #[derive(Debug)]
-enum Inner {
+enum Timer {
     Thread(parts::Sleep),
     Runtime(Pin<Box<::tokio::time::Sleep>>),
 }
@@ -265,8 +288,8 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Inner::Thread(sleep) => Pin::new(sleep).poll(cx),
-            Inner::Runtime(sleep) => sleep.as_mut().poll(cx),
+            Timer::Thread(sleep) => Pin::new(sleep).poll(cx),
+            Timer::Runtime(sleep) => sleep.as_mut().poll(cx),
         }
     }
 }

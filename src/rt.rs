@@ -373,6 +373,16 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// called, and the timer polled, outside of the runtime.
     fn sleep_until(&self, at: Instant) -> Self::Sleep;
 
+    /// Wakes the task of `cx`, which returns pending, once those had their turn that are
+    /// ready now, as far as that can be told.
+    ///
+    /// At a stop all peers get their end first, and then their answers are looked for. The
+    /// default is right where tasks have their turns in the order of their wakes. What
+    /// comes earlier is only slower.
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
+
     /// Binds, and listens as the options say. They fit the address.
     ///
     /// # Errors

@@ -88,8 +88,7 @@ impl<C: Connection, R: Runtime> Future for CloseRest<'_, C, R> {
                     continue;
                 }
                 Some(Output::Yield) => {
-                    // All other tasks run that are ready.
-                    cx.waker().wake_by_ref();
+                    rest.clock.yield_now(cx);
                     return Poll::Pending;
                 }
                 Some(Output::AskProgress) => Input::Progress {

@@ -24,6 +24,11 @@ impl<R: Runtime> Clock<R> {
         Clock { runtime, origin }
     }
 
+    /// See [`Runtime::yield_now`].
+    pub(crate) fn yield_now(&self, cx: &mut Context<'_>) {
+        self.runtime.yield_now(cx);
+    }
+
     pub(crate) fn now(&self) -> Duration {
         let now = self.runtime.now();
         now.saturating_duration_since(self.origin)

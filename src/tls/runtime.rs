@@ -70,6 +70,10 @@ impl<R: Runtime> Runtime for Tls<R> {
         self.runtime.sleep_until(at)
     }
 
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        self.runtime.yield_now(cx);
+    }
+
     fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<TlsListener<R>> {
         Ok(self.wrap(self.runtime.bind(address, options)?))
     }
