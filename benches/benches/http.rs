@@ -172,8 +172,15 @@ fn stop(programs: &Path, kind: HttpKind, how: &Transport, idle: usize) -> io::Re
 }
 
 fn stop_page(args: &Args, programs: &Path, files: &PemFiles) -> io::Result<Page> {
-    let (rounds, idle) = if args.quick { (3, 1_000) } else { (5, IDLE) };
-    let header = ["", "last end", "of a killed server", "exit", "goal"];
+    let (rounds, idle) = if args.quick { (3, 1_000) } else { (7, IDLE) };
+    let header = [
+        "",
+        "last end",
+        "of a killed server",
+        "of hyper-util's",
+        "exit",
+        "goal",
+    ];
     let mut page = Page::new(
         "http-stop",
         format!("A stop, with {idle} idle connections"),
@@ -191,19 +198,24 @@ fn stop_page(args: &Args, programs: &Path, files: &PemFiles) -> io::Result<Page>
                 bar.inc(1);
             }
         }
-        page.rows.push(page::heading(title, 5));
+        page.rows.push(page::heading(title, 6));
         let graceful = HTTP_KINDS.iter().position(|kind| kind.title == GRACEFUL);
-        let graceful = graceful.map_or(f64::MAX, |n| median(&ends[n]));
+        let graceful = graceful.map_or_else(Vec::new, |n| ends[n].clone());
         let ratios = turns::against_http_floors(&ends);
         for (n, kind) in HTTP_KINDS.iter().enumerate() {
-            let end = median(&ends[n]);
+            let beside = Turns {
+                floor: graceful.clone(),
+                subject: ends[n].clone(),
+            };
+            let (of_graceful, _) = beside.ratio();
             page.rows.push(vec![
                 kind.title.to_owned(),
-                nanoseconds(end),
+                nanoseconds(beside.median()),
                 format!("{:.2}", ratios[n].ratio().0),
+                format!("{of_graceful:.2}"),
                 nanoseconds(median(&exits[n])),
                 match is_ours(kind) {
-                    true => page::goal(end <= graceful, "end ≤ hyper-util's"),
+                    true => page::goal(of_graceful <= 1.0, "end ≤ hyper-util's"),
                     false => String::new(),
                 },
             ]);

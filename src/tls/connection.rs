@@ -263,6 +263,15 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
         let is_discarding = self.tls.as_ref().is_some_and(|tls| tls.is_discarding);
+        if self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_discarding && tls.is_half_closed)
+        {
+            // Not before the peer had its end: when thousands are closed, the others wait
+            // for theirs.
+            self.end();
+        }
         match &mut self.state {
             State::Plain(connection) => return connection.poll_read_now(cx, buffer),
             // What the handler has no use for is not decrypted.
@@ -296,7 +305,7 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
                 if tls.as_ref().is_some_and(|tls| !tls.has_failed) {
                     ready!(Pin::new(&mut **stream).poll_close(cx))?;
                 }
-                if let Some(tls) = tls.filter(|tls| !tls.is_discarding) {
+                if let Some(tls) = tls {
                     let connection = stream.get_mut().0.connection_mut();
                     ready!(connection.poll_half_close(cx))?;
                     tls.is_half_closed = true;
@@ -351,9 +360,6 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
     fn set_discarding(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.is_discarding = true;
-            if tls.is_half_closed {
-                self.end();
-            }
         }
     }
 
