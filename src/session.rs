@@ -99,6 +99,12 @@ impl<C> Session<C> {
         self.record.facts().id()
     }
 
+    /// Returns the number of bytes that were read so far. One that owns the session, such
+    /// as a codec, may hold a part of them.
+    pub fn bytes_read(&self) -> u64 {
+        self.record.facts().bytes_read()
+    }
+
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Address {
         self.record.facts().peer_addr()

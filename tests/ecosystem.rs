@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::{AsyncRead, SinkExt, StreamExt};
 use lameduck::machine::lifecycle::Outcome;
 use lameduck::rt::{ConnectionOf, Socket};
@@ -23,6 +25,7 @@ use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Shutdow
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
+use tokio_util::codec::{Decoder, Encoder, Framed, LengthDelimitedCodec, LinesCodec};
 
 /// Serves while `client` runs, which is given the address and the gate.
 async fn served<H, F, C>(
@@ -60,29 +63,81 @@ where
     both.await.expect("it hangs")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_codec_of_tokio_util_reads_a_line_whose_half_had_arrived() {
-    use tokio_util::codec::{Framed, LinesCodec};
-
-    async fn lines(session: Session<Connection>) -> io::Result<()> {
-        let mut handle = session.handle()?;
-        let mut framed = Framed::new(session, LinesCodec::new());
-        let is_empty = AtomicBool::new(true);
-        loop {
-            let line = poll_fn(|cx| {
-                let line = framed.poll_next_unpin(cx);
-                is_empty.store(framed.read_buffer().is_empty(), Relaxed);
-                line
-            });
-            match handle.next_or_drain(line, || is_empty.load(Relaxed)).await {
-                Some(Some(line)) => {
-                    let line = line.map_err(io::Error::other)?;
-                    framed.send(line).await.map_err(io::Error::other)?;
-                }
-                Some(None) | None => return Ok(()),
+/// Echoes the messages of a codec.
+async fn echo_messages<D, I>(session: Session<Connection>, codec: D) -> io::Result<()>
+where
+    D: Decoder + Encoder<I> + Unpin,
+    D::Item: Into<I>,
+    <D as Decoder>::Error: Into<Box<dyn Error + Send + Sync>>,
+    <D as Encoder<I>>::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut handle = session.handle()?;
+    let mut framed = Framed::new(session, codec);
+    let is_idle = AtomicBool::new(true);
+    let mut whole = 0;
+    loop {
+        let message = poll_fn(|cx| {
+            let message = framed.poll_next_unpin(cx);
+            let read = framed.get_ref().bytes_read();
+            if message.is_ready() && framed.read_buffer().is_empty() {
+                whole = read;
             }
+            is_idle.store(framed.read_buffer().is_empty() && read == whole, Relaxed);
+            message
+        });
+        match handle
+            .next_or_drain(message, || is_idle.load(Relaxed))
+            .await
+        {
+            Some(Some(message)) => {
+                let message = message.map_err(io::Error::other)?;
+                framed
+                    .send(message.into())
+                    .await
+                    .map_err(io::Error::other)?;
+            }
+            Some(None) | None => return Ok(()),
         }
     }
+}
+
+/// Such a decoder keeps the length to itself, and has an empty buffer then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f92_a_codec_that_keeps_a_head_reads_a_message_of_which_any_part_had_arrived() {
+    let frame = b"\0\0\0\x04half";
+    let echo = |session| echo_messages::<_, Bytes>(session, LengthDelimitedCodec::new());
+    let (report, ()) = served(echo, async |address, shutdown| {
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = Vec::new();
+        for cut in 1..frame.len() {
+            busy.push((cut, TcpStream::connect(address).await.unwrap()));
+        }
+        let mut answer = [0; 8];
+        let clients = busy.iter_mut().map(|(_, client)| client).chain([&mut idle]);
+        for client in clients {
+            client.write_all(frame).await.unwrap();
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, frame);
+        }
+        for (cut, client) in &mut busy {
+            client.write_all(&frame[..*cut]).await.unwrap();
+        }
+        shutdown.stop("now");
+        assert_eq!(idle.read(&mut answer).await.unwrap(), 0);
+        for (cut, mut client) in busy {
+            client.write_all(&frame[cut..]).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, frame, "cut after {cut} B");
+        }
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_codec_of_tokio_util_reads_a_line_whose_half_had_arrived() {
+    let lines = |session| echo_messages::<_, String>(session, LinesCodec::new());
     let (report, ()) = served(lines, async |address, shutdown| {
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = TcpStream::connect(address).await.unwrap();

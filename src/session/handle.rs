@@ -242,9 +242,11 @@ impl SessionHandle {
     /// A proxy of bytes does not know where a message ends: see
     /// [`run_until_quiet`](SessionHandle::run_until_quiet).
     ///
-    /// A codec of tokio-util. It is idle if its read buffer is empty, which is noted
-    /// after each look, as the codec is borrowed meanwhile. (`tokio::io::split` with a
-    /// `BufReader` cannot say that; a [buffered](super::Session::buffered) session can.)
+    /// A codec of tokio-util. It is idle where its read buffer is empty and no byte was
+    /// read since its last message: an empty buffer alone does not say so, as a decoder may
+    /// keep the head of a message to itself. This is noted after each look, as the codec is
+    /// borrowed meanwhile. (`tokio::io::split` with a `BufReader` cannot say that; a
+    /// [buffered](super::Session::buffered) session can.)
     ///
     /// ```
     /// use futures::{SinkExt, StreamExt};
@@ -252,23 +254,25 @@ impl SessionHandle {
     /// use std::future::poll_fn;
     /// use std::io;
     /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-    /// use tokio_util::codec::{Framed, LinesCodec};
+    /// use tokio_util::codec::{Framed, LengthDelimitedCodec};
     ///
-    /// async fn echo_lines<C: Connection>(session: Session<C>) -> io::Result<()> {
+    /// async fn echo<C: Connection>(session: Session<C>) -> io::Result<()> {
     ///     let mut handle = session.handle()?;
-    ///     let mut framed = Framed::new(session, LinesCodec::new());
+    ///     let mut framed = Framed::new(session, LengthDelimitedCodec::new());
     ///     let is_idle = AtomicBool::new(true);
+    ///     let mut whole = 0; // so many bytes were whole messages
     ///     loop {
-    ///         let line = poll_fn(|cx| {
-    ///             let line = framed.poll_next_unpin(cx);
-    ///             is_idle.store(framed.read_buffer().is_empty(), Relaxed);
-    ///             line
-    ///         });
-    ///         match handle.next_or_drain(line, || is_idle.load(Relaxed)).await {
-    ///             Some(Some(line)) => {
-    ///                 let line = line.map_err(io::Error::other)?;
-    ///                 framed.send(line).await.map_err(io::Error::other)?;
+    ///         let message = poll_fn(|cx| {
+    ///             let message = framed.poll_next_unpin(cx);
+    ///             let read = framed.get_ref().bytes_read();
+    ///             if message.is_ready() && framed.read_buffer().is_empty() {
+    ///                 whole = read;
     ///             }
+    ///             is_idle.store(framed.read_buffer().is_empty() && read == whole, Relaxed);
+    ///             message
+    ///         });
+    ///         match handle.next_or_drain(message, || is_idle.load(Relaxed)).await {
+    ///             Some(Some(message)) => framed.send(message?.freeze()).await?,
     ///             Some(None) | None => return Ok(()),
     ///         }
     ///     }
