@@ -101,7 +101,9 @@ impl RoundResult {
     ) {
         let messages = self.lost(connection, signal);
         let lost = messages.len();
-        let is_reset = connection.end == End::Reset;
+        // One of before the signal says nothing about the stop.
+        let is_early = connection.ended.is_some_and(|at| at < signal);
+        let is_reset = connection.end == End::Reset && !is_early && !connection.is_ignored;
         let is_open = connection.end == End::Open && connection.connected.is_some();
         let is_hung = is_open && connection.was_connected(signal);
         let is_lost = connection.was_connected(signal)
@@ -400,6 +402,7 @@ mod tests {
             ..Message::new(0, 0, "message")
         });
         client.current.finish(end);
+        client.current.ended = Some(signal + MS);
         let mut round = RoundResult::default();
         round.judge(0, "test", &client, signal);
         round
@@ -421,6 +424,20 @@ mod tests {
         assert!(!round.is_lossless());
     }
 
+    /// As of a client that does not read, and has been given up before.
+    #[test]
+    fn a_reset_of_before_the_signal_loses_nothing() {
+        let signal = Instant::now() + Duration::from_secs(1);
+        let record = Journal::new();
+        let mut client = record.lock();
+        client.current.connected = Some(signal - 10 * MS);
+        client.current.finish(End::Reset);
+        let mut round = RoundResult::default();
+        round.judge(0, "test", &client, signal);
+        assert_eq!((round.resets, round.connections_lost), (0, 0));
+        assert!(round.is_lossless());
+    }
+
     /// A connection of WebSocket on which a Close frame came, and then a reset.
     fn reset_behind_a_close_frame(is_half: bool) -> RoundResult {
         let signal = Instant::now() + Duration::from_secs(1);
@@ -432,6 +449,7 @@ mod tests {
         client.current.is_mid_message = is_half;
         client.current.announce(Rule::WebSocketClose);
         client.current.finish(End::Reset);
+        client.current.ended = Some(signal + MS);
         let mut round = RoundResult::default();
         round.judge(0, "test", &client, signal);
         let story = tell(0, "test", &client.current, signal);
