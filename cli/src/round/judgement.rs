@@ -46,6 +46,9 @@ impl Round {
             return Err(failure);
         }
         self.gone_sender = None;
+        if ended.is_some() {
+            self.note_survivors();
+        }
         let patience = match ended {
             Some(_) => AFTERWARDS,
             None => Duration::ZERO,
@@ -136,6 +139,29 @@ impl Round {
         } else if !status.success() {
             self.notes.push(status.to_string());
         }
+    }
+
+    /// Says so if the process that was started has ended while others still owe answers:
+    /// where it is the first one of a container, they end with it.
+    fn note_survivors(&mut self) {
+        let entries = self.entries.iter();
+        let mut journals = entries.map(|entry| entry.journal.lock());
+        let is_waited_for = journals.any(|client| client.current.is_waiting());
+        drop(journals);
+        if !is_waited_for {
+            return;
+        }
+        let main = self.server.main_process();
+        let family = self.server.processes().unwrap_or_default();
+        let Some(survivor) = family.into_iter().find(|pid| Some(*pid) != main) else {
+            return;
+        };
+        let signal = self.server.stop_name();
+        let name = procfs::name(survivor).unwrap_or_default();
+        self.notes.push(format!(
+            "{signal} ended the process that was started while {name} ({survivor}) still had to \
+             answer: in a container it would have been killed"
+        ));
     }
 
     /// Says so if the process that got the signal is not the one that serves.
