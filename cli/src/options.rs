@@ -237,6 +237,14 @@ impl Asking {
             return Ok(None);
         };
         let body = self.body()?;
+        if protocol == Protocol::Echo {
+            let problem = "is not for echo, whose messages are made up";
+            return Err(Failure::Other(format!("--request {text:?} {problem}")));
+        }
+        if protocol == Protocol::Lines && text.contains(['\r', '\n']) {
+            let problem = format!("--request {text:?} is more than a line");
+            return Err(Failure::Other(problem));
+        }
         if !protocol.is_http() {
             return Ok(Some(OwnRequest {
                 method: String::new(),

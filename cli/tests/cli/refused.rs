@@ -27,6 +27,19 @@ fn a_server_that_ends_at_once_is_quoted() {
 }
 
 #[test]
+fn a_request_that_the_protocol_has_no_place_for() {
+    for (protocol, request, problem) in [
+        ("echo", "hello", "is not for echo"),
+        ("lines", "one\ntwo", "is more than a line"),
+    ] {
+        let options = ["--protocol", protocol, "--request", request];
+        let answer = check_shell(&options, FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains(problem), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_server_that_never_listens() {
     let options = ["--ready-timeout", "300ms"];
     let answer = check_shell(&options, "echo starting; exec sleep 600");
