@@ -297,9 +297,60 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// Returns a handler for [`Server::serve`], for one of
-    /// [`Server::serve_http`]'s parts: `local_addrs` are the listeners'
-    /// addresses, in their order.
+    /// Returns a handler for [`Server::serve`], for a server that speaks other protocols
+    /// as well, each on listeners of its own.
+    ///
+    /// `local_addrs` are the addresses of all listeners, in their order, for
+    /// [`ConnectionInfo::local_addr`].
+    ///
+    /// ```
+    /// use futures::future::BoxFuture;
+    /// use hyper::body::Incoming;
+    /// use hyper::service::service_fn;
+    /// use hyper::{Request, Response};
+    /// use lameduck::http::Http;
+    /// use lameduck::runtimes::smol::{Connection, Smol};
+    /// use lameduck::{Report, Server, Session};
+    /// use smol::io::AsyncWriteExt;
+    /// use std::convert::Infallible;
+    /// use std::error::Error;
+    ///
+    /// async fn hello(_: Request<Incoming>) -> Result<Response<String>, Infallible> {
+    ///     Ok(Response::new("hello\n".to_owned()))
+    /// }
+    ///
+    /// async fn echo(mut session: Session<Connection>) -> std::io::Result<()> {
+    ///     let mut buffer = [0; 4096];
+    ///     while let Some(n) = session.read_or_drain(&mut buffer).await? {
+    ///         session.write_all(&buffer[..n]).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn serve() -> Result<Report, Box<dyn Error + Send + Sync>> {
+    ///     let server = Server::builder(Smol)
+    ///         .listen("127.0.0.1:0") // HTTP
+    ///         .listen("127.0.0.1:0") // echo
+    ///         .bind()?;
+    ///     # server.shutdown().stop("done");
+    ///     let local_addrs: Vec<_> = server.local_addrs().cloned().collect();
+    ///     let http = Http::new(service_fn(hello)).into_handler(Smol, local_addrs);
+    ///     let handler = move |session: Session<Connection>| {
+    ///         let served: BoxFuture<'static, Result<(), Box<dyn Error + Send + Sync>>> =
+    ///             match session.listener_index() {
+    ///                 0 => {
+    ///                     let served = http(session);
+    ///                     Box::pin(async { Ok(served.await?) })
+    ///                 }
+    ///                 _ => Box::pin(async { Ok(echo(session).await?) }),
+    ///             };
+    ///         served
+    ///     };
+    ///     Ok(server.serve(handler).await)
+    /// }
+    /// # let report = smol::block_on(serve()).unwrap();
+    /// # assert_eq!(report.exit_status(), 0, "{report}");
+    /// ```
     pub fn into_handler<R: Runtime, C: Connection>(
         self,
         runtime: R,
