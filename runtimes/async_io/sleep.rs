@@ -19,8 +19,8 @@ use crate::sync::plain::{Arc, Mutex, lock};
 /// A timer on a thread of its own: it comes although every thread of a runtime
 /// is held by a handler. See [`Runtime::sleep_until`](crate::rt::Runtime::sleep_until).
 ///
-/// It comes late by at most a 32nd of the wait, and by at most 17 ms, so that those who
-/// wait until nearly the same moment can share it.
+/// It can be late by a 32nd of the wait, and by 17 ms at most: waits that end at nearly
+/// the same moment share one timer.
 #[derive(Debug)]
 pub struct Sleep {
     at: Instant,
@@ -89,7 +89,7 @@ impl Drop for Sleep {
 /// A moment, in nanoseconds since the first timer of the process.
 type Moment = u64;
 
-/// A moment and a number of its own among those who wait for it.
+/// A moment, and the number of one sleeper.
 type Place = (Moment, u64);
 
 /// The longest that a timer comes late for the sake of sharing: 2^24 ns, 17 ms.
@@ -115,59 +115,45 @@ fn shared_moment(now: Instant, at: Instant) -> Moment {
     at.checked_next_multiple_of(step).unwrap_or(at)
 }
 
-/// All who wait.
+/// The timer of a moment, and the sleepers that share it: at least one.
+#[derive(Default)]
+struct SharedTimer {
+    /// By their numbers, which are never used again.
+    wakers: BTreeMap<u64, Waker>,
+    /// `None` until it is set.
+    timer: Option<Timer>,
+}
+
+/// All sleepers.
 struct Sleepers {
-    wakers: BTreeMap<Place, Waker>,
-    /// One for each moment that somebody waits for; `None` until it is set.
-    timers: BTreeMap<Moment, Option<Timer>>,
+    timers: BTreeMap<Moment, SharedTimer>,
     next_number: u64,
 }
 
 static SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers {
-    wakers: BTreeMap::new(),
     timers: BTreeMap::new(),
     next_number: 0,
 });
 
-/// What was taken out of [`Sleepers`], to be dropped or woken outside of the lock.
-#[derive(Default)]
-struct Taken {
-    wakers: BTreeMap<Place, Waker>,
-    timer: Option<Timer>,
-}
-
 impl Sleepers {
     /// Returns the place, and whether it is the first one of its moment.
     fn insert(&mut self, moment: Moment, waker: Waker) -> (Place, bool) {
-        let place = (moment, self.next_number);
+        let number = self.next_number;
         self.next_number += 1;
-        self.wakers.insert(place, waker);
-        let is_first = !self.timers.contains_key(&moment);
-        if is_first {
-            self.timers.insert(moment, None);
-        }
-        (place, is_first)
+        let shared = self.timers.entry(moment).or_default();
+        let is_first = shared.wakers.is_empty();
+        shared.wakers.insert(number, waker);
+        ((moment, number), is_first)
     }
 
-    /// Takes a sleeper out, and the timer with the last one.
-    fn remove(&mut self, place: Place) -> Option<(Waker, Option<Timer>)> {
-        let waker = self.wakers.remove(&place)?;
-        let mut others = self.wakers.range((place.0, 0)..=(place.0, u64::MAX));
-        let timer = match others.next() {
-            Some(_) => None,
-            None => self.timers.remove(&place.0).flatten(),
-        };
-        Some((waker, timer))
-    }
-
-    /// Takes out all who wait for a moment.
-    fn take(&mut self, moment: Moment) -> Taken {
-        let mut wakers = self.wakers.split_off(&(moment, 0));
-        if let Some(next) = moment.checked_add(1) {
-            self.wakers.append(&mut wakers.split_off(&(next, 0)));
-        }
-        let timer = self.timers.remove(&moment).flatten();
-        Taken { wakers, timer }
+    /// Takes a sleeper out, and the timer with the last one. The caller drops both
+    /// outside of the lock.
+    fn remove(&mut self, (moment, number): Place) -> Option<(Waker, Option<SharedTimer>)> {
+        let shared = self.timers.get_mut(&moment)?;
+        let waker = shared.wakers.remove(&number)?;
+        let is_last = shared.wakers.is_empty();
+        let unused = is_last.then(|| self.timers.remove(&moment)).flatten();
+        Some((waker, unused))
     }
 }
 
@@ -185,7 +171,7 @@ fn set_timer(moment: Moment) {
     }
     // The last sleeper may have left meanwhile, or the moment may have come.
     let unused = match lock(&SLEEPERS).timers.get_mut(&moment) {
-        Some(current) => current.replace(timer),
+        Some(shared) => shared.timer.replace(timer),
         None => Some(timer),
     };
     drop(unused);
@@ -196,12 +182,13 @@ struct AtMoment(Moment);
 
 impl Wake for AtMoment {
     fn wake(self: Arc<Self>) {
-        let taken = lock(&SLEEPERS).take(self.0);
-        for waker in taken.wakers.into_values() {
+        let Some(shared) = lock(&SLEEPERS).timers.remove(&self.0) else {
+            return;
+        };
+        for waker in shared.wakers.into_values() {
             // The others wait for the same moment, and have nothing to do with its panic.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
-        drop(taken.timer);
     }
 }
 
@@ -214,12 +201,18 @@ mod tests {
 
     fn is_waiting(sleep: &Sleep) -> bool {
         let waiting = sleep.waiting.as_ref();
-        waiting.is_some_and(|waiting| lock(&SLEEPERS).wakers.contains_key(&waiting.place))
+        waiting.is_some_and(|Waiting { place, .. }| {
+            let sleepers = lock(&SLEEPERS);
+            let shared = sleepers.timers.get(&place.0);
+            shared.is_some_and(|shared| shared.wakers.contains_key(&place.1))
+        })
     }
 
     fn timer_of(sleep: &Sleep) -> Option<Moment> {
         let moment = sleep.waiting.as_ref()?.place.0;
-        let is_set = matches!(lock(&SLEEPERS).timers.get(&moment), Some(Some(_)));
+        let sleepers = lock(&SLEEPERS);
+        let shared = sleepers.timers.get(&moment);
+        let is_set = shared.is_some_and(|shared| shared.timer.is_some());
         is_set.then_some(moment)
     }
 
