@@ -14,8 +14,8 @@ use crate::sync::plain::{Arc, Mutex, lock};
 ///
 /// A worker of tokio takes its own queue first, in which a task lands that wakes itself,
 /// and the runtime's queue then. When a stop wakes thousands of tasks, most of them land
-/// in the runtime's queue. So whoever yields to them is collected, until a task at the end
-/// of that queue has its turn.
+/// in the runtime's queue. A task that yields waits here until another task, which was put
+/// at the end of that queue, has its turn.
 #[derive(Debug, Default)]
 pub(super) struct Yielding {
     waiting: Mutex<Waiting>,
@@ -28,8 +28,8 @@ struct Waiting {
     is_marked: bool,
 }
 
-/// So long the timer is on its way. The thread of the timers is needed, and not the time,
-/// which has to be longer than it takes to set the timer.
+/// The delay of the timer that wakes the marker. It must be longer than setting the timer
+/// takes, so that the thread of the timers does the wake.
 const SOON: Duration = Duration::from_millis(1);
 
 impl Yielding {

@@ -41,7 +41,7 @@ enum Retirement {
 /// crosses the end is lost.
 const AGED_IDLE: Duration = Duration::from_secs(1);
 
-/// Whether the client of an HTTP/2 connection was told of its end.
+/// Whether we have told the client of an HTTP/2 connection that it ends.
 ///
 /// Clients such as those of gRPC's C core wait for our SETTINGS before their first
 /// request, and give a request up that a GOAWAY overtakes. So the client of a new

@@ -141,8 +141,8 @@ impl Round {
         }
     }
 
-    /// Says so if the process that was started has ended while others still owe answers:
-    /// where it is the first one of a container, they end with it.
+    /// Notes that the process that was started has ended while other processes of the
+    /// server still owe answers. A container kills them then.
     fn note_survivors(&mut self) {
         let entries = self.entries.iter();
         let mut journals = entries.map(|entry| entry.journal.lock());
