@@ -83,7 +83,12 @@ pub struct TokioSocket<T: TokioStream> {
 
 #[derive(Debug)]
 enum State<T: TokioStream> {
-    Watched(T),
+    Watched {
+        stream: T,
+        /// A write has found no room. Until then the reactor may not know that there is
+        /// some.
+        was_full: bool,
+    },
     /// With the runtime that is to watch it.
     Unwatched(T::Std, Handle),
 }
@@ -98,14 +103,14 @@ impl<T: TokioStream> TokioSocket<T> {
 
     fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.state {
-            Some(State::Watched(watched)) => Ok(watched.as_fd()),
+            Some(State::Watched { stream, .. }) => Ok(stream.as_fd()),
             Some(State::Unwatched(socket, _)) => Ok(socket.as_fd()),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn is_watched(&self) -> bool {
-        matches!(self.state, Some(State::Watched(_)))
+        matches!(self.state, Some(State::Watched { .. }))
     }
 
     fn watched(&mut self) -> io::Result<Pin<&mut T>> {
@@ -113,7 +118,7 @@ impl<T: TokioStream> TokioSocket<T> {
             self.watch()?;
         }
         match &mut self.state {
-            Some(State::Watched(watched)) => Ok(Pin::new(watched)),
+            Some(State::Watched { stream, .. }) => Ok(Pin::new(stream)),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -122,16 +127,41 @@ impl<T: TokioStream> TokioSocket<T> {
     fn watch(&mut self) -> io::Result<()> {
         if let Some(State::Unwatched(socket, handle)) = self.state.take() {
             let _context = handle.enter();
-            self.state = Some(State::Watched(T::watch(socket)?));
+            self.state = Some(State::Watched {
+                stream: T::watch(socket)?,
+                was_full: false,
+            });
         }
         Ok(())
+    }
+
+    /// Asks the system itself to write, until it has no room for the first time. `None`:
+    /// the write is tokio's, which would let the first one wait until the reactor has told
+    /// that there is room.
+    #[inline]
+    fn poll_write_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        if matches!(self.state, Some(State::Watched { was_full: true, .. })) {
+            return Poll::Ready(Ok(None));
+        }
+        let sent = ready!(self.poll_system(cx, call))?;
+        if sent.is_none() {
+            self.watched()?;
+            if let Some(State::Watched { was_full, .. }) = &mut self.state {
+                *was_full = true;
+            }
+        }
+        Poll::Ready(Ok(sent))
     }
 
     /// Ends our side: the peer reads what was written, then the end.
     fn half_close(&mut self) -> io::Result<()> {
         self.state = match (self.state.take(), Handle::try_current()) {
-            (Some(State::Watched(watched)), Ok(handle)) => {
-                Some(State::Unwatched(watched.unwatch()?, handle))
+            (Some(State::Watched { stream, .. }), Ok(handle)) => {
+                Some(State::Unwatched(stream.unwatch()?, handle))
             }
             // Outside of the runtime it could not come back.
             (state, _) => state,
@@ -214,13 +244,11 @@ impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.is_watched() {
-            let sent = self.poll_system(cx, |socket| {
-                retry_on_intr(|| send(socket, buffer, SendFlags::NOSIGNAL))
-            });
-            if let Some(n) = ready!(sent)? {
-                return Poll::Ready(Ok(n));
-            }
+        let sent = self.poll_write_now(cx, |socket| {
+            retry_on_intr(|| send(socket, buffer, SendFlags::NOSIGNAL))
+        });
+        if let Some(n) = ready!(sent)? {
+            return Poll::Ready(Ok(n));
         }
         self.watched()?.poll_write(cx, buffer)
     }
@@ -230,16 +258,14 @@ impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.is_watched() {
-            let sent = self.poll_system(cx, |socket| {
-                let mut control = SendAncillaryBuffer::default();
-                let most = buffers.len().min(MOST_BUFFERS);
-                let first = &buffers[..most];
-                retry_on_intr(|| sendmsg(socket, first, &mut control, SendFlags::NOSIGNAL))
-            });
-            if let Some(n) = ready!(sent)? {
-                return Poll::Ready(Ok(n));
-            }
+        let sent = self.poll_write_now(cx, |socket| {
+            let mut control = SendAncillaryBuffer::default();
+            let most = buffers.len().min(MOST_BUFFERS);
+            let first = &buffers[..most];
+            retry_on_intr(|| sendmsg(socket, first, &mut control, SendFlags::NOSIGNAL))
+        });
+        if let Some(n) = ready!(sent)? {
+            return Poll::Ready(Ok(n));
         }
         self.watched()?.poll_write_vectored(cx, buffers)
     }
@@ -290,22 +316,29 @@ impl<T: TokioStream> Connection for TokioSocket<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::io::Read;
     use std::os::unix::net::UnixStream as StdStream;
     use std::task::Waker;
 
     use super::*;
 
+    fn runtime() -> ::tokio::runtime::Runtime {
+        let mut builder = ::tokio::runtime::Builder::new_current_thread();
+        builder.enable_io().build().unwrap()
+    }
+
+    fn pair(handle: &Handle) -> (TokioSocket<UnixStream>, StdStream) {
+        let (ours, peer) = StdStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (TokioSocket::unwatched(ours, handle.clone()), peer)
+    }
+
     /// What tokio does not know yet would have to wait for its reactor.
     #[test]
     fn the_first_write_does_not_wait_for_the_reactor() {
-        let runtime = ::tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .unwrap();
-        let (ours, mut peer) = StdStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let mut socket = TokioSocket::<UnixStream>::unwatched(ours, runtime.handle().clone());
+        let runtime = runtime();
+        let (mut socket, mut peer) = pair(runtime.handle());
         let cx = &mut Context::from_waker(Waker::noop());
         let buffers = vec![IoSlice::new(b"ab"); 2 * MOST_BUFFERS];
         let Poll::Ready(sent) = Pin::new(&mut socket).poll_write_vectored(cx, &buffers) else {
@@ -316,5 +349,22 @@ mod tests {
         let mut received = vec![0; 2 * MOST_BUFFERS];
         peer.read_exact(&mut received).unwrap();
         assert!(received.chunks(2).all(|pair| pair == b"ab"));
+    }
+
+    #[test]
+    fn writes_wait_for_the_reactor_only_once_the_system_has_no_room() {
+        let runtime = runtime();
+        let (mut socket, mut peer) = pair(runtime.handle());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut socket).poll_read(cx, &mut [0]).is_pending());
+        assert!(socket.is_watched());
+        let mut written = 0;
+        while let Poll::Ready(sent) = Pin::new(&mut socket).poll_write(cx, &[0; 4096]) {
+            written += sent.unwrap();
+        }
+        assert!(written > 0, "the reactor has not run");
+        peer.read_exact(&mut vec![0; written]).unwrap();
+        let rest = poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, b"rest"));
+        assert_eq!(runtime.block_on(rest).unwrap(), 4);
     }
 }
