@@ -68,22 +68,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use ::tokio::net::{TcpStream, UnixStream};
 use ::tokio::runtime::{Handle, TryCurrentError};
 
 pub use self::listener::Listener;
-pub use self::socket::{TokioSocket, TokioStream};
+pub use self::socket::Connection;
 use self::yielding::Yielding;
+use super::parts;
 pub use super::parts::Signals;
-use super::parts::{self, TcpOrUnix};
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{Runtime, Socket};
 use crate::signal::Signal;
 use crate::sync::plain::Arc;
-
-/// What a [`Listener`] accepts.
-pub type Connection = TcpOrUnix<TokioSocket<TcpStream>, TokioSocket<UnixStream>>;
 
 /// A tokio runtime, by its handle. I/O has to be enabled on it.
 ///

@@ -13,13 +13,12 @@ use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::coop::unconstrained;
 
-use super::Connection;
-use super::socket::TokioSocket;
+use super::socket::Connection;
 use crate::address::Address;
 use crate::options::ListenOptions;
 use crate::rt::{self, CloseGuarantee, SocketSharing};
 use crate::runtimes::listening_socket::{self, accept_queued};
-use crate::runtimes::parts::{Accepted, ListeningSocket, TcpOrUnix};
+use crate::runtimes::parts::{Accepted, ListeningSocket};
 
 /// A listener on TCP or on a Unix socket.
 ///
@@ -71,15 +70,15 @@ impl Listener {
     fn accept_tcp(&self, socket: &TcpListener) -> io::Result<(Connection, Address)> {
         let (stream, peer) = listening_socket::accept_tcp(socket)?;
         self.accepted.set_on(&stream);
-        let stream = TokioSocket::unwatched(stream, self.handle.clone());
-        Ok((TcpOrUnix::Tcp(stream), peer.into()))
+        let connection = Connection::unwatched(stream.into(), self.handle.clone());
+        Ok((connection, peer.into()))
     }
 
     fn accept_unix(&self, socket: &UnixListener) -> io::Result<(Connection, Address)> {
         let (stream, peer) = socket.accept()?;
         stream.set_nonblocking(true)?;
-        let stream = TokioSocket::unwatched(stream, self.handle.clone());
-        Ok((TcpOrUnix::Unix(stream), (&peer).into()))
+        let connection = Connection::unwatched(stream.into(), self.handle.clone());
+        Ok((connection, (&peer).into()))
     }
 }
 

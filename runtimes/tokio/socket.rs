@@ -1,74 +1,41 @@
 //! A connected socket that tokio's reactor watches while somebody may wait for
 //! it.
 
-use std::fmt::Debug;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::tokio::io::ReadBuf;
-use ::tokio::net::{TcpStream, UnixStream};
+use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::coop::poll_proceed;
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
 
-use crate::rt::Connection;
+use crate::rt;
 use crate::runtimes::parts;
-
-/// The streams of tokio that a [`TokioSocket`] can have.
-pub trait TokioStream:
-    sealed::Sealed + ::tokio::io::AsyncRead + ::tokio::io::AsyncWrite + AsFd + Unpin + Debug
-{
-    /// The same outside of the reactor.
-    type Std: AsFd + Send + Unpin + Debug;
-
-    #[doc(hidden)]
-    fn watch(socket: Self::Std) -> io::Result<Self>;
-
-    #[doc(hidden)]
-    fn unwatch(self) -> io::Result<Self::Std>;
-}
-
-mod sealed {
-    pub trait Sealed: Sized + Send + 'static {}
-    impl Sealed for super::TcpStream {}
-    impl Sealed for super::UnixStream {}
-}
-
-impl TokioStream for TcpStream {
-    type Std = std::net::TcpStream;
-
-    fn watch(socket: Self::Std) -> io::Result<TcpStream> {
-        TcpStream::from_std(socket)
-    }
-
-    fn unwatch(self) -> io::Result<Self::Std> {
-        self.into_std()
-    }
-}
-
-impl TokioStream for UnixStream {
-    type Std = std::os::unix::net::UnixStream;
-
-    fn watch(socket: Self::Std) -> io::Result<UnixStream> {
-        UnixStream::from_std(socket)
-    }
-
-    fn unwatch(self) -> io::Result<Self::Std> {
-        self.into_std()
-    }
-}
 
 /// How many buffers the system takes at once (`UIO_MAXIOV`, linux/uio.h).
 const MOST_BUFFERS: usize = 1024;
 
-/// A socket that tokio's reactor watches from the first wait to the half-close.
+/// Whether a call that moved less than it could shows that there is no more, until the
+/// reactor tells of it: with epoll (epoll(7), question 9) and kqueue.
+const LESS_IS_ALL: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+));
+
+/// What a [`Listener`](super::Listener) accepts: a socket that tokio's reactor watches from
+/// the first wait to the half-close.
 ///
 /// Many connections that are swept, or that bring their one request along, never
 /// wait. With its half-close a socket leaves the reactor: when thousands end at
@@ -76,110 +43,121 @@ const MOST_BUFFERS: usize = 1024;
 /// and the kernel, the reactor and the scheduler would hand on that event one
 /// after the other.
 #[derive(Debug)]
-pub struct TokioSocket<T: TokioStream> {
-    /// `None` once the system has refused a change, and so closed it.
-    state: Option<State<T>>,
+pub struct Connection {
+    /// `None` only while it changes.
+    state: Option<State>,
 }
 
 #[derive(Debug)]
-enum State<T: TokioStream> {
-    Watched {
-        stream: T,
-        /// A write has found no room. Until then the reactor may not know that there is
-        /// some.
-        was_full: bool,
-    },
+enum State {
+    Watched(AsyncFd<Stream>),
     /// With the runtime that is to watch it.
-    Unwatched(T::Std, Handle),
+    Unwatched(Stream, Handle),
 }
 
-impl<T: TokioStream> TokioSocket<T> {
+#[derive(Debug)]
+struct Stream {
+    socket: OwnedFd,
+    /// A write has found no room. Until then the reactor may not know that there is some.
+    /// It is here since it takes no place of its own: each open connection has one.
+    was_full: bool,
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Connection {
     /// Wraps a nonblocking socket that no reactor watches.
-    pub(super) fn unwatched(socket: T::Std, handle: Handle) -> TokioSocket<T> {
-        TokioSocket {
-            state: Some(State::Unwatched(socket, handle)),
+    pub(super) fn unwatched(socket: OwnedFd, handle: Handle) -> Connection {
+        let stream = Stream {
+            socket,
+            was_full: false,
+        };
+        Connection {
+            state: Some(State::Unwatched(stream, handle)),
         }
     }
 
-    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+    fn stream(&self) -> io::Result<&Stream> {
         match &self.state {
-            Some(State::Watched { stream, .. }) => Ok(stream.as_fd()),
-            Some(State::Unwatched(socket, _)) => Ok(socket.as_fd()),
+            Some(State::Watched(watched)) => Ok(watched.get_ref()),
+            Some(State::Unwatched(stream, _)) => Ok(stream),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn stream_mut(&mut self) -> io::Result<&mut Stream> {
+        match &mut self.state {
+            Some(State::Watched(watched)) => Ok(watched.get_mut()),
+            Some(State::Unwatched(stream, _)) => Ok(stream),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn is_watched(&self) -> bool {
-        matches!(self.state, Some(State::Watched { .. }))
+        matches!(self.state, Some(State::Watched(_)))
     }
 
-    fn watched(&mut self) -> io::Result<Pin<&mut T>> {
+    fn watched(&mut self) -> io::Result<&AsyncFd<Stream>> {
         if !self.is_watched() {
             self.watch()?;
         }
-        match &mut self.state {
-            Some(State::Watched { stream, .. }) => Ok(Pin::new(stream)),
+        match &self.state {
+            Some(State::Watched(watched)) => Ok(watched),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     #[cold]
+    #[allow(
+        deprecated,
+        reason = "what is unsound for a type that closes its descriptor early is sound for \
+                  one of the standard library, and `register` is unsafe for all"
+    )]
     fn watch(&mut self) -> io::Result<()> {
-        if let Some(State::Unwatched(socket, handle)) = self.state.take() {
-            let _context = handle.enter();
-            self.state = Some(State::Watched {
-                stream: T::watch(socket)?,
-                was_full: false,
-            });
-        }
-        Ok(())
-    }
-
-    /// Asks the system itself to write, until it has no room for the first time. `None`:
-    /// the write is tokio's, which would let the first one wait until the reactor has told
-    /// that there is room.
-    #[inline]
-    fn poll_write_now(
-        &mut self,
-        cx: &mut Context<'_>,
-        call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<usize>,
-    ) -> Poll<io::Result<Option<usize>>> {
-        if matches!(self.state, Some(State::Watched { was_full: true, .. })) {
-            return Poll::Ready(Ok(None));
-        }
-        let sent = ready!(self.poll_system(cx, call))?;
-        if sent.is_none() {
-            self.watched()?;
-            if let Some(State::Watched { was_full, .. }) = &mut self.state {
-                *was_full = true;
+        if let Some(State::Unwatched(stream, handle)) = self.state.take() {
+            let context = handle.enter();
+            let watched = AsyncFd::try_new(stream);
+            drop(context);
+            match watched {
+                Ok(watched) => self.state = Some(State::Watched(watched)),
+                Err(refused) => {
+                    let (stream, error) = refused.into_parts();
+                    self.state = Some(State::Unwatched(stream, handle));
+                    return Err(error);
+                }
             }
         }
-        Poll::Ready(Ok(sent))
+        Ok(())
     }
 
     /// Ends our side: the peer reads what was written, then the end.
     fn half_close(&mut self) -> io::Result<()> {
         self.state = match (self.state.take(), Handle::try_current()) {
-            (Some(State::Watched { stream, .. }), Ok(handle)) => {
-                Some(State::Unwatched(stream.unwatch()?, handle))
+            (Some(State::Watched(watched)), Ok(handle)) => {
+                Some(State::Unwatched(watched.into_inner(), handle))
             }
             // Outside of the runtime it could not come back.
             (state, _) => state,
         };
-        SockRef::from(&self.descriptor()?).shutdown(Shutdown::Write)
+        SockRef::from(&self.stream()?.socket).shutdown(Shutdown::Write)
     }
 
-    /// Reads from the system itself. `Pending`: it is the turn of other tasks.
+    /// Asks the system itself: `None` where it would have to wait. `Pending`: it is the
+    /// turn of other tasks.
     fn poll_system<N>(
         &self,
         cx: &mut Context<'_>,
-        call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<N>,
+        call: impl FnOnce(&OwnedFd) -> rustix::io::Result<N>,
     ) -> Poll<io::Result<Option<N>>> {
         // tokio's own reads and writes count as well: a peer that only sends
         // must not hold the thread.
         let budget = ready!(poll_proceed(cx));
-        match call(self.descriptor()?) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Poll::Ready(Ok(None)),
+        match call(&self.stream()?.socket) {
+            Err(Errno::WOULDBLOCK) => Poll::Ready(Ok(None)),
             called => {
                 budget.made_progress();
                 Poll::Ready(called.map(Some).map_err(io::Error::from))
@@ -192,38 +170,77 @@ impl<T: TokioStream> TokioSocket<T> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
-        self.poll_system(cx, |socket| {
-            retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty())).map(|(n, _)| n)
-        })
+        self.poll_system(cx, |socket| receive(socket, buffer))
     }
 
-    /// Reads what tokio has, and registers the task otherwise.
+    /// Reads what the reactor knows of, and registers the task otherwise.
     fn poll_watched(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(self.watched()?.poll_read(cx, &mut buffer))?;
-        Poll::Ready(Ok(buffer.filled().len()))
+        let watched = self.watched()?;
+        loop {
+            let mut known = ready!(watched.poll_read_ready(cx))?;
+            match receive(&watched.get_ref().socket, buffer) {
+                Err(Errno::WOULDBLOCK) => known.clear_ready(),
+                read => {
+                    if LESS_IS_ALL && read.is_ok_and(|n| 0 < n && n < buffer.len()) {
+                        known.clear_ready();
+                    }
+                    return Poll::Ready(read.map_err(io::Error::from));
+                }
+            }
+        }
+    }
+
+    /// Writes up to `most` bytes by `call`. Until the system has no room for the first
+    /// time, it is asked at once: the reactor may not have told yet that there is room.
+    #[inline]
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+        call: impl Fn(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.stream()?.was_full {
+            if let Some(n) = ready!(self.poll_system(cx, &call))? {
+                return Poll::Ready(Ok(n));
+            }
+            self.stream_mut()?.was_full = true;
+        }
+        let watched = self.watched()?;
+        loop {
+            let mut known = ready!(watched.poll_write_ready(cx))?;
+            match call(&watched.get_ref().socket) {
+                Err(Errno::WOULDBLOCK) => known.clear_ready(),
+                sent => {
+                    if LESS_IS_ALL && sent.is_ok_and(|n| 0 < n && n < most) {
+                        known.clear_ready();
+                    }
+                    return Poll::Ready(sent.map_err(io::Error::from));
+                }
+            }
+        }
     }
 }
 
-impl<T: TokioStream> AsFd for TokioSocket<T> {
-    /// # Panics
-    /// When the reactor could not take it back after its half-close: the read
-    /// that asked for it has given the error.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty())).map(|(n, _)| n)
+}
+
+impl AsFd for Connection {
     #[expect(
         clippy::expect_used,
-        reason = "without a socket there is no descriptor"
+        reason = "the state is taken only to make the next one of it"
     )]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor()
-            .expect("an error was given for this socket")
+        let stream = self.stream().expect("a connection has a socket");
+        stream.socket.as_fd()
     }
 }
 
-impl<T: TokioStream> AsyncRead for TokioSocket<T> {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -238,19 +255,15 @@ impl<T: TokioStream> AsyncRead for TokioSocket<T> {
     }
 }
 
-impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = self.poll_write_now(cx, |socket| {
+        self.poll_send(cx, buffer.len(), |socket| {
             retry_on_intr(|| send(socket, buffer, SendFlags::NOSIGNAL))
-        });
-        if let Some(n) = ready!(sent)? {
-            return Poll::Ready(Ok(n));
-        }
-        self.watched()?.poll_write(cx, buffer)
+        })
     }
 
     fn poll_write_vectored(
@@ -258,16 +271,12 @@ impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = self.poll_write_now(cx, |socket| {
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+        let most = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll_send(cx, most, |socket| {
             let mut control = SendAncillaryBuffer::default();
-            let most = buffers.len().min(MOST_BUFFERS);
-            let first = &buffers[..most];
-            retry_on_intr(|| sendmsg(socket, first, &mut control, SendFlags::NOSIGNAL))
-        });
-        if let Some(n) = ready!(sent)? {
-            return Poll::Ready(Ok(n));
-        }
-        self.watched()?.poll_write_vectored(cx, buffers)
+            retry_on_intr(|| sendmsg(socket, buffers, &mut control, SendFlags::NOSIGNAL))
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -280,7 +289,7 @@ impl<T: TokioStream> AsyncWrite for TokioSocket<T> {
     }
 }
 
-impl<T: TokioStream> Connection for TokioSocket<T> {
+impl rt::Connection for Connection {
     /// Asks the system where tokio has nothing. The task is registered before,
     /// so that what comes after the answer wakes it.
     fn poll_read_now(
@@ -306,11 +315,11 @@ impl<T: TokioStream> Connection for TokioSocket<T> {
     }
 
     fn unacknowledged(&self) -> Option<u64> {
-        parts::unacknowledged(&self.descriptor().ok()?)
+        parts::unacknowledged(&self.stream().ok()?.socket)
     }
 
     fn round_trip(&self) -> Option<Duration> {
-        parts::round_trip(&self.descriptor().ok()?)
+        parts::round_trip(&self.stream().ok()?.socket)
     }
 }
 
@@ -318,20 +327,25 @@ impl<T: TokioStream> Connection for TokioSocket<T> {
 mod tests {
     use std::future::poll_fn;
     use std::io::Read;
-    use std::os::unix::net::UnixStream as StdStream;
+    use std::os::unix::net::UnixStream;
     use std::task::Waker;
 
     use super::*;
+
+    #[test]
+    fn a_connection_takes_no_more_memory_than_an_async_fd() {
+        assert_eq!(size_of::<Connection>(), size_of::<AsyncFd<OwnedFd>>());
+    }
 
     fn runtime() -> ::tokio::runtime::Runtime {
         let mut builder = ::tokio::runtime::Builder::new_current_thread();
         builder.enable_io().build().unwrap()
     }
 
-    fn pair(handle: &Handle) -> (TokioSocket<UnixStream>, StdStream) {
-        let (ours, peer) = StdStream::pair().unwrap();
+    fn pair(handle: &Handle) -> (Connection, UnixStream) {
+        let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (TokioSocket::unwatched(ours, handle.clone()), peer)
+        (Connection::unwatched(ours.into(), handle.clone()), peer)
     }
 
     /// What tokio does not know yet would have to wait for its reactor.
