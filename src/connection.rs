@@ -29,8 +29,6 @@ pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
     /// Follows the messages of a WebSocket.
     pub(crate) websocket: Option<WebSocket>,
-    /// For reads at the idle point, after a restart.
-    pub(crate) unused: Unused,
 }
 
 /// What the pending read and the pending write of a session wait for besides
@@ -163,6 +161,8 @@ struct Extra {
     /// and no task waits.
     waiting: Option<Waker>,
     label: Option<String>,
+    /// For the idle points after a restart.
+    unused: Unused,
 }
 
 impl ConnectionFacts {
@@ -387,6 +387,19 @@ pub(crate) trait Describe: Send + Sync {
 
     fn label(&self) -> Option<String>;
 
+    /// Returns since when it is not in use, after a restart.
+    fn unused(&self) -> Unused;
+
+    fn set_unused(&self, unused: Unused);
+
+    /// Decides about it where it is idle: see [`Guard::poll_unused`].
+    fn poll_unused(&self, guard: &mut Guard, cx: &Context<'_>) -> Poll<()> {
+        let mut unused = self.unused();
+        let ends = guard.poll_unused(cx, &mut unused, self.facts().bytes_read());
+        self.set_unused(unused);
+        ends
+    }
+
     /// Describes it at a time since the table was made.
     fn describe(&self, now: Duration) -> Straggler {
         let facts = self.facts();
@@ -418,6 +431,16 @@ impl<C: Send> Describe for ConnectionRecord<C> {
     fn label(&self) -> Option<String> {
         let inner = lock(&self.inner);
         inner.extra.as_ref().and_then(|extra| extra.label.clone())
+    }
+
+    fn unused(&self) -> Unused {
+        let inner = lock(&self.inner);
+        let extra = inner.extra.as_ref();
+        extra.map_or_else(Unused::default, |extra| extra.unused)
+    }
+
+    fn set_unused(&self, unused: Unused) {
+        lock(&self.inner).extra.get_or_insert_default().unused = unused;
     }
 }
 

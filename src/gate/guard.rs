@@ -130,6 +130,15 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         self.waiter.shared().rounds.current() > 0
     }
 
+    /// Asks, once in a round, how many bytes the peer of a connection has not acknowledged.
+    pub(crate) fn ask(
+        &self,
+        unused: &mut Unused,
+        unacknowledged: impl FnOnce() -> Option<u64>,
+    ) {
+        unused.ask(self.waiter.shared().rounds.current(), unacknowledged);
+    }
+
     /// Decides about an idle connection, of which so many bytes were read: ready where
     /// it ends. Pending where it is in use: the task is woken to look again, also by the
     /// abort.

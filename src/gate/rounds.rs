@@ -44,24 +44,44 @@ impl Rounds {
 pub(crate) struct Unused {
     /// The round in which that was seen first; 0 before.
     since: u32,
+    /// The round in which it was asked for what is unacknowledged.
+    asked_in: u32,
     /// The bytes that had been read by then.
-    bytes: u64,
+    read: u64,
+    /// The bytes that the peer had not acknowledged.
+    unacknowledged: u64,
 }
 
 impl Unused {
     /// Returns whether the connection is to be read on, of which so many bytes were read.
     /// One that was never used is not in use.
-    pub(super) fn is_in_use(&mut self, round: u32, bytes: u64) -> bool {
-        if round == 0 || bytes == 0 {
+    pub(super) fn is_in_use(&mut self, round: u32, read: u64) -> bool {
+        if round == 0 || read == 0 {
             return false;
         }
-        if self.since == 0 || self.bytes != bytes {
-            *self = Unused {
-                since: round,
-                bytes,
-            };
+        if self.since == 0 || self.read != read {
+            (self.since, self.read) = (round, read);
         }
         round.wrapping_sub(self.since) <= ROUNDS_OF_REST
+    }
+
+    /// Returns whether its peer was seen to receive.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.unacknowledged > 0 || self.since != 0
+    }
+
+    /// Asks, once in a round, how many bytes the peer has not acknowledged. As long as the
+    /// number changes, the peer still receives its last answer.
+    pub(super) fn ask(&mut self, round: u32, unacknowledged: impl FnOnce() -> Option<u64>) {
+        if self.asked_in == round {
+            return;
+        }
+        self.asked_in = round;
+        let unacknowledged = unacknowledged().unwrap_or(0);
+        if self.unacknowledged != unacknowledged {
+            (self.since, self.unacknowledged) = (round, unacknowledged);
+        }
     }
 }
 
@@ -87,6 +107,29 @@ mod tests {
         }
         assert!(!Unused::default().is_in_use(0, 1), "no rounds, no use");
         assert!(!Unused::default().is_in_use(1, 0), "no bytes, no use");
+    }
+
+    #[test]
+    fn f84_a_connection_is_in_use_while_its_peer_receives() {
+        let mut unused = Unused::default();
+        // The round, what is unacknowledged in it, and whether it is in use.
+        let rounds = [
+            (1, 900, true),
+            (2, 900, true),
+            (3, 900, true),
+            (4, 500, true),
+            (5, 0, true),
+            (6, 0, true),
+            (7, 0, true),
+            (8, 0, false),
+        ];
+        for (round, left, is_in_use) in rounds {
+            unused.ask(round, || Some(left));
+            unused.ask(round, || unreachable!("it was asked in this round"));
+            assert_eq!(unused.is_in_use(round, 10), is_in_use, "{round}");
+        }
+        unused.ask(9, || None);
+        assert!(!unused.is_in_use(9, 10), "not known");
     }
 
     #[test]

@@ -221,7 +221,9 @@ where
             // It ends itself then, and would give up the rest if it were told.
             (true, true) => None,
         };
-        if let Some(end) = may_tell.filter(|_| *told == Told::Nothing) {
+        // A client that still receives its last response was not told of the close (F84).
+        let waits = may_tell == Some(Told::Idle) && driver.handle.is_receiving(cx);
+        if let Some(end) = may_tell.filter(|_| *told == Told::Nothing && !waits) {
             *told = end;
             state.set_told();
             Pin::new(&mut *hyper).graceful_shutdown();

@@ -8,6 +8,7 @@ use std::task::Context;
 
 use super::state::State;
 use crate::connection::{ConnectionFacts, Describe};
+use crate::gate::Unused;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
 
@@ -51,5 +52,13 @@ impl Describe for StreamIdle {
 
     fn label(&self) -> Option<String> {
         self.state.info.connection().label()
+    }
+
+    fn unused(&self) -> Unused {
+        self.state.info.connection().unused()
+    }
+
+    fn set_unused(&self, unused: Unused) {
+        self.state.info.connection().set_unused(unused);
     }
 }

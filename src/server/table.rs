@@ -148,6 +148,7 @@ impl ConnectionTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Unused;
 
     struct Nobody;
 
@@ -161,6 +162,12 @@ mod tests {
         fn label(&self) -> Option<String> {
             None
         }
+
+        fn unused(&self) -> Unused {
+            Unused::default()
+        }
+
+        fn set_unused(&self, _: Unused) {}
     }
 
     #[test]

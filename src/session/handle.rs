@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::address::Address;
 use crate::connection::{Describe, Ended};
-use crate::gate::{Guard, GuardError, PhaseReached, Shutdown, Unused};
+use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::idle::poll_budget;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
@@ -287,9 +287,22 @@ impl SessionHandle {
         let SessionHandle { guard, connection } = self;
         let mut waiting = Waiting {
             connection: &**connection,
-            unused: Unused::default(),
         };
         poll_fn(|cx| waiting.poll(guard, cx, |cx| work.as_mut().poll(cx), &mut is_idle)).await
+    }
+}
+
+#[cfg(feature = "http")]
+impl SessionHandle {
+    /// Returns whether a restart spares the connection, which is idle, since its peer
+    /// still receives. The task is then woken to look again.
+    pub(crate) fn is_receiving(&mut self, cx: &Context<'_>) -> bool {
+        self.guard.spares_those_in_use()
+            && self.connection.unused().is_receiving()
+            && self
+                .connection
+                .poll_unused(&mut self.guard, cx)
+                .is_pending()
     }
 }
 
@@ -324,7 +337,6 @@ impl<C: crate::rt::Connection> super::Session<C> {
 /// A wait at an idle point. Its drop ends the wait, also where it is cancelled.
 struct Waiting<'a> {
     connection: &'a dyn Describe,
-    unused: Unused,
 }
 
 impl Waiting<'_> {
@@ -378,8 +390,7 @@ impl Waiting<'_> {
         );
         if let Poll::Ready(None) = polled {
             if guard.spares_those_in_use() {
-                let bytes = connection.facts().bytes_read();
-                ready!(guard.poll_unused(cx, &mut self.unused, bytes));
+                ready!(connection.poll_unused(guard, cx));
             }
             connection.set_drained();
         }
@@ -477,5 +488,36 @@ mod tests {
             shutdown.end_unused();
         }
         assert!(!is_pending(), "it has rested for two rounds");
+    }
+
+    #[test]
+    fn f84_work_goes_on_while_the_peer_receives_its_last_answer() {
+        let (shutdown, hold) = Shutdown::driven();
+        let (mut handle, record) = handle(&hold);
+        shutdown.end_unused();
+        record.facts().count_read(1);
+        let left = Cell::new(9000);
+        let guard = hold.try_guard().expect("the gate is open");
+        let reads = poll_fn(|_| {
+            record.facts().set_found_nothing(true);
+            // As the session does.
+            let mut unused = record.unused();
+            guard.ask(&mut unused, || Some(left.get()));
+            record.set_unused(unused);
+            Poll::<()>::Pending
+        });
+        let mut next = pin!(handle.next_or_drain(reads, || true));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut is_pending = || next.as_mut().poll(&mut cx).is_pending();
+        for _ in 0..9 {
+            assert!(is_pending());
+            left.set(left.get() - 1000);
+            shutdown.end_unused();
+        }
+        for _ in 0..3 {
+            assert!(is_pending(), "it has what it needs for its next message");
+            shutdown.end_unused();
+        }
+        assert!(!is_pending());
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 
 use super::Session;
-use crate::connection::{Ended, GuardedConnection, LastRead};
+use crate::connection::{Describe, Ended, GuardedConnection, LastRead};
 use crate::idle::Read;
 use crate::report::Activity;
 use crate::rt::Connection;
@@ -62,19 +62,26 @@ impl<C: Connection> Session<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Read>> {
-        let bytes = self.record.facts().bytes_read();
-        let GuardedConnection {
-            connection,
-            guard,
-            rare,
-            ..
-        } = self.inner_mut();
-        let unused = &mut rare.get_or_insert_default().unused;
-        if guard.poll_unused(cx, unused, bytes).is_ready() {
+        self.ask_unacknowledged();
+        let record = self.record.clone();
+        let inner = self.inner_mut();
+        if record.poll_unused(&mut inner.guard, cx).is_ready() {
             return Poll::Ready(Ok(Read::Drained));
         }
+        let connection = &mut inner.connection;
         let read = ready!(Pin::new(connection).poll_read(cx, buffer));
         Poll::Ready(Read::from_result(read))
+    }
+
+    /// Asks, after a restart, whether the peer still receives its last answer.
+    #[cold]
+    fn ask_unacknowledged(&self) {
+        let GuardedConnection {
+            connection, guard, ..
+        } = self.inner();
+        let mut unused = self.record.unused();
+        guard.ask(&mut unused, || connection.unacknowledged());
+        self.record.set_unused(unused);
     }
 
     /// Looks once more, where the connection remembers that it has nothing: once
@@ -93,7 +100,11 @@ impl<C: Connection> Session<C> {
             if let Some(n) = ready!(connection.poll_read_now(cx, buffer))? {
                 return Poll::Ready(Ok(n));
             }
+            if guard.spares_those_in_use() {
+                self.ask_unacknowledged();
+            }
         }
+        let connection = &self.inner().connection;
         let is_mid_message = connection.is_mid_message();
         let websocket = self.inner_mut().websocket();
         let is_mid_message =

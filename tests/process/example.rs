@@ -8,6 +8,11 @@ pub(crate) fn echo(runtime: &str) -> PathBuf {
     built("echo", runtime)
 }
 
+/// Returns the built HTTP example.
+pub(crate) fn http(runtime: &str) -> PathBuf {
+    built("http", runtime)
+}
+
 /// Returns the built example whose handlers block.
 pub(crate) fn blocking() -> PathBuf {
     built("blocking", "tokio-current-thread")

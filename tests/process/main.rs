@@ -33,6 +33,7 @@ mod handover {
         restart:
             f42_f84_restarts_under_a_storm_lose_nothing,
             f84_clients_that_are_about_to_speak_are_answered_in_a_restart,
+            f84_a_client_that_still_receives_is_answered_in_a_restart,
             f42_a_successor_that_fails_leaves_the_old_one_serving,
             f42_a_server_that_stops_starts_no_successor,
             f42_a_stop_during_the_restart_ends_both,
@@ -55,6 +56,16 @@ mod handover {
             f64_other_kinds_of_descriptors_refuse_nothing,
             f64_variables_that_lie_are_explained,
             f66_an_abstract_name_that_was_passed_is_taken;
+    }
+
+    #[test]
+    fn f84_an_http_client_that_still_receives_is_answered_in_a_restart() {
+        std::thread::scope(|scope| {
+            for runtime in ["smol", "async-std", "tokio"] {
+                let test = crate::restart::f84_an_http_client_that_still_receives;
+                scope.spawn(move || test(runtime));
+            }
+        });
     }
 
     #[test]

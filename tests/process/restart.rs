@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use socket2::{Domain, Socket, Type};
 
-use crate::support::{Echo, LONG, connect, echo, exchange, number, rest, stuff, wait};
+use crate::support::{Echo, LONG, connect, echo, exchange, http, number, rest, stuff, wait};
 
 /// A server and its successors, which share one log.
 struct Chain {
@@ -99,6 +100,13 @@ impl Chain {
         let pid = Pid::from_raw(pid).expect("a pid");
         self.started.push(pid);
         pid
+    }
+
+    /// Begins a restart; the old process has begun to drain then.
+    fn begin_restart(&mut self) {
+        self.signal(Signal::HUP);
+        self.serving = self.hear_successor();
+        self.hear("stopping (");
     }
 
     /// One restart, until the successor serves and the other one is gone.
@@ -224,11 +232,80 @@ pub(crate) fn f84_clients_that_are_about_to_speak_are_answered_in_a_restart(runt
     let mut silent = connect(chain.socket_address());
     let mut answered = connect(chain.socket_address());
     exchange(&mut answered, b"first");
-    chain.signal(Signal::HUP);
-    chain.serving = chain.hear_successor();
-    chain.hear("stopping (");
+    chain.begin_restart();
     exchange(&mut silent, b"from one that has just connected");
     exchange(&mut answered, b"from one that was just answered");
+    let log = chain.stop();
+    assert_eq!(log.matches("stopped clean").count(), 2, "{log}");
+}
+
+/// A client that takes a long answer slowly, and asks again at once when it has it: the
+/// others have rested by then.
+struct SlowReader(TcpStream);
+
+impl SlowReader {
+    /// Connects, and asks for an answer of this length by a message.
+    fn ask(chain: &Chain, message: &[u8]) -> SlowReader {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Most of the answer waits in the system of the server.
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let address = chain.socket_address();
+        socket.connect(&address.into()).expect("connect");
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(LONG)).expect("timeout");
+        stream.write_all(message).expect("send");
+        SlowReader(stream)
+    }
+
+    fn read(&mut self, length: usize) {
+        for _ in 0..STEPS {
+            thread::sleep(STAY / STEPS);
+            let mut part = vec![0; length / STEPS as usize];
+            self.0.read_exact(&mut part).expect("a part");
+        }
+    }
+}
+
+const STEPS: u32 = 40;
+
+pub(crate) fn f84_a_client_that_still_receives_is_answered_in_a_restart(runtime: &str) {
+    let mut chain = Chain::start(runtime, "127.0.0.1:0");
+    let message = [b'x'; 2500 * STEPS as usize];
+    let mut slow = SlowReader::ask(&chain, &message);
+    chain.begin_restart();
+    slow.read(message.len());
+    exchange(&mut slow.0, b"at once");
+    drop(slow);
+    let log = chain.stop();
+    assert_eq!(log.matches("stopped clean").count(), 2, "{log}");
+}
+
+/// The answer was written before the restart: it did not announce the end.
+pub(crate) fn f84_an_http_client_that_still_receives(runtime: &str) {
+    let mut command = Command::new(http(runtime));
+    let mut chain =
+        Chain::spawn(command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]));
+    let body = vec![b'x'; 2500 * STEPS as usize];
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut slow = SlowReader::ask(&chain, &[head.as_bytes(), &body].concat());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        slow.0.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200"), "the answer has begun");
+    chain.begin_restart();
+    slow.read(body.len());
+    slow.0
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .expect("send");
+    let answer = String::from_utf8(rest(slow.0)).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
     let log = chain.stop();
     assert_eq!(log.matches("stopped clean").count(), 2, "{log}");
 }

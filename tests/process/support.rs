@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Signal, WaitOptions};
 use rustix::process::{getrlimit, kill_process, setrlimit, waitpid};
 
-pub(crate) use crate::example::echo;
+pub(crate) use crate::example::{echo, http};
 
 /// Longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
