@@ -149,6 +149,52 @@ impl<C: Connection> BufferedSession<C> {
         delimiter: u8,
         message: &mut Vec<u8>,
     ) -> io::Result<Option<usize>> {
+        self.read_until(delimiter, message, true).await
+    }
+
+    /// Reads a message as [`read_until_or_drain`](BufferedSession::read_until_or_drain)
+    /// does, within the same limit, but not as an idle point: a draining server waits for
+    /// it, as long as its grace period lasts.
+    ///
+    /// It is for conversations of several messages that are not to be ended in the middle:
+    ///
+    /// ```
+    /// use lameduck::{BufferedSession, Connection};
+    /// use std::io;
+    ///
+    /// /// Reads the next command. The client of a transaction can end it, also in a stop.
+    /// async fn command(
+    ///     session: &mut BufferedSession<impl Connection>,
+    ///     is_in_transaction: bool,
+    /// ) -> io::Result<Option<Vec<u8>>> {
+    ///     let mut line = Vec::new();
+    ///     let read = match is_in_transaction {
+    ///         true => session.read_until_or_end(b'\n', &mut line).await?,
+    ///         false => session.read_until_or_drain(b'\n', &mut line).await?,
+    ///     };
+    ///     Ok(read.map(|_| line))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As for `read_until_or_drain`.
+    ///
+    /// # Cancel safety
+    /// Dropped before it completes, it keeps what was read for the next call.
+    pub async fn read_until_or_end(
+        &mut self,
+        delimiter: u8,
+        message: &mut Vec<u8>,
+    ) -> io::Result<Option<usize>> {
+        self.read_until(delimiter, message, false).await
+    }
+
+    async fn read_until(
+        &mut self,
+        delimiter: u8,
+        message: &mut Vec<u8>,
+        may_drain: bool,
+    ) -> io::Result<Option<usize>> {
         loop {
             let rest = &self.buffer[self.searched..];
             if let Some(at) = rest.iter().position(|byte| *byte == delimiter) {
@@ -159,7 +205,7 @@ impl<C: Connection> BufferedSession<C> {
             self.searched = self.buffer.len();
             self.check_limit(self.buffer().len())?;
             let begun = self.buffer().len();
-            match self.fill_more().await? {
+            match self.fill_more(may_drain).await? {
                 Some(()) => {}
                 None if begun == 0 => return Ok(None),
                 // The peer has ended its side in the middle of a message.
@@ -178,20 +224,27 @@ impl<C: Connection> BufferedSession<C> {
     /// # Cancel safety
     /// Dropped before it completes, it has read nothing.
     pub async fn fill_or_drain(&mut self) -> io::Result<Option<&[u8]>> {
-        if self.buffer().is_empty() && self.fill_more().await?.is_none() {
+        if self.buffer().is_empty() && self.fill_more(true).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(self.buffer()))
     }
 
-    /// Appends what comes next; idle only while the buffer is empty. `None`
-    /// when nothing more will come.
-    fn fill_more(&mut self) -> FillMore<'_, C> {
-        FillMore(self)
+    /// Appends what comes next; idle only while the buffer is empty, and where it
+    /// `may_drain`. `None` when nothing more will come.
+    fn fill_more(&mut self, may_drain: bool) -> FillMore<'_, C> {
+        FillMore {
+            session: self,
+            may_drain,
+        }
     }
 
-    fn poll_fill_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<()>>> {
-        let is_idle = self.buffer().is_empty();
+    fn poll_fill_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        may_drain: bool,
+    ) -> Poll<io::Result<Option<()>>> {
+        let is_idle = may_drain && self.buffer().is_empty();
         let filled = self.make_room();
         let free = &mut self.buffer[filled..];
         let read = if is_idle {
@@ -227,19 +280,23 @@ impl<C: Connection> BufferedSession<C> {
     }
 }
 
-struct FillMore<'a, C>(&'a mut BufferedSession<C>);
+struct FillMore<'a, C> {
+    session: &'a mut BufferedSession<C>,
+    may_drain: bool,
+}
 
 impl<C: Connection> Future for FillMore<'_, C> {
     type Output = io::Result<Option<()>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_fill_more(cx)
+        let may_drain = self.may_drain;
+        self.session.poll_fill_more(cx, may_drain)
     }
 }
 
 impl<C> Drop for FillMore<'_, C> {
     fn drop(&mut self) {
-        self.0.session.end_wait();
+        self.session.session.end_wait();
     }
 }
 

@@ -216,6 +216,46 @@ fn the_limit_of_a_line_does_not_depend_on_how_it_is_cut() {
     }
 }
 
+/// Answers each line with itself. What begins with `begin` goes on until `end`.
+async fn transactions(session: Session<impl lameduck::Connection>) -> io::Result<()> {
+    let mut session = session.buffered().message_limit(64);
+    let (mut line, mut is_open) = (Vec::new(), false);
+    loop {
+        let read = match is_open {
+            true => session.read_until_or_end(b'\n', &mut line).await?,
+            false => session.read_until_or_drain(b'\n', &mut line).await?,
+        };
+        if read.is_none() {
+            return Ok(());
+        }
+        is_open = is_open && line != b"end\n" || line == b"begin\n";
+        session.write_all(&line).await?;
+        line.clear();
+    }
+}
+
+#[test]
+fn a_conversation_of_several_messages_goes_on_in_a_stop() {
+    let report = serve(transactions, |mut client, shutdown| {
+        exchange(&mut client, b"begin\n", b"begin\n");
+        shutdown.stop("in the middle");
+        exchange(&mut client, b"more\n", b"more\n");
+        exchange(&mut client, b"end\n", b"end\n");
+        expect_end(&mut client);
+    });
+    assert_eq!(report.closed.drained, 1, "{report}");
+}
+
+#[test]
+fn a_line_in_a_conversation_has_the_same_limit() {
+    let report = serve(transactions, |mut client, _| {
+        exchange(&mut client, b"begin\n", b"begin\n");
+        client.write_all(&[b'x'; 100]).unwrap();
+        expect_end(&mut client);
+    });
+    assert_eq!(report.closed.failed, 1, "{report}");
+}
+
 #[test]
 fn the_last_line_needs_no_delimiter() {
     let report = serve(lines, |mut client, _| {
