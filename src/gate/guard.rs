@@ -118,6 +118,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         self.waiter.reached(SETTLED)
     }
 
+    /// Completes when idle connections are to end.
+    #[cfg(feature = "http")]
+    pub(crate) fn settled(&self) -> PhaseReached {
+        self.shutdown().until(SETTLED)
+    }
+
     /// Returns whether the task with this waker will be woken when
     /// [`is_settled`](Guard::is_settled) becomes true after it was false.
     #[inline]

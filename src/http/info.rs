@@ -169,8 +169,9 @@ impl ConnectionInfo {
         self.inner.handle.try_guard()
     }
 
-    /// Returns `stream` with an end: once the server drains, it ends as soon as it
-    /// has no item ready. It is for answers without an end of their own, such as
+    /// Returns `stream` with an end: once the server drains, and a
+    /// [`settle`](crate::Builder::settle) time is over, it ends as soon as it has no item
+    /// ready. It is for answers without an end of their own, such as
     /// server-sent events, which would hold the stop until its abort.
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
@@ -197,7 +198,7 @@ impl ConnectionInfo {
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
             stream,
-            draining: self.inner.handle.draining(),
+            settled: self.inner.handle.guard().settled(),
             looks: 0,
             has_ended: false,
             rest: if self.has_body {
@@ -245,7 +246,7 @@ pin_project! {
     pub struct UntilDraining<S> {
         #[pin]
         stream: S,
-        draining: PhaseReached,
+        settled: PhaseReached,
         // The looks that have found nothing, one after the other.
         looks: u8,
         has_ended: bool,
@@ -292,14 +293,14 @@ impl<S: Stream> Stream for UntilDraining<S> {
         }
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
-            let was_draining = this.connection.inner.handle.is_draining();
-            let is_handed_on = was_draining && this.connection.is_handed_on(cx);
+            let was_settled = this.connection.inner.handle.guard().is_settled();
+            let is_handed_on = was_settled && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
                 (*this.looks, *this.resting, *this.has_ended) = (0, None, item.is_none());
                 return Poll::Ready(item);
             }
-            if !was_draining {
-                ready!(Pin::new(&mut *this.draining).poll(cx));
+            if !was_settled {
+                ready!(Pin::new(&mut *this.settled).poll(cx));
                 continue;
             }
             if !is_handed_on {

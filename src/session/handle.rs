@@ -154,6 +154,11 @@ impl SessionHandle {
     }
 
     #[cfg(feature = "http")]
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    #[cfg(feature = "http")]
     pub(crate) fn guard_mut(&mut self) -> &mut Guard {
         &mut self.guard
     }

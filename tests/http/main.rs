@@ -97,6 +97,7 @@ suite! {
         a_connection_that_waits_too_long_is_closed,
         a_head_that_takes_too_long_is_closed,
         events_end_with_the_drain,
+            events_end_with_the_time_to_settle,
         events_that_are_ready_are_sent_before_the_drain_ends_them;
     stuck: s19_a_peer_that_takes_no_output_is_closed_after_the_total_time;
     tls:

@@ -166,6 +166,19 @@ pub(crate) fn events_end_with_the_drain<R: Runtime>(runtime: R) {
     );
 }
 
+pub(crate) fn events_end_with_the_time_to_settle<R: Runtime>(runtime: R) {
+    let builder = builder(runtime).settle(Duration::from_secs(1));
+    let report = serving(builder, http(), |server: &Running| {
+        let mut client = server.connect();
+        client.send(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.until(b"one\r\n");
+        server.shutdown.stop("now");
+        assert_eq!(client.until(b"0\r\n\r\n"), "4\r\nlate\r\n0\r\n\r\n");
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
 pub(crate) fn events_that_are_ready_are_sent_before_the_drain_ends_them<R: Runtime>(
     runtime: R,
 ) {

@@ -171,6 +171,20 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
+        // Another event comes a moment after the server began to drain.
+        (_, "/late") => {
+            let shutdown = info.shutdown().clone();
+            let late = async move {
+                shutdown.draining().await;
+                smol::Timer::after(Duration::from_millis(20)).await;
+                "late"
+            };
+            let events = stream::once(late).chain(stream::pending());
+            let events = stream::once(async { "one" }).chain(events);
+            let frames = info.until_draining(events.boxed());
+            let frames = frames.map(|event| Ok(Frame::data(Bytes::from(event))));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
         // More than fits into the buffers of a connection is ready.
         (_, "/queue") => {
             let (sender, mut ready) = tokio::sync::mpsc::unbounded_channel();
