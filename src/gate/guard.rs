@@ -136,6 +136,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         self.waiter.shared().rounds.current() > 0
     }
 
+    /// Ready where the server aborts; otherwise the task is woken when it does.
+    pub(crate) fn poll_abort(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.waiter
+            .register(Until::Progress(Progress::of(Phase::Aborting)), cx.waker())
+    }
+
     /// Asks, once in a round, how many bytes the peer of a connection has not acknowledged.
     pub(crate) fn ask(
         &self,

@@ -198,7 +198,11 @@ impl SessionHandle {
     /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
     /// either to read or to write, and holds nothing while it reads. `is_idle` is asked
     /// before and after the work is polled: what another task queues for the work until it lets
-    /// `is_idle` agree is handed out.
+    /// `is_idle` agree is handed out. It is asked only then: a task that lets it agree has to
+    /// wake the work, as a message for it does, such as one that says that none will follow.
+    ///
+    /// A handler that is aborted is dropped, with its wait. In another task the wait gives
+    /// `None` then, whatever `is_idle` says.
     ///
     /// Over TLS, a peer that ends without close_notify, as nearly all clients do, is an
     /// error of the work (`UnexpectedEof`): only its user can tell an end from a
@@ -398,6 +402,9 @@ impl Waiting<'_> {
                 ready!(connection.poll_unused(guard, cx));
             }
             connection.set_drained();
+        } else if polled.is_pending() && guard.is_settled() {
+            // The abort drops a handler, and with it this wait; another task is to end, too.
+            return guard.poll_abort(cx).map(|()| None);
         }
         polled
     }
@@ -428,6 +435,7 @@ mod tests {
     use super::*;
     use crate::connection::{ConnectionRecord, GuardedConnection, Slot};
     use crate::gate::Hold;
+    use crate::gate::woken::Woken;
 
     /// A handle on a connection that never was, and its record.
     fn handle(hold: &Hold) -> (SessionHandle, Arc<ConnectionRecord<()>>) {
@@ -493,6 +501,24 @@ mod tests {
             shutdown.end_unused();
         }
         assert!(!is_pending(), "it has rested for two rounds");
+    }
+
+    #[test]
+    fn f69_the_abort_ends_a_wait_in_another_task() {
+        let (shutdown, hold) = Shutdown::driven();
+        let (mut handle, _) = handle(&hold);
+        let (woken, task) = Woken::new();
+        let mut cx = Context::from_waker(&task);
+        let queue = std::future::pending::<()>();
+        let mut next = pin!(handle.next_or_drain(queue, || false));
+        shutdown.settle();
+        shutdown.end_idle();
+        for _ in 0..2 {
+            assert!(next.as_mut().poll(&mut cx).is_pending());
+        }
+        shutdown.advance(crate::Phase::Aborting);
+        assert_eq!(woken.times(), 1);
+        assert_eq!(next.as_mut().poll(&mut cx), Poll::Ready(None));
     }
 
     #[test]
