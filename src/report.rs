@@ -432,21 +432,25 @@ fn show(f: &mut fmt::Formatter<'_>, what: &str, all: &[Straggler]) -> fmt::Resul
     }
 }
 
+fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.outcome {
             Outcome::Clean => "clean".to_owned(),
-            Outcome::Failed => format!("with {} errors", self.errors.len()),
+            Outcome::Failed => format!("with {}", counted(self.errors.len(), "error")),
             Outcome::Aborted if self.aborted.is_empty() => "by an abort".to_owned(),
             Outcome::Aborted => format!("with {} aborted", self.aborted.len()),
-            Outcome::Abandoned => {
-                // What a connection holds is no other one.
-                let abandoned = match self.abandoned.len() {
-                    0 => self.untracked_guards,
-                    connections => connections,
-                };
-                format!("with {abandoned} abandoned")
-            }
+            // What a connection holds is no other one.
+            Outcome::Abandoned => match self.abandoned.len() {
+                0 => format!("with {} still held", counted(self.untracked_guards, "guard")),
+                connections => format!("with {connections} abandoned"),
+            },
         };
         let (duration, cause) = (self.duration, &self.cause);
         write!(f, "stopped {outcome}, {duration:.1?} after {cause}")?;
