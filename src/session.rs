@@ -387,7 +387,8 @@ impl<C> Session<C> {
     }
 
     /// Runs a future until it completes, or until the server drains and the
-    /// future is pending; see [`Guard::run_until_drained`].
+    /// future is pending. Then it is dropped, with all that it has begun: it must not be one
+    /// that reads requests. See [`Guard::run_until_drained`].
     pub async fn run_until_drained<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         self.wait_or_drain(|cx| future.as_mut().poll(cx)).await
