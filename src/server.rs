@@ -66,7 +66,7 @@ pub enum Readiness {
 /// ```
 #[must_use = "it serves only once `serve` is awaited"]
 pub struct Server<R: Runtime> {
-    shared: ServerShared<R, ()>,
+    shared: ServerShared<R>,
     config: Config,
     recording: Option<Recording>,
     signals: Option<EarlySignals<R::Signals>>,

@@ -525,7 +525,6 @@ impl<R: Runtime> Builder<R> {
             shared: ServerShared {
                 table: ConnectionTable::new(self.runtime.now()),
                 runtime: self.runtime,
-                handler: (),
                 shutdown,
                 lingering_close: self.lingering_close,
                 stop_on_panic: self.stop_on_panic,

@@ -9,11 +9,12 @@ mod log_lines;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use log::{debug, info, trace, warn};
+use log::{debug, error, info, trace, warn};
 
 pub(super) use self::handover::Handover;
 use super::early_signals::EarlySignals;
@@ -21,7 +22,7 @@ use super::hooks::{BoxError, Hook};
 use super::listener::{Accepted, Limit, ListenerTask};
 use super::listeners::Listeners;
 use super::readiness::ReadinessCallback;
-use super::task::{self, AcceptedConnection, ServerShared};
+use super::task::{self, AcceptedConnection, ServerShared, WithHandler};
 use super::timer::{Clock, Timer};
 use super::{Readiness, Server};
 use crate::address::Address;
@@ -40,7 +41,10 @@ use crate::sync::plain::Arc;
 /// A running server; completes with the report. See [`Server::serve`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Serve<R: Runtime, H> {
-    shared: Arc<ServerShared<R, H>>,
+    shared: Arc<ServerShared<R>>,
+    /// Dropped before the hooks, which may wait for what it owns: a worker ends when the
+    /// senders of its channel do, some of which are the handler's.
+    handler: Option<Arc<WithHandler<R, H>>>,
     lifecycle: Lifecycle,
     inputs: VecDeque<Input>,
     recording: Option<Recording>,
@@ -91,6 +95,7 @@ impl<R: Runtime, H> Serve<R, H> {
         passed
             .into_iter()
             .for_each(crate::handover::PassedFd::close);
+        let shared = Arc::new(shared);
         let shutdown = &shared.shutdown;
         let (signals, early) = signals.map_or((None, Vec::new()), EarlySignals::take);
         Serve {
@@ -100,7 +105,7 @@ impl<R: Runtime, H> Serve<R, H> {
             is_in_restart: false,
             abort_requested: Some(shutdown.reached(Phase::Aborting)),
             drained: hold.drained(),
-            shared: Arc::new(shared.with_handler(handler)),
+            handler: Some(Arc::new(WithHandler::new(shared.clone(), handler))),
             inputs: VecDeque::new(),
             recording,
             timer: Timer::new(),
@@ -118,6 +123,7 @@ impl<R: Runtime, H> Serve<R, H> {
             errors: Vec::new(),
             outcome: None,
             handover,
+            shared,
         }
     }
 
@@ -258,7 +264,7 @@ impl<R: Runtime, H> Serve<R, H> {
                 trace!("{unexpected}");
             }
             let phase = self.lifecycle.phase();
-            log_lines::handled(input, before, phase);
+            log_lines::handled(input, before, phase, self.end());
             if before == Phase::Running && phase != Phase::Running {
                 self.stop_has_begun(input);
             }
@@ -313,6 +319,7 @@ impl<R: Runtime, H> Serve<R, H> {
                 }
             }
             Output::RunHook(id, limit) => {
+                self.drop_handler();
                 let shared = &self.shared;
                 self.hooks[id].run(&shared.runtime, limit, &shared.shutdown);
                 self.running_hook = Some(id);
@@ -323,6 +330,22 @@ impl<R: Runtime, H> Serve<R, H> {
                 self.errors.extend(self.hooks[id].cancel(now));
             }
             Output::Complete(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    /// Returns what is kept of the grace period for the end.
+    fn end(&self) -> log_lines::End {
+        let config = self.lifecycle.config();
+        log_lines::End {
+            abort: config.abort_timeout,
+            hooks: (!self.hooks.is_empty()).then_some(config.hook_reserve),
+        }
+    }
+
+    fn drop_handler(&mut self) {
+        let handler = self.handler.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+            error!("what the handler owns panicked as it was dropped");
         }
     }
 
@@ -467,8 +490,13 @@ where
             peer,
             listener_index: id,
         };
-        let task = task::connection_task(self.shared.clone(), accepted);
-        self.shared.runtime.spawn(task);
+        let Some(handler) = self.handler.clone() else {
+            // Hooks run once nothing is accepted any more.
+            return;
+        };
+        self.shared
+            .runtime
+            .spawn(task::connection_task(handler, accepted));
     }
 }
 
@@ -518,6 +546,14 @@ impl<R: Runtime, H> Unpin for Serve<R, H> {}
 
 impl<R: Runtime, H> Drop for Serve<R, H> {
     fn drop(&mut self) {
+        if self.serving && self.outcome.is_none() {
+            let open = self.shared.table.open_count();
+            warn!(
+                "the server was dropped before its end: its queue is not swept, nobody waits \
+                 for its open connections ({open}), and no hook runs; to stop it, ask \
+                 Shutdown::stop and await its end"
+            );
+        }
         // Nobody is left who could end the stop: connections end by themselves.
         // After a stop this is refused, and does nothing.
         self.shared.shutdown.stop("the server was dropped");

@@ -24,30 +24,35 @@ use crate::session::Session;
 use crate::sync::plain::Arc;
 
 /// What all connections of a server share.
-pub(super) struct ServerShared<R, H> {
+pub(super) struct ServerShared<R> {
     pub(super) runtime: R,
-    pub(super) handler: H,
     pub(super) table: ConnectionTable,
     pub(super) shutdown: Shutdown,
     pub(super) lingering_close: Config,
     pub(super) stop_on_panic: bool,
 }
 
-impl<R> ServerShared<R, ()> {
-    pub(super) fn with_handler<H>(self, handler: H) -> ServerShared<R, H> {
-        ServerShared {
-            runtime: self.runtime,
+/// The handler, with what all connections share. The server drops its own before the
+/// hooks, and the last connection its own as it ends.
+pub(super) struct WithHandler<R, H> {
+    handler: H,
+    /// The same as the server's: the way to it would be longer at each poll.
+    shutdown: Shutdown,
+    server: Arc<ServerShared<R>>,
+}
+
+impl<R, H> WithHandler<R, H> {
+    pub(super) fn new(server: Arc<ServerShared<R>>, handler: H) -> WithHandler<R, H> {
+        WithHandler {
             handler,
-            table: self.table,
-            shutdown: self.shutdown,
-            lingering_close: self.lingering_close,
-            stop_on_panic: self.stop_on_panic,
+            shutdown: server.shutdown.clone(),
+            server,
         }
     }
 }
 
-/// What all connections of a server share, and with it the server's gate.
-struct SharedByAll<R, H>(Arc<ServerShared<R, H>>);
+/// What a connection has of it, and by it the server's gate.
+struct SharedByAll<R, H>(Arc<WithHandler<R, H>>);
 
 impl<R, H> Borrow<Shutdown> for SharedByAll<R, H> {
     #[inline]
@@ -104,7 +109,7 @@ pub(super) struct AcceptedConnection<C> {
 /// It is added here and not in the task: a task that never runs is counted all
 /// the same (F8).
 pub(super) fn connection_task<R, H, F, E>(
-    shared: Arc<ServerShared<R, H>>,
+    with_handler: Arc<WithHandler<R, H>>,
     accepted: AcceptedConnection<ConnectionOf<R>>,
 ) -> impl Future<Output = ()> + Send + 'static
 where
@@ -119,13 +124,14 @@ where
         peer,
         listener_index,
     } = accepted;
-    let now = shared.table.time_of(shared.runtime.now());
+    let server = &with_handler.server;
+    let now = server.table.time_of(server.runtime.now());
     let connection = GuardedConnection::new(connection, guard);
-    let record = shared.table.insert(|id, slot| {
+    let record = server.table.insert(|id, slot| {
         ConnectionRecord::new((id, slot), peer, listener_index, now, connection)
     });
     let mut task = ConnectionTask {
-        aborting: AbortWait::new(SharedByAll(shared)),
+        aborting: AbortWait::new(SharedByAll(with_handler)),
         record,
     };
     async move {
@@ -182,7 +188,7 @@ where
         .take_returned()
         .map(|inner| Session::new(inner, task.record.clone()));
     let called = catch_unwind(AssertUnwindSafe(|| {
-        handler.set(session.map(&task.shared().handler));
+        handler.set(session.map(&task.aborting.shared().0.handler));
     }));
     called.map(|()| CatchUnwind(handler)).map_err(|_| Panicked)
 }
@@ -208,8 +214,8 @@ where
 }
 
 impl<R: Runtime, H> ConnectionTask<R, H> {
-    fn shared(&self) -> &ServerShared<R, H> {
-        &self.aborting.shared().0
+    fn shared(&self) -> &ServerShared<R> {
+        &self.aborting.shared().0.server
     }
 
     /// Returns what the handler's end means for the connection; `None` where

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::channel::mpsc::unbounded;
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::report::{Outcome, ServerError};
@@ -263,6 +265,38 @@ pub(crate) fn f41_hooks_run_after_connections_in_order(runtime: impl Runtime) {
     assert_eq!(server.stop().outcome, Outcome::Clean);
     let log = log.lock().unwrap();
     assert_eq!(*log, ["connection", "connection", "first", "second"]);
+}
+
+pub(crate) fn f93_a_hook_awaits_a_worker_that_the_handler_feeds(runtime: impl Runtime) {
+    let (jobs, queue) = unbounded();
+    let (ends, ended) = oneshot::channel();
+    runtime.spawn(async move {
+        let _ = ends.send(queue.collect::<Vec<u8>>().await);
+    });
+    let (done, all) = mpsc::channel();
+    let server = builder(runtime).after_drain("the jobs", move |_| async move {
+        done.send(ended.await.map_err(io::Error::other)?)
+            .map_err(io::Error::other)
+    });
+    let server = start(server.bind().unwrap(), move |mut session| {
+        let jobs = jobs.clone();
+        async move {
+            let mut job = [0];
+            while session.read_or_drain(&mut job).await?.is_some() {
+                jobs.unbounded_send(job[0]).map_err(io::Error::other)?;
+                session.write_all(b"k").await?;
+            }
+            Ok(())
+        }
+    });
+    let mut client = server.connect();
+    for job in [b"1", b"2", b"3"] {
+        client.send(job);
+        client.expect(b"k");
+    }
+    let report = server.stop();
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+    assert_eq!(all.try_recv().unwrap(), b"123");
 }
 
 pub(crate) fn s11_a_busy_connection_is_not_interrupted(runtime: impl Runtime) {

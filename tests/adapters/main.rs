@@ -96,6 +96,7 @@ suite! {
         f39_a_handler_can_ask_for_the_stop,
         f88_a_proxy_of_bytes_loses_nothing_that_moves,
         f41_hooks_run_after_connections_in_order,
+        f93_a_hook_awaits_a_worker_that_the_handler_feeds,
         s11_a_busy_connection_is_not_interrupted;
     storm:
         f2_a_storm_loses_nothing,

@@ -1,5 +1,8 @@
 //! What an operator reads of a stop.
 
+use std::fmt;
+use std::time::Duration;
+
 use log::{Level, info, log, warn};
 
 use crate::cause::Cause;
@@ -20,13 +23,32 @@ pub(super) fn entered(phase: Phase, cause: Option<&Cause>, open: usize, guards: 
 }
 
 /// Says what a request means that came in a stop, and why the abort begins.
-pub(super) fn handled(input: Input, before: Phase, after: Phase) {
-    if let Some((level, line)) = line_of(input, before, after) {
+/// `end`: what is kept of the grace period.
+pub(super) fn handled(input: Input, before: Phase, after: Phase, end: End) {
+    if let Some((level, line)) = line_of(input, before, after, end) {
         log!(target: DRIVER, level, "{line}");
     }
 }
 
-fn line_of(input: Input, before: Phase, after: Phase) -> Option<(Level, String)> {
+/// The parts of the grace period for what comes after the connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) abort: Duration,
+    /// `None`: there are none.
+    pub(super) hooks: Option<Duration>,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} are for the abort", self.abort)?;
+        match self.hooks {
+            Some(hooks) => write!(f, ", and {hooks:?} for the hooks"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn line_of(input: Input, before: Phase, after: Phase, end: End) -> Option<(Level, String)> {
     let is_under_way = matches!(before, Phase::LameDuck | Phase::Draining);
     let aborts = is_under_way && after == Phase::Aborting;
     match input {
@@ -40,8 +62,8 @@ fn line_of(input: Input, before: Phase, after: Phase) -> Option<(Level, String)>
             Some((Level::Info, line))
         }
         Input::Tick if aborts => {
-            let line = "the time for the connections is over: aborting";
-            Some((Level::Warn, line.to_owned()))
+            let line = format!("the time for the connections is over, {end}: aborting");
+            Some((Level::Warn, line))
         }
         _ => None,
     }
@@ -68,12 +90,24 @@ mod tests {
             (signal, Stopped, Stopped, None),
             (Input::Tick, LameDuck, Draining, None),
             (Input::Tick, Draining, Draining, None),
-            (Input::Tick, LameDuck, Aborting, Some("the time")),
+            (
+                Input::Tick,
+                LameDuck,
+                Aborting,
+                Some(
+                    "the time for the connections is over, 500ms are for the abort, and 5s \
+                     for the hooks: aborting",
+                ),
+            ),
             (Input::Tick, Draining, Aborting, Some("the time")),
             (Input::Tick, Aborting, Aborting, None),
             (Input::Abort, Draining, Aborting, None),
         ] {
-            let line = line_of(input, before, after);
+            let end = End {
+                abort: Duration::from_millis(500),
+                hooks: Some(Duration::from_secs(5)),
+            };
+            let line = line_of(input, before, after, end);
             let what = format!("{input:?} from {before} to {after}");
             match (line, begins) {
                 (None, None) => {}
