@@ -448,7 +448,10 @@ impl fmt::Display for Report {
             Outcome::Aborted => format!("with {} aborted", self.aborted.len()),
             // What a connection holds is no other one.
             Outcome::Abandoned => match self.abandoned.len() {
-                0 => format!("with {} still held", counted(self.untracked_guards, "guard")),
+                0 => format!(
+                    "with {} still held",
+                    counted(self.untracked_guards, "guard")
+                ),
                 connections => format!("with {connections} abandoned"),
             },
         };
