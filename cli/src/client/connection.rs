@@ -420,10 +420,14 @@ impl Connection {
                 false => Err(ended),
             };
         }
-        let events = self.codec.feed(buffer.get(..n).unwrap_or_default());
-        match events {
-            Ok(events) => events.into_iter().for_each(|event| self.take(event)),
-            Err(problem) => return Err(self.ended(End::Garbled(problem))),
+        let mut events = Vec::new();
+        let fed = self
+            .codec
+            .feed(buffer.get(..n).unwrap_or_default(), &mut events);
+        // What came before an error is as good as if it had come alone.
+        events.into_iter().for_each(|event| self.take(event));
+        if let Err(problem) = fed {
+            return Err(self.ended(End::Garbled(problem)));
         }
         self.flush().await
     }
@@ -577,5 +581,36 @@ impl Connection {
             | ErrorKind::NotConnected => End::Reset,
             _ => End::Garbled(error.to_string()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_with_nonsense_behind_it_is_counted() {
+        let journal = Journal::new();
+        smol::block_on(async {
+            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let target = Arc::new(Target::new(address, Protocol::Redis));
+            let ask = async {
+                let mut connection = Connection::open(&target, &journal).await.unwrap();
+                connection.exchange(&target.request(0, 0)).await.err()
+            };
+            let answer = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read(&mut [0; 1024]).await.unwrap();
+                stream.write_all(b"+PONG\r\nnonsense\r\n").await.unwrap();
+                stream
+            };
+            smol::future::zip(ask, answer).await.0.unwrap();
+        });
+        let current = &journal.lock().current;
+        assert_eq!((current.answered, current.unanswered.len()), (1, 0));
+        assert!(matches!(current.end, End::Garbled(_)), "{:?}", current.end);
     }
 }

@@ -133,13 +133,12 @@ impl H2 {
         (u64::from(stream), bytes)
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
+    pub(super) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         self.input.extend(bytes);
-        let mut events = Vec::new();
         while let Some(frame) = self.input.next()? {
-            self.take(&frame, &mut events)?;
+            self.take(&frame, events)?;
         }
-        Ok(events)
+        Ok(())
     }
 
     fn take(&mut self, frame: &Frame, events: &mut Vec<Event>) -> Result<(), String> {
@@ -288,6 +287,7 @@ impl H2 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fed;
     use super::*;
     use crate::setup::Protocol;
 
@@ -316,7 +316,7 @@ mod tests {
         let keys = [request(&mut codec), request(&mut codec)];
         let mut events = Vec::new();
         for byte in [answer(3, true), answer(1, false)].concat() {
-            events.extend(codec.feed(&[byte]).unwrap());
+            events.extend(fed(|events| codec.feed(&[byte], events)).unwrap());
         }
         let answered: Vec<(u64, u16)> = events
             .iter()
@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_before_an_error_counts() {
+        let mut codec = codec();
+        request(&mut codec);
+        let mut bytes = answer(1, true);
+        h2::write(&mut bytes, Kind::PushPromise, 0, 1, &[]);
+        let mut events = Vec::new();
+        assert!(codec.feed(&bytes, &mut events).is_err());
+        assert!(matches!(
+            events.last(),
+            Some(Event::Answered { key: 1, .. })
+        ));
+    }
+
+    #[test]
     fn a_grpc_status_is_read_from_the_trailers() {
         let mut codec = codec();
         request(&mut codec);
@@ -338,7 +352,7 @@ mod tests {
         h2::write_header(&mut trailers, "grpc-status", "14");
         let flags = h2::END_HEADERS | h2::END_STREAM;
         h2::write(&mut bytes, Kind::Headers, flags, 1, &trailers);
-        let events = codec.feed(&bytes).unwrap();
+        let events = fed(|events| codec.feed(&bytes, events)).unwrap();
         let Some(Event::Answered { response, .. }) = events.last() else {
             panic!("{events:?}");
         };
@@ -352,7 +366,7 @@ mod tests {
         request(&mut codec);
         let mut bytes = Vec::new();
         h2::write(&mut bytes, Kind::GoAway, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
-        let events = codec.feed(&bytes).unwrap();
+        let events = fed(|events| codec.feed(&bytes, events)).unwrap();
         let (key, rule) = (3, Rule::GoAway);
         assert_eq!(
             events,
@@ -368,7 +382,7 @@ mod tests {
         let mut bytes = Vec::new();
         h2::write(&mut bytes, Kind::ResetStream, 0, 1, &[0, 0, 0, 7]);
         h2::write(&mut bytes, Kind::ResetStream, 0, 3, &[0, 0, 0, 2]);
-        let events = codec.feed(&bytes).unwrap();
+        let events = fed(|events| codec.feed(&bytes, events)).unwrap();
         assert!(matches!(events[0], Event::Returned { key: 1, .. }));
         assert!(matches!(events[1], Event::Wrong { key: 3, .. }));
     }
@@ -379,7 +393,7 @@ mod tests {
         let mut bytes = Vec::new();
         h2::write(&mut bytes, Kind::Settings, 0, 0, &[]);
         h2::write(&mut bytes, Kind::Ping, 0, 0, b"12345678");
-        codec.feed(&bytes).unwrap();
+        fed(|events| codec.feed(&bytes, events)).unwrap();
         let mut expected = Vec::new();
         h2::write(&mut expected, Kind::Settings, h2::ACK, 0, &[]);
         h2::write(&mut expected, Kind::Ping, h2::ACK, 0, b"12345678");

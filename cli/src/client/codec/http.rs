@@ -70,19 +70,22 @@ impl Http {
         })
     }
 
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<Event>, String> {
-        let mut events = Vec::new();
+    pub(super) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<(), String> {
         while !bytes.is_empty() {
             let taken = match self.state {
                 State::Length(left) | State::Chunk(left) => self.take_body(left, bytes.len()),
                 State::UntilEnd => self.take_until_end(bytes.len()),
-                State::Head => self.take_head(bytes, &mut events)?,
+                State::Head => self.take_head(bytes, events)?,
                 _ => self.take_line(bytes)?,
             };
             self.response.length += taken as u64;
             bytes = bytes.get(taken..).unwrap_or_default();
             if self.state == State::Length(0) {
-                self.complete(&mut events)?;
+                self.complete(events)?;
             }
         }
         if let Some((key, _)) = self.pending.front()
@@ -91,7 +94,7 @@ impl Http {
             let received = self.response.length;
             events.push(Event::Progress { key, received });
         }
-        Ok(events)
+        Ok(())
     }
 
     /// Takes the end of the connection: an answer without a length is whole then.
@@ -293,6 +296,7 @@ fn keep_alive<'a>(tokens: impl Iterator<Item = &'a str>) -> KeepAlive {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fed;
     use super::*;
 
     fn codec(is_head: bool) -> Http {
@@ -311,7 +315,7 @@ mod tests {
         for piece in text.as_bytes().chunks(piece) {
             let is_early = events.iter().any(|e| matches!(e, Event::Answered { .. }));
             assert!(!is_early, "too early: {text}");
-            events.extend(codec.feed(piece).unwrap());
+            events.extend(fed(|events| codec.feed(piece, events)).unwrap());
         }
         events.extend(codec.finish());
         let response = events.iter().find_map(|event| match event {
@@ -383,7 +387,7 @@ mod tests {
         assert!(parse(text, 9, true).0.is_some());
         assert!(parse(text, 9, false).0.is_none());
         let body = format!("{text}hello");
-        assert!(codec(true).feed(body.as_bytes()).is_err());
+        assert!(fed(|events| codec(true).feed(body.as_bytes(), events)).is_err());
     }
 
     #[test]
@@ -403,7 +407,7 @@ mod tests {
         let mut codec = codec(false);
         codec.push(&Request::default());
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nA".repeat(2);
-        let events = codec.feed(text.as_bytes()).unwrap();
+        let events = fed(|events| codec.feed(text.as_bytes(), events)).unwrap();
         let keys: Vec<u64> = events
             .iter()
             .filter_map(|event| match event {
@@ -431,7 +435,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         ] {
-            assert!(codec(false).feed(text.as_bytes()).is_err(), "{text}");
+            assert!(
+                fed(|events| codec(false).feed(text.as_bytes(), events)).is_err(),
+                "{text}"
+            );
         }
     }
 
@@ -439,7 +446,7 @@ mod tests {
     fn a_timeout_may_be_told_to_an_idle_client() {
         let mut codec = Http::default();
         let text = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
-        let events = codec.feed(text.as_bytes()).unwrap();
+        let events = fed(|events| codec.feed(text.as_bytes(), events)).unwrap();
         assert_eq!(events, [Event::Announced(Rule::Timeout)]);
     }
 }

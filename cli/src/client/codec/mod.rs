@@ -145,18 +145,18 @@ impl Codec {
         }
     }
 
-    /// Takes bytes and returns what they held.
+    /// Takes bytes and adds what they held to `events`.
     ///
     /// # Errors
-    /// What came is not this protocol.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
+    /// What came is not this protocol, from behind the last of `events`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         match self {
-            Codec::Echo(codec) => codec.feed(bytes),
-            Codec::Lines(codec) => codec.feed(bytes),
-            Codec::Redis(codec) => codec.feed(bytes),
-            Codec::Http(codec) => codec.feed(bytes),
-            Codec::WebSocket(codec) => codec.feed(bytes),
-            Codec::H2(codec) => codec.feed(bytes),
+            Codec::Echo(codec) => codec.feed(bytes, events),
+            Codec::Lines(codec) => codec.feed(bytes, events),
+            Codec::Redis(codec) => codec.feed(bytes, events),
+            Codec::Http(codec) => codec.feed(bytes, events),
+            Codec::WebSocket(codec) => codec.feed(bytes, events),
+            Codec::H2(codec) => codec.feed(bytes, events),
         }
     }
 
@@ -181,6 +181,56 @@ impl Codec {
     pub(crate) fn hold_windows(&mut self, is_held: bool) {
         if let Codec::H2(codec) = self {
             codec.hold_windows(is_held);
+        }
+    }
+}
+
+/// Returns the events of some input.
+#[cfg(test)]
+fn fed(feed: impl FnOnce(&mut Vec<Event>) -> Result<(), String>) -> Result<Vec<Event>, String> {
+    let mut events = Vec::new();
+    feed(&mut events).map(|()| events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codec(protocol: Protocol) -> Codec {
+        let address = "127.0.0.1:1".parse().unwrap();
+        Codec::new(&Target::new(address, protocol))
+    }
+
+    /// Feeds an answer with an error behind it, and returns how many answers were told.
+    fn answers_before_an_error(protocol: Protocol, input: &[u8]) -> usize {
+        let mut codec = codec(protocol);
+        for _ in 0..2 {
+            codec.encode(&Request {
+                bytes: b"hello\n".to_vec(),
+                ..Request::default()
+            });
+        }
+        let mut events = Vec::new();
+        assert!(codec.feed(input, &mut events).is_err(), "{protocol}");
+        let is_answer = |event: &&Event| matches!(event, Event::Answered { .. });
+        events.iter().filter(is_answer).count()
+    }
+
+    #[test]
+    fn an_answer_before_an_error_counts() {
+        let long = vec![b'x'; 1 << 17];
+        for (protocol, answer, error) in [
+            (Protocol::Echo, &b"hello\n"[..], &b"nonsense"[..]),
+            (Protocol::Lines, b"hello\n", &long),
+            (Protocol::Redis, b"+PONG\r\n", b"nonsense\r\n"),
+            (
+                Protocol::Http,
+                b"HTTP/1.1 204 No Content\r\n\r\n",
+                b"nonsense\r\n",
+            ),
+        ] {
+            let input = [answer, error].concat();
+            assert_eq!(answers_before_an_error(protocol, &input), 1, "{protocol}");
         }
     }
 }

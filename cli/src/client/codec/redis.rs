@@ -21,9 +21,8 @@ impl Redis {
         self.pending.push(())
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
+    pub(super) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         self.input.extend_from_slice(bytes);
-        let mut events = Vec::new();
         while let Some(length) = value(&self.input, 0)? {
             let is_error = self.input.first() == Some(&b'-');
             let line = String::from_utf8_lossy(&self.input);
@@ -53,7 +52,7 @@ impl Redis {
             let received = self.input.len() as u64;
             events.push(Event::Progress { key, received });
         }
-        Ok(events)
+        Ok(())
     }
 }
 
@@ -122,6 +121,7 @@ pub(crate) fn command(words: &[&str]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fed;
     use super::*;
 
     #[test]
@@ -150,9 +150,9 @@ mod tests {
     fn an_error_is_a_wrong_answer() {
         let mut redis = Redis::default();
         redis.push();
-        let events = redis.feed(b"-LOADING\r\n").unwrap();
+        let events = fed(|events| redis.feed(b"-LOADING\r\n", events)).unwrap();
         assert!(matches!(&events[..], [Event::Wrong { key: 0, .. }]));
-        assert!(redis.feed(b"HTTP/1.1 400\r\n").is_err());
+        assert!(fed(|events| redis.feed(b"HTTP/1.1 400\r\n", events)).is_err());
     }
 
     #[test]

@@ -18,8 +18,11 @@ impl Echo {
         self.pending.push(bytes.to_vec())
     }
 
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<Event>, String> {
-        let mut events = Vec::new();
+    pub(super) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<(), String> {
         while let Some((key, message)) = self.pending.front() {
             let rest = message.get(self.received..).unwrap_or_default();
             let n = rest.len().min(bytes.len());
@@ -43,7 +46,7 @@ impl Echo {
             events.push(Event::Answered { key, response });
         }
         // The echo of what was sent too late to be owed may follow.
-        Ok(events)
+        Ok(())
     }
 }
 
@@ -75,8 +78,7 @@ impl Lines {
         self.pending.push(())
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
-        let mut events = Vec::new();
+    pub(super) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         for byte in bytes {
             if *byte != b'\n' {
                 self.line.push(*byte);
@@ -124,19 +126,20 @@ impl Lines {
             let received = self.line.len() as u64;
             events.push(Event::Progress { key, received });
         }
-        Ok(events)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fed;
     use super::*;
 
     #[test]
     fn an_echo_may_come_in_any_pieces() {
         let mut echo = Echo::default();
         let keys = [echo.push(b"one"), echo.push(b"two")];
-        let events = echo.feed(b"on").unwrap();
+        let events = fed(|events| echo.feed(b"on", events)).unwrap();
         assert_eq!(
             events,
             [Event::Progress {
@@ -144,7 +147,7 @@ mod tests {
                 received: 2
             }]
         );
-        let events = echo.feed(b"etwo, and more").unwrap();
+        let events = fed(|events| echo.feed(b"etwo, and more", events)).unwrap();
         let answered: Vec<u64> = events
             .iter()
             .filter_map(|event| match event {
@@ -154,7 +157,7 @@ mod tests {
             .collect();
         assert_eq!(answered, keys);
         echo.push(b"three");
-        assert!(echo.feed(b"thus").is_err());
+        assert!(fed(|events| echo.feed(b"thus", events)).is_err());
     }
 
     #[test]
@@ -162,7 +165,7 @@ mod tests {
         let mut lines = Lines::new(vec!["+PONG".to_owned()], Greeting::default());
         lines.push();
         lines.push();
-        let events = lines.feed(b"+PONG\r\n-ERR\r\n").unwrap();
+        let events = fed(|events| lines.feed(b"+PONG\r\n-ERR\r\n", events)).unwrap();
         assert!(matches!(events[0], Event::Answered { key: 0, .. }));
         let Event::Wrong { key, received, .. } = events[1] else {
             panic!("{events:?}");
@@ -174,14 +177,18 @@ mod tests {
     fn a_greeting_is_no_answer() {
         let mut lines = Lines::new(Vec::new(), Greeting::of(2));
         lines.push();
-        assert!(lines.feed(b"220 hello\r\n220 w").unwrap().is_empty());
+        assert!(
+            fed(|events| lines.feed(b"220 hello\r\n220 w", events))
+                .unwrap()
+                .is_empty()
+        );
         assert!(!lines.greeting().is_over());
-        let events = lines.feed(b"elcome\r\n250").unwrap();
+        let events = fed(|events| lines.feed(b"elcome\r\n250", events)).unwrap();
         assert!(lines.greeting().is_over());
         assert!(matches!(events[..], [Event::Progress { key: 0, .. }]));
-        let events = lines.feed(b" OK\r\n").unwrap();
+        let events = fed(|events| lines.feed(b" OK\r\n", events)).unwrap();
         assert!(matches!(events[..], [Event::Answered { key: 0, .. }]));
-        lines.feed(b"421 farewell\r\n").unwrap();
+        fed(|events| lines.feed(b"421 farewell\r\n", events)).unwrap();
         assert_eq!(lines.greeting().unasked, 1);
     }
 }

@@ -85,20 +85,19 @@ impl WebSocket {
         (key, frame(OpCode::Data(Data::Text), text))
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, String> {
+    pub(super) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         self.input.extend_from_slice(bytes);
-        let mut events = Vec::new();
-        if !self.is_open && !self.open(&mut events)? {
-            return Ok(events);
+        if !self.is_open && !self.open(events)? {
+            return Ok(());
         }
-        while self.take_frame(&mut events)? {}
+        while self.take_frame(events)? {}
         if let Some((key, ())) = self.pending.front() {
             let received = self.received + self.input.len() as u64;
             if received > 0 {
                 events.push(Event::Progress { key, received });
             }
         }
-        Ok(events)
+        Ok(())
     }
 
     /// Looks for the server's part of the handshake.
@@ -217,6 +216,7 @@ fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fed;
     use super::*;
     use crate::setup::Protocol;
 
@@ -225,7 +225,10 @@ mod tests {
         let mut codec = WebSocket::new(&Target::new(address, Protocol::Ws));
         let accept = derive_accept_key(KEY.as_bytes());
         let head = format!("HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
-        assert_eq!(codec.feed(head.as_bytes()).unwrap(), [Event::Opened]);
+        assert_eq!(
+            fed(|events| codec.feed(head.as_bytes(), events)).unwrap(),
+            [Event::Opened]
+        );
         codec
     }
 
@@ -237,7 +240,7 @@ mod tests {
             "HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: no\r\n\r\n",
         ] {
             let mut codec = WebSocket::new(&Target::new(address, Protocol::Ws));
-            assert!(codec.feed(head.as_bytes()).is_err());
+            assert!(fed(|events| codec.feed(head.as_bytes(), events)).is_err());
         }
     }
 
@@ -245,9 +248,19 @@ mod tests {
     fn a_message_of_two_frames_is_one_answer() {
         let mut codec = opened();
         codec.encode(b"hello");
-        let events = codec.feed(&[0x01, 1, b'a']).unwrap();
+        let events = fed(|events| codec.feed(&[0x01, 1, b'a'], events)).unwrap();
         assert!(matches!(events[..], [Event::Progress { key: 0, .. }]));
-        let events = codec.feed(&[0x80, 1, b'b']).unwrap();
+        let events = fed(|events| codec.feed(&[0x80, 1, b'b'], events)).unwrap();
+        assert!(matches!(events[..], [Event::Answered { key: 0, .. }]));
+    }
+
+    #[test]
+    fn an_answer_before_an_error_counts() {
+        let mut codec = opened();
+        codec.encode(b"hello");
+        let mut events = Vec::new();
+        // The second frame has an opcode that is reserved.
+        assert!(codec.feed(&[0x81, 1, b'a', 0x83, 0], &mut events).is_err());
         assert!(matches!(events[..], [Event::Answered { key: 0, .. }]));
     }
 
@@ -255,17 +268,17 @@ mod tests {
     fn a_close_is_answered_once() {
         let mut codec = opened();
         let close = [0x88, 2, 0x03, 0xe9];
-        let events = codec.feed(&close).unwrap();
+        let events = fed(|events| codec.feed(&close, events)).unwrap();
         assert_eq!(events, [Event::Announced(Rule::WebSocketClose)]);
         assert_eq!(codec.take_output().len(), 2 + 4 + 2);
-        codec.feed(&close).unwrap();
+        fed(|events| codec.feed(&close, events)).unwrap();
         assert!(codec.take_output().is_empty());
     }
 
     #[test]
     fn a_ping_is_answered() {
         let mut codec = opened();
-        codec.feed(&[0x89, 1, b'x']).unwrap();
+        fed(|events| codec.feed(&[0x89, 1, b'x'], events)).unwrap();
         let pong = codec.take_output();
         assert_eq!(pong, frame(OpCode::Control(Control::Pong), b"x"));
     }
