@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use loona_hpack::Decoder;
 
-use super::{Event, Response};
+use super::{Event, Response, quoted};
 use crate::client::owed::Rule;
 use crate::client::target::{Request, Target};
 use crate::h2::{self, Frame, Kind};
@@ -199,7 +199,7 @@ impl H2 {
         {
             let text = String::from_utf8_lossy(value);
             let status = text.parse();
-            response.status = status.map_err(|_| format!("no status: {text:.20?}"))?;
+            response.status = status.map_err(|_| format!("no status: {}", quoted(&text)))?;
         }
         let status = headers.iter().find(|(name, _)| name == b"grpc-status");
         if let Some((_, value)) = status
@@ -207,7 +207,7 @@ impl H2 {
         {
             let text = String::from_utf8_lossy(value);
             let status = text.parse();
-            let status = status.map_err(|_| format!("no grpc-status: {text:.20?}"))?;
+            let status = status.map_err(|_| format!("no grpc-status: {}", quoted(&text)))?;
             response.grpc = Some(status);
         }
         self.progress(stream, block.len(), events);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fifo::Fifo;
-use super::{Event, Response};
+use super::{Event, Response, quoted};
 use crate::client::owed::Rule;
 use crate::client::target::Request;
 
@@ -146,10 +146,6 @@ impl Http {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
         let mut head = httparse::Response::new(&mut headers);
         let parsed = head.parse(&self.text);
-        let quoted = || {
-            let line = String::from_utf8_lossy(&self.text).into_owned();
-            line.lines().next().unwrap_or_default().to_owned()
-        };
         match parsed {
             Ok(httparse::Status::Complete(length)) => {
                 let head = Head::of(&head);
@@ -161,7 +157,11 @@ impl Http {
                 Err("the head of an answer is too long".to_owned())
             }
             Ok(httparse::Status::Partial) => Ok(bytes.len()),
-            Err(error) => Err(format!("no HTTP/1 answer ({error}): {:.60?}", quoted())),
+            Err(error) => {
+                let text = String::from_utf8_lossy(&self.text);
+                let line = text.lines().next().unwrap_or_default();
+                Err(format!("no HTTP/1 answer ({error}): {}", quoted(line)))
+            }
         }
     }
 
@@ -216,8 +216,8 @@ impl Http {
                 Ok(httparse::Status::Complete((_, 0))) => State::Trailer,
                 Ok(httparse::Status::Complete((_, size))) => State::Chunk(size),
                 _ => {
-                    let line = String::from_utf8_lossy(&line).into_owned();
-                    return Err(format!("no size of a chunk: {line:.60?}"));
+                    let line = String::from_utf8_lossy(&line);
+                    return Err(format!("no size of a chunk: {}", quoted(&line)));
                 }
             },
             State::ChunkEnd if is_empty => State::ChunkSize,
@@ -263,8 +263,9 @@ impl Head {
                 }
                 "content-length" => {
                     let length = value.trim().parse();
-                    head.length =
-                        Some(length.map_err(|_| format!("no content-length: {value:.40?}"))?);
+                    head.length = Some(
+                        length.map_err(|_| format!("no content-length: {}", quoted(&value)))?,
+                    );
                 }
                 "keep-alive" => head.keep_alive = keep_alive(tokens),
                 _ => {}

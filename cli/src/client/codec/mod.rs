@@ -185,6 +185,15 @@ impl Codec {
     }
 }
 
+/// Quotes what a server said in a message for people, of which one line has to do.
+fn quoted(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
 /// Returns the events of some input.
 #[cfg(test)]
 fn fed(feed: impl FnOnce(&mut Vec<Event>) -> Result<(), String>) -> Result<Vec<Event>, String> {
@@ -195,6 +204,13 @@ fn fed(feed: impl FnOnce(&mut Vec<Event>) -> Result<(), String>) -> Result<Vec<E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_answer_is_quoted_in_part() {
+        assert_eq!(quoted("a \"b\"\r"), r#""a \"b\"\r""#);
+        let told = quoted(&"\u{fc}".repeat(61));
+        assert_eq!(told, format!("\"{}\"...", "\u{fc}".repeat(60)));
+    }
 
     fn codec(protocol: Protocol) -> Codec {
         let address = "127.0.0.1:1".parse().unwrap();

@@ -1,7 +1,7 @@
 //! RESP, the protocol of Redis (redis.io, "Redis serialization protocol specification").
 
 use super::fifo::Fifo;
-use super::{Event, Response};
+use super::{Event, Response, quoted};
 
 /// Longer lines than this are no RESP.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -34,7 +34,7 @@ impl Redis {
             events.push(match is_error {
                 true => Event::Wrong {
                     key,
-                    problem: format!("it was answered with {line:.60?}"),
+                    problem: format!("it was answered with {}", quoted(&line)),
                     received: length as u64,
                 },
                 false => Event::Answered {
@@ -73,7 +73,7 @@ fn value(input: &[u8], depth: usize) -> Result<Option<usize>, String> {
     let text = String::from_utf8_lossy(input.get(1..end).unwrap_or_default());
     let number = || {
         let count = text.parse::<i64>();
-        count.map_err(|_| format!("no number in an answer: {text:.40?}"))
+        count.map_err(|_| format!("no number in an answer: {}", quoted(&text)))
     };
     let head = end + 2;
     match kind {
@@ -90,7 +90,7 @@ fn value(input: &[u8], depth: usize) -> Result<Option<usize>, String> {
         b'%' => elements(input, head, number()?.saturating_mul(2), depth),
         _ => {
             let line = String::from_utf8_lossy(input.get(..end).unwrap_or_default());
-            Err(format!("it is no RESP: {line:.60?}"))
+            Err(format!("it is no RESP: {}", quoted(&line)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Protocols of plain bytes and of lines.
 
 use super::fifo::Fifo;
-use super::{Event, Greeting, Response};
+use super::{Event, Greeting, Response, quoted};
 
 /// Longer answers are taken for a mistake.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl Lines {
                         Event::Answered { key, response }
                     }
                     false => {
-                        let problem = format!("it was answered with {line:.60?}");
+                        let problem = format!("it was answered with {}", quoted(&line));
                         Event::Wrong {
                             key,
                             problem,
