@@ -18,6 +18,9 @@ use crate::setup::{Failure, Setup, Traits};
 /// A server that ends the connection after an answer does so within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
+/// What is said of an answer that is another one than the user wants.
+const UNEXPECTED: &str = "which --expect does not name";
+
 /// How long the answer to the first POST may take.
 const FIRST_POST: Duration = Duration::from_secs(1);
 
@@ -31,33 +34,52 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
     if let Some(traits) = &known {
         target.apply(traits);
     }
-    let deadline = Instant::now() + setup.ready_timeout;
-    let mut pause = Duration::from_millis(1);
     let mut attempt = Attempt::new(setup, &target);
     if known.is_none() && !target.expected_text.is_empty() {
         attempt.grace = GRACE;
     }
+    until_answered(server, attempt, setup.ready_timeout).await?;
+    if known.is_none() {
+        let traits = study(&target, server).await?;
+        target.apply(&traits);
+        setup.learn(traits);
+    }
+    Ok(target)
+}
+
+/// Asks until a good answer comes.
+async fn until_answered(
+    server: &mut Server,
+    mut attempt: Attempt,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let target = attempt.target.clone();
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
     let mut last = None;
     let mut was_refused = false;
     // It takes connections, and says nothing.
     let mut is_mute = false;
+    // It has given an answer, if not a good one: it speaks the protocol.
+    let mut has_answered = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
         // A server that accepts listens where it should, whatever came before.
         let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
+        has_answered |= matches!(outcome, Outcome::Failed(_));
         if matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered) {
             // A greeting can take longer, and look like a wrong answer.
             attempt.grace *= 2;
         }
         is_mute = match outcome {
-            Outcome::Unanswered | Outcome::Silent(_) => true,
+            Outcome::Unanswered | Outcome::Silent(_) => !has_answered,
             Outcome::Late(_) => is_mute,
             _ => false,
         };
         let problem = match outcome {
-            Outcome::Answered => break,
+            Outcome::Answered => return Ok(()),
             Outcome::Ended => return Err(server.died()),
             Outcome::Failed(problem) | Outcome::Refused(problem) => problem,
             Outcome::Unanswered => "it ends connections without an answer".to_owned(),
@@ -72,31 +94,18 @@ pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, F
             }
         };
         if Instant::now() >= deadline {
-            let after = humantime::format_duration(setup.ready_timeout);
-            let problem = format!("{problem} (for {after})");
-            if is_mute {
-                return Err(not_understood(server, &target, problem).await);
-            }
-            let elsewhere = server.elsewhere().filter(|_| is_elsewhere);
-            return Err(not_ready(
-                server,
-                match elsewhere {
-                    Some(others) => format!("{problem}, and it listens on {others}"),
-                    None => problem,
-                },
-            ));
+            let problem = format!("{problem} (for {})", humantime::format_duration(limit));
+            return Err(match is_mute {
+                true => not_understood(server, &target, problem).await,
+                false if is_elsewhere => not_here(server, problem),
+                false => not_ready(server, problem),
+            });
         }
         last = Some(problem);
         was_refused = is_refused;
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
-    if known.is_none() {
-        let traits = study(&target, server).await?;
-        target.apply(&traits);
-        setup.learn(traits);
-    }
-    Ok(target)
 }
 
 enum Outcome {
@@ -193,13 +202,15 @@ impl Attempt {
         let label = &self.request.label;
         let is_named = !self.target.expected.is_empty();
         if self.wanted.is_none() && is_named && !self.target.is_expected(status) {
-            return Some(format!("{label} gives status {status}"));
+            return Some(format!("{label} gives status {status}, {UNEXPECTED}"));
         }
         let wrong = &journal.lock().current.unanswered;
         let problem = wrong.front().and_then(|message| message.problem.clone());
-        problem
-            .filter(|_| !self.target.protocol.is_http())
-            .map(|problem| format!("{label}: {problem}"))
+        let problem = problem.filter(|_| !self.target.protocol.is_http())?;
+        Some(match self.target.expected_text.is_empty() {
+            true => format!("{label}: {problem}"),
+            false => format!("{label}: {problem}, {UNEXPECTED}"),
+        })
     }
 
     async fn exchange(&self, journal: &Journal) -> Outcome {
@@ -398,6 +409,14 @@ async fn not_understood(server: &Server, target: &Target, problem: String) -> Fa
     };
     let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
     not_ready(server, problem + &hint)
+}
+
+/// The same for a server that does not listen where it should.
+fn not_here(server: &Server, problem: String) -> Failure {
+    match server.elsewhere() {
+        Some(others) => not_ready(server, format!("{problem}, and it listens on {others}")),
+        None => not_ready(server, problem),
+    }
 }
 
 fn not_ready(server: &Server, problem: String) -> Failure {

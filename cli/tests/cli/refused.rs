@@ -111,6 +111,32 @@ fn what_a_server_speaks_instead_is_named() {
 }
 
 #[test]
+fn an_answer_that_is_not_expected_is_shown_and_no_protocol_is_guessed() {
+    for (protocol, request, expected, told) in [
+        (
+            "lines",
+            "hello",
+            "+OK",
+            "hello: it was answered with \"hello\", which --expect does not name",
+        ),
+        (
+            "http",
+            "GET /x",
+            "404",
+            "GET /x gives status 200, which --expect does not name",
+        ),
+    ] {
+        let script = format!("{FIXTURE} --protocol {protocol}");
+        let options = ["--protocol", protocol, "--request", request];
+        let expect = ["--expect", expected, "--ready-timeout", "1s"];
+        let answer = check_shell(&[options, expect].concat(), &script);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains(told), "{answer:?}");
+        assert!(!answer.stderr.contains("say --protocol"), "{answer:?}");
+    }
+}
+
+#[test]
 fn counts_that_cannot_work() {
     for (count, reason) in [("0", "at least one"), ("100000000", "descriptors")] {
         let answer = check_shell(&["--connections", count], FIXTURE);
