@@ -14,6 +14,7 @@ use crate::options::{Asking, Run};
 use crate::results::schema::Document;
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Protocol, Setup};
+use crate::values::{MOST_ROUNDS, time};
 
 /// Starts a server, loads it, stops it, and says what its clients lost
 #[derive(Debug, Parser)]
@@ -95,13 +96,13 @@ pub(crate) struct Compare {
 #[derive(Debug, Group)]
 pub(crate) struct CompareLoad {
     /// Stops for each scenario and server
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MOST_ROUNDS))]
     pub(crate) rounds: Option<u64>,
     /// Clients of each kind
     #[arg(long)]
     pub(crate) connections: Option<usize>,
     /// The longest stop that is accepted [default: 30s]
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, value_parser = time, value_name = "TIME")]
     pub(crate) limit: Option<Duration>,
     /// What is left to chance follows from it
     #[arg(long)]
@@ -111,7 +112,7 @@ pub(crate) struct CompareLoad {
 #[derive(Debug, Group)]
 pub(crate) struct SelfTest {
     /// How often
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MOST_ROUNDS))]
     pub(crate) rounds: u64,
     /// Only this one; repeatable
     #[arg(long, value_name = "NAME")]
@@ -143,7 +144,7 @@ pub(crate) struct Fixture {
     #[arg(long)]
     pub(crate) greets: bool,
     /// The longest stop
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
+    #[arg(long, value_parser = time, default_value = "5s")]
     pub(crate) grace: Duration,
     /// Start the server as a child, and pass its stop signal on
     #[arg(long)]
@@ -183,10 +184,15 @@ pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) load: Load,
     /// How long the server may take until it answers
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub(crate) ready_timeout: Duration,
     /// Where the server is to listen
-    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1",
+        value_name = "IP",
+        conflicts_with_all = ["start", "attach"]
+    )]
     pub(crate) host: IpAddr,
     /// Allow a --host that others can reach
     #[arg(long)]
@@ -237,13 +243,13 @@ pub(crate) struct Results {
 #[derive(Clone, Debug, Group)]
 pub(crate) struct Load {
     /// Stops for each scenario [default: 1 to 10, by scenario]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MOST_ROUNDS))]
     pub(crate) rounds: Option<u64>,
     /// Clients of each kind [default: 4 to 100, by scenario]
     #[arg(long)]
     pub(crate) connections: Option<usize>,
     /// The longest stop that is accepted
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub(crate) limit: Duration,
     /// What is left to chance follows from it [default: another each time]
     #[arg(long)]
@@ -293,7 +299,7 @@ impl Check {
                 "{host} can be reached from elsewhere: say --allow-remote if that is meant"
             )));
         }
-        let ready = self.run.ready()?;
+        let ready = self.run.ready(self.protocol)?;
         Ok(Setup {
             launch: self
                 .run
@@ -303,10 +309,12 @@ impl Check {
             host: self.host,
             signal: self.run.signal,
             model: Target {
-                large: self.asking.large(self.large_path.as_deref())?,
+                large: self
+                    .asking
+                    .large(self.large_path.as_deref(), self.protocol)?,
                 ..self.asking.target(self.host, self.protocol)?
             },
-            restart: self.run.restart(),
+            restart: self.run.restart()?,
             connections: self.load.connections,
             limit: self.load.limit,
             ready_timeout: self.ready_timeout,

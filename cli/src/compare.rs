@@ -21,6 +21,7 @@ use crate::results::{json, junit, page, summary};
 use crate::scenario::Scenario;
 use crate::setup::{Failure, Launch, Protocol, Setup};
 use crate::table;
+use crate::values;
 use crate::verdict::{RoundResult, Row, Verdict};
 
 /// The file: the servers, and defaults for all of them.
@@ -212,11 +213,15 @@ fn usual(contestants: &[Contestant]) -> Vec<Scenario> {
 
 /// What is said on the command line wins over the file.
 fn load(given: &crate::args::CompareLoad, document: &Document) -> Result<Load, String> {
+    let rounds = given.rounds.or(document.rounds);
+    if rounds.is_some_and(|rounds| !(1..=values::MOST_ROUNDS).contains(&rounds)) {
+        return Err(format!(
+            "rounds: it is a number from 1 to {}",
+            values::MOST_ROUNDS
+        ));
+    }
     Ok(Load {
-        rounds: given
-            .rounds
-            .or(document.rounds)
-            .filter(|rounds| *rounds > 0),
+        rounds,
         connections: given.connections.or(document.connections),
         limit: match given.limit {
             Some(limit) => limit,
@@ -232,9 +237,7 @@ fn load(given: &crate::args::CompareLoad, document: &Document) -> Result<Load, S
 fn time(text: Option<&str>, otherwise: Duration) -> Result<Duration, String> {
     match text {
         None => Ok(otherwise),
-        Some(text) => {
-            humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}"))
-        }
+        Some(text) => values::time(text).map_err(|error| format!("{text:?}: {error}")),
     }
 }
 
@@ -291,7 +294,7 @@ fn model(entry: &Entry, folder: &Path) -> Result<Target, Failure> {
         ..Asking::default()
     };
     Ok(Target {
-        large: asking.large(entry.large_path.as_deref())?,
+        large: asking.large(entry.large_path.as_deref(), entry.protocol)?,
         ..asking.target(IpAddr::from([127, 0, 0, 1]), entry.protocol)?
     })
 }

@@ -34,6 +34,7 @@ mod sockets;
 mod stall;
 mod table;
 mod trace;
+mod values;
 mod verdict;
 
 use std::process::ExitCode;

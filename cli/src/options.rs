@@ -1,6 +1,7 @@
 //! Options that say how the server runs and what is asked of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,13 @@ use crate::client::target::{OwnRequest, Statuses};
 use crate::client::tls::{Tls, Trust};
 use crate::setup::{Failure, Launch, Protocol, Restart, StartStop};
 use crate::signal::StopSignal;
+use crate::values::time;
+
+/// The protocols whose requests have a body.
+pub(crate) const HTTP: [Protocol; 2] = [Protocol::Http, Protocol::H2];
+
+/// The protocols whose requests, or whose handshake, have a path and headers.
+const WITH_HEAD: [Protocol; 3] = [Protocol::Http, Protocol::H2, Protocol::Ws];
 
 /// The standard input of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,7 +33,12 @@ pub(crate) enum Stdin {
 #[derive(Clone, Debug, Group)]
 pub(crate) struct Run {
     /// The signal that stops it: a name, such as TERM, WINCH or RTMIN+3, or a number
-    #[arg(long, default_value = "TERM", value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "TERM",
+        value_name = "NAME",
+        conflicts_with = "start"
+    )]
     pub(crate) signal: StopSignal,
     /// The command that starts the server and returns, for servers that are no child:
     /// "docker compose up -d"
@@ -42,6 +55,7 @@ pub(crate) struct Run {
     #[arg(
         long,
         value_name = "PID",
+        value_parser = clap::value_parser!(i32).range(1..),
         requires = "address",
         conflicts_with = "command"
     )]
@@ -50,25 +64,32 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP:PORT", requires = "attach")]
     pub(crate) address: Option<SocketAddr>,
     /// The standard input of the server
-    #[arg(long, value_enum, default_value_t = Stdin::Null)]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Stdin::Null,
+        conflicts_with_all = ["start", "attach"]
+    )]
     pub(crate) stdin: Stdin,
     /// The exit statuses of a good stop
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "0",
-        value_name = "NUMBER"
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(i32).range(0..=255),
+        conflicts_with_all = ["start", "attach"]
     )]
     pub(crate) exit_status: Vec<i32>,
     /// The signal that makes it restart without a stop, for the scenario restart
-    #[arg(long, value_name = "NAME", conflicts_with = "restart_command")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["restart_command", "start"])]
     pub(crate) restart_signal: Option<StopSignal>,
     /// The command that makes it restart; {pid} is the server's process
     #[arg(long, value_name = "COMMAND")]
     pub(crate) restart_command: Option<String>,
     /// How long it is frozen in the scenario frozen-in-the-drain; longer than its
     /// grace period is the case that breaks servers
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "2s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "2s", value_name = "TIME")]
     pub(crate) freeze: Duration,
 }
 
@@ -98,14 +119,23 @@ impl Run {
     }
 
     /// Returns where the server says whether it is ready.
-    pub(crate) fn ready(&self) -> Result<Ready, Failure> {
+    pub(crate) fn ready(&self, protocol: Protocol) -> Result<Ready, Failure> {
         let ready = self.ready.as_deref().map(Ready::parse).transpose()?;
-        Ok(ready.unwrap_or_default())
+        let ready = ready.unwrap_or_default();
+        must_fit("a path in --ready", ready.path.is_some(), &HTTP, protocol)?;
+        Ok(ready)
     }
 
-    pub(crate) fn restart(&self) -> Option<Restart> {
+    pub(crate) fn restart(&self) -> Result<Option<Restart>, Failure> {
+        if self.restart_signal == Some(self.signal) {
+            let signal = self.signal;
+            return Err(Failure::Other(format!(
+                "{signal} cannot both stop the server and restart it: say another --signal or \
+                 --restart-signal"
+            )));
+        }
         let command = self.restart_command.clone().map(Restart::Command);
-        command.or(self.restart_signal.map(Restart::Signal))
+        Ok(command.or(self.restart_signal.map(Restart::Signal)))
     }
 }
 
@@ -145,7 +175,7 @@ impl Ready {
             ));
         }
         let full = match (host.rsplit_once(':'), default_port) {
-            (Some((_, port)), _) if port.parse::<u16>().is_ok() => host.to_owned(),
+            (Some((_, port)), _) if port.parse::<NonZeroU16>().is_ok() => host.to_owned(),
             (_, Some(port)) => format!("{host}:{port}"),
             _ => return Err(failed("it is no HOST:PORT and no URL")),
         };
@@ -198,6 +228,9 @@ impl Asking {
     /// Returns what clients send to a server whose address is not known yet.
     pub(crate) fn target(&self, host: IpAddr, protocol: Protocol) -> Result<Target, Failure> {
         let failed = |text: String| Failure::Other(text);
+        must_fit("--path", self.path != "/", &WITH_HEAD, protocol)?;
+        must_fit("--header", !self.header.is_empty(), &WITH_HEAD, protocol)?;
+        must_fit("--body", self.body.is_some(), &HTTP, protocol)?;
         if !is_path(&self.path) {
             let path = &self.path;
             return Err(failed(format!("--path {path:?} is no path, such as \"/\"")));
@@ -261,10 +294,15 @@ impl Asking {
     }
 
     /// Returns the request that `--large-path` stands for.
-    pub(crate) fn large(&self, text: Option<&str>) -> Result<Option<OwnRequest>, Failure> {
+    pub(crate) fn large(
+        &self,
+        text: Option<&str>,
+        protocol: Protocol,
+    ) -> Result<Option<OwnRequest>, Failure> {
         let Some(text) = text else {
             return Ok(None);
         };
+        must_fit("--large-path", true, &HTTP, protocol)?;
         let (method, path) = method_and_path("--large-path", text)?;
         Ok(Some(match method {
             "GET" => OwnRequest::get(path),
@@ -302,6 +340,27 @@ impl Asking {
     }
 }
 
+/// Refuses an option for which the protocol has no use.
+///
+/// # Errors
+/// It is given, and the protocol is none of `fitting`.
+pub(crate) fn must_fit(
+    option: &str,
+    is_given: bool,
+    fitting: &[Protocol],
+    protocol: Protocol,
+) -> Result<(), Failure> {
+    if !is_given || fitting.contains(&protocol) {
+        return Ok(());
+    }
+    let names: Vec<String> = fitting.iter().map(Protocol::to_string).collect();
+    Err(Failure::Other(format!(
+        "{option} is for {}, and the protocol is {protocol}: leave it out, or say the right \
+         --protocol",
+        names.join(", ")
+    )))
+}
+
 /// Says whether a request line can hold it (RFC 9112 section 3.2.1).
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
@@ -337,6 +396,7 @@ mod tests {
         );
         assert_eq!(ready("/health"), Some((None, path)));
         assert_eq!(ready("nonsense"), None);
+        assert_eq!(ready("127.0.0.1:0"), None);
     }
 
     #[test]

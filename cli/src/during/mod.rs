@@ -28,6 +28,7 @@ use crate::client::Target;
 use crate::client::target::Statuses;
 use crate::greeting;
 use crate::latch::Latch;
+use crate::options::{HTTP, must_fit};
 use crate::progress::Progress;
 use crate::setup::Failure;
 
@@ -86,6 +87,7 @@ async fn target(options: &During) -> Result<Target, Failure> {
     let mut asking = options.asking.clone();
     asking.server_name.get_or_insert_with(|| host.to_owned());
     let mut target = asking.target(address.ip(), options.protocol)?;
+    must_fit("--retry", options.load.retry, &HTTP, options.protocol)?;
     target.address = address;
     let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
     if !target.headers.iter().any(is_host) {

@@ -8,6 +8,7 @@ use clap::{Args as Group, ValueEnum};
 use crate::limits;
 use crate::options::Asking;
 use crate::setup::{Failure, Protocol};
+use crate::values::{time, time_or_zero};
 
 /// Requests per second, where neither `--rate` nor `--connections` is given.
 const RATE: f64 = 100.0;
@@ -82,19 +83,19 @@ pub(crate) struct LoadOptions {
 #[derive(Debug, Group)]
 pub(crate) struct Times {
     /// How long the load runs before the command
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "2s", value_name = "TIME")]
+    #[arg(long, value_parser = time_or_zero, default_value = "2s", value_name = "TIME")]
     pub(crate) before: Duration,
     /// How long the load runs after the command
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "3s", value_name = "TIME")]
+    #[arg(long, value_parser = time_or_zero, default_value = "3s", value_name = "TIME")]
     pub(crate) after: Duration,
     /// An answer that takes longer is slow; a slow answer is no loss
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "1s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "1s", value_name = "TIME")]
     pub(crate) slow: Duration,
     /// A request without its whole answer after this time is lost
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// The longest that the command may take
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10m", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "10m", value_name = "TIME")]
     pub(crate) limit: Duration,
 }
 

@@ -73,6 +73,8 @@ fn a_file_with_a_mistake_names_it() {
     for (text, reason) in [
         ("colour = 1", "unknown field `colour`"),
         ("scenarios = [\"frozzen\"]", "frozzen"),
+        ("rounds = 0", "rounds: it is a number from 1 to"),
+        ("limit = \"0s\"", "a time from 1ms"),
         ("", "there is no server to compare"),
     ] {
         std::fs::write(&servers, text).unwrap();

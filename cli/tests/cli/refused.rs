@@ -146,6 +146,91 @@ fn counts_that_cannot_work() {
 }
 
 #[test]
+fn values_that_make_no_sense() {
+    for (option, value, told) in [
+        ("--limit", "0s", "a time from 1ms to 1day is needed"),
+        (
+            "--limit",
+            "100000years",
+            "a time from 1ms to 1day is needed",
+        ),
+        ("--freeze", "0s", "a time from 1ms"),
+        ("--ready-timeout", "0s", "a time from 1ms"),
+        ("--rounds", "0", "0 is not in 1..=1000000"),
+        ("--exit-status", "300", "300 is not in 0..=255"),
+        ("--exit-status", "0,-1", "-1 is not in 0..=255"),
+        ("--attach", "-5", "-5 is not in 1.."),
+        ("--signal", "FOO", "names are TERM, INT, QUIT, HUP,"),
+        ("--restart-signal", "TERM", "say another --signal"),
+    ] {
+        let answer = check_shell(&[&format!("{option}={value}")], FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains(told), "{answer:?}");
+    }
+    for option in ["--slow", "--timeout", "--limit"] {
+        let options = ["during", "--address", "127.0.0.1:1", option, "0s"];
+        let answer = lameduck(&[&options[..], &["--", "true"]].concat());
+        assert_eq!(answer.status, 2, "{answer:?}");
+        assert!(answer.stderr.contains("a time from 1ms"), "{answer:?}");
+    }
+}
+
+#[test]
+fn options_that_the_protocol_has_no_place_for() {
+    for (protocol, option, value) in [
+        ("lines", "--large-path", "/large"),
+        ("ws", "--large-path", "/large"),
+        ("redis", "--path", "/x"),
+        ("echo", "--header", "A: b"),
+        ("ws", "--body", "x"),
+        ("redis", "--ready", "/health"),
+    ] {
+        let request = match option {
+            "--body" => &["--request", "x"][..],
+            _ => &[],
+        };
+        let options = ["--protocol", protocol, option, value];
+        let answer = check_shell(&[&options[..], request].concat(), FIXTURE);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let told = format!("{option} is for http, h2");
+        assert!(answer.stderr.contains(&told), "{answer:?}");
+        let told = format!("the protocol is {protocol}: leave it out");
+        assert!(answer.stderr.contains(&told), "{answer:?}");
+    }
+    let options = "during --address 127.0.0.1:1 --protocol redis --retry -- true";
+    let answer = lameduck(&options.split(' ').collect::<Vec<_>>());
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains("--retry is for http"), "{answer:?}");
+}
+
+#[test]
+fn options_that_the_way_to_run_the_server_has_no_place_for() {
+    let started = [
+        "--start",
+        "true",
+        "--stop",
+        "true",
+        "--ready",
+        "127.0.0.1:1",
+    ];
+    let attached = ["--attach", "1", "--address", "127.0.0.1:1"];
+    for (way, option, value) in [
+        (&started[..], "--signal", "QUIT"),
+        (&started, "--restart-signal", "HUP"),
+        (&started, "--exit-status", "143"),
+        (&started, "--stdin", "open"),
+        (&attached, "--host", "127.0.0.2"),
+        (&attached, "--exit-status", "143"),
+    ] {
+        let answer = lameduck(&[&["check", option, value], way].concat());
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let told = format!("'{option} ");
+        assert!(answer.stderr.contains(&told), "{answer:?}");
+        assert!(answer.stderr.contains("cannot be used with"), "{answer:?}");
+    }
+}
+
+#[test]
 fn an_address_that_others_can_reach() {
     let answer = check_shell(&["--host", "0.0.0.0"], FIXTURE);
     assert_eq!(answer.status, 2, "{answer:?}");
