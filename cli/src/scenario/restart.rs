@@ -9,6 +9,7 @@ use crate::client::{ConnectionJournal, End};
 use crate::latch::Latch;
 use crate::round::Round;
 use crate::scenario::storm;
+use crate::server::{self, death_signal, is_served};
 use crate::setup::{Failure, Restart};
 use crate::verdict::{RoundResult, tell};
 
@@ -29,6 +30,10 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     let moment = Instant::now();
     restart(round)?;
     Timer::after(AFTERWARDS).await;
+    if let Some(problem) = not_restarted(round) {
+        drop(halt_sender);
+        return Ok(only(problem, moment, round).await);
+    }
     let answers = round.answers();
     Timer::after(ALIVE).await;
     let is_serving = round.answers() > answers;
@@ -56,6 +61,48 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     result.findings.extend(stopped.findings);
     result.notes.extend(stopped.notes);
     Ok(result)
+}
+
+/// Returns what is to be said of a server that has ended, with nothing in its place. What
+/// its clients lost then says no more.
+fn not_restarted(round: &mut Round) -> Option<String> {
+    let server = &mut round.server;
+    if !server.has_ended() || is_served(server.address) {
+        return None;
+    }
+    let status = server.status();
+    if status.and_then(server::crash).is_some() {
+        return None;
+    }
+    let (what, signal, this) = match &round.setup.restart {
+        Some(Restart::Signal(signal)) => (signal.to_string(), Some(signal.number()), "signal"),
+        _ => ("the restart command".to_owned(), None, "command"),
+    };
+    let how = match status {
+        Some(status) if signal.is_some() && death_signal(status) == signal => {
+            format!("the server was ended by {what}")
+        }
+        Some(status) => format!("the server ended on {what} ({status})"),
+        None => format!("the server ended on {what}"),
+    };
+    Some(format!(
+        "{how}: it does not restart on this {this}, and nothing listens any more; say what \
+         restarts it with --restart-signal or --restart-command"
+    ))
+}
+
+/// Returns a round in which the server has ended, and `problem` is all that is told.
+async fn only(problem: String, moment: Instant, round: &mut Round) -> RoundResult {
+    let ended = round.server.ended().await;
+    let clients = round.halt(PATIENCE).await.into_iter();
+    RoundResult {
+        exchanges: clients
+            .map(|(_, _, c)| c.answered + c.current.answered)
+            .sum(),
+        stop: Some(ended.saturating_duration_since(moment)),
+        findings: vec![problem],
+        ..RoundResult::default()
+    }
 }
 
 fn restart(round: &Round) -> Result<(), Failure> {

@@ -213,9 +213,10 @@ finds a gap between the old listener and the new one, and old workers that drop 
 (F3, F42, F51). Over HTTP a request that crosses the end of an idle connection may be sent \
 again, and does not count (RFC 9112 section 9.3.1); other protocols have no such rule. Where \
 another process takes the place of the first one, that has to end once its clients have left, \
-and the other one is then told to stop. Cure: hand the listening socket on, and drain the old \
-process as for a stop; read connections that are silent for a moment more, since a request may \
-be on its way, and announce the end where the protocol can.";
+and the other one is then told to stop. Where the server ends and nothing listens any more, \
+that alone is told: this signal or command does not restart it. Cure: hand the listening socket \
+on, and drain the old process as for a stop; read connections that are silent for a moment more, \
+since a request may be on its way, and announce the end where the protocol can.";
 
 const EXIT: &str = "\
 A stop with nobody connected. The exit status must be 0 (--exit-status), no process of the group \

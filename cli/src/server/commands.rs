@@ -259,7 +259,8 @@ impl Drop for Running {
     }
 }
 
-fn is_served(address: SocketAddr) -> bool {
+/// Says whether somebody accepts connections on an address.
+pub(crate) fn is_served(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, PROBE).is_ok()
 }
 

@@ -23,6 +23,7 @@ use crate::sockets;
 use attached::Attached;
 use child::Child;
 use commands::Commands;
+pub(crate) use commands::is_served;
 
 /// How long a server is given when this tool itself is interrupted.
 const FAREWELL: Duration = Duration::from_secs(1);

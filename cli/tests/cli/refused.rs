@@ -136,6 +136,31 @@ fn an_answer_that_is_not_expected_is_shown_and_no_protocol_is_guessed() {
     }
 }
 
+/// It drains on TERM, and has no handler for USR1.
+#[test]
+fn a_server_that_does_not_restart_on_the_signal_is_told_as_that_alone() {
+    for (signal, told) in [
+        (
+            "USR1",
+            "the server was ended by SIGUSR1: it does not restart on this signal",
+        ),
+        (
+            "TERM",
+            "the server ended on SIGTERM (exit status: 0): it does not restart on",
+        ),
+    ] {
+        let options = ["--scenario", "restart", "--signal", "INT"];
+        let answer = check_shell(
+            &[&options[..], &["--restart-signal", signal]].concat(),
+            FIXTURE,
+        );
+        assert_eq!(answer.status, 1, "{answer:?}");
+        assert!(answer.stdout.contains(told), "{answer:?}");
+        let nothing = "messages_lost=0 connections_lost=0";
+        assert!(answer.stdout.contains(nothing), "{answer:?}");
+    }
+}
+
 #[test]
 fn counts_that_cannot_work() {
     for (count, reason) in [("0", "at least one"), ("100000000", "descriptors")] {
