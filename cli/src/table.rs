@@ -88,9 +88,9 @@ fn plain(text: &str) -> String {
 pub(crate) fn details(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
-        let lines = row.findings.iter().chain(&row.losses);
+        let lines = row.groups.lines().chain(row.losses.iter().cloned());
         let notes = row.notes.iter().map(|note| format!("note: {note}"));
-        let lines = lines.cloned().chain(notes);
+        let lines = lines.chain(notes);
         let lines: Vec<String> = lines.chain(row.stories.iter().cloned()).collect();
         if lines.is_empty() {
             continue;
@@ -167,4 +167,23 @@ fn is_coloured() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     std::io::stdout().is_terminal() && !unwanted && !is_dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Finding, RoundResult};
+
+    #[test]
+    fn what_many_clients_saw_is_one_line() {
+        let seen = |id| Finding::of_client(id, "idle", "it is not an echo");
+        let mut row = Row::new("idle");
+        row.add(RoundResult {
+            findings: (0..40).map(seen).collect(),
+            ..RoundResult::default()
+        });
+        let told = "\nidle\n  client 0 (idle): it is not an echo (and 39 more clients)\n\n";
+        assert_eq!(details(&[row.clone()]), told);
+        assert_eq!(row.findings.len(), 10, "programs get the lines themselves");
+    }
 }

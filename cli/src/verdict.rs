@@ -1,5 +1,7 @@
 //! What one round found, and what the rounds of a scenario add up to.
 
+mod finding;
+
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
@@ -9,6 +11,8 @@ use crate::client::journal::Message;
 use crate::client::owed::{self, Debt, Rule};
 use crate::client::{ClientJournal, ConnectionJournal, End};
 use crate::trace::{Judgement, Trace};
+
+pub(crate) use finding::{Finding, Groups};
 
 /// Losses that are told in full, of each scenario.
 const TOLD: usize = 3;
@@ -28,7 +32,7 @@ pub(crate) struct RoundResult {
     /// Losses, told in full.
     pub(crate) losses: Vec<String>,
     /// What convicts beyond the counts.
-    pub(crate) findings: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
     /// Half messages whose rest came behind a Close frame.
     pub(crate) cut: usize,
     /// What does not convict.
@@ -65,6 +69,11 @@ impl RoundResult {
             "a Close frame came before the rest of {what}, which RFC 6455 section 5.5.1 allows; \
              a server that waits for the rest loses nothing"
         ));
+    }
+
+    /// Adds what convicts the server.
+    pub(crate) fn convict(&mut self, text: impl Into<String>) {
+        self.findings.push(Finding::of_server(text));
     }
 
     /// Adds a loss, told in full if there is still room.
@@ -121,8 +130,7 @@ impl RoundResult {
         if let End::Garbled(problem) = &connection.end
             && is_wrong
         {
-            self.findings
-                .push(format!("client {id} ({kind}): {problem}"));
+            self.findings.push(Finding::of_client(id, kind, problem));
         }
         if is_lost || is_hung {
             self.push_loss(tell(id, kind, connection, signal));
@@ -296,6 +304,8 @@ pub(crate) struct Row {
     pub(crate) last_end: Option<Duration>,
     pub(crate) losses: Vec<String>,
     pub(crate) findings: Vec<String>,
+    /// The same for people, also of those for which `findings` has no room.
+    pub(crate) groups: Groups,
     pub(crate) notes: Vec<String>,
     /// The first round that failed, counted from 1.
     pub(crate) first_failure: Option<usize>,
@@ -321,6 +331,7 @@ impl Row {
             last_end: None,
             losses: Vec::new(),
             findings: Vec::new(),
+            groups: Groups::default(),
             notes: Vec::new(),
             first_failure: None,
             stories: Vec::new(),
@@ -363,10 +374,10 @@ impl Row {
         self.last_end = self.last_end.max(round.last_end);
         let room = TOLD.saturating_sub(self.losses.len());
         self.losses.extend(round.losses.into_iter().take(room));
-        round
-            .findings
-            .iter()
-            .for_each(|text| push_new(&mut self.findings, text));
+        for finding in round.findings {
+            push_new(&mut self.findings, &finding.to_string());
+            self.groups.add(finding);
+        }
     }
 
     /// Another round would only wait for the limit again.

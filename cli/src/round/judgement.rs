@@ -59,9 +59,7 @@ impl Round {
             None => {
                 let limit = humantime::format_duration(limit);
                 let signal = self.server.stop_name();
-                result
-                    .findings
-                    .push(format!("the server did not end within {limit} of {signal}"));
+                result.convict(format!("the server did not end within {limit} of {signal}"));
             }
         }
         self.judge_clients(&mut result, from);
@@ -98,7 +96,7 @@ impl Round {
         let limit = self.setup.limit;
         if self.server.ended_within(limit).await.is_none() {
             let limit = humantime::format_duration(limit);
-            result.findings.push(format!(
+            result.convict(format!(
                 "process {main}, which another one has taken the place of, did not end within \
                  {limit}"
             ));
@@ -133,9 +131,7 @@ impl Round {
             return;
         };
         if server::crash(status).is_some() {
-            result
-                .findings
-                .push(format!("the server crashed: {status}"));
+            result.convict(format!("the server crashed: {status}"));
         } else if !status.success() {
             self.notes.push(status.to_string());
         }

@@ -22,7 +22,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     });
     let (without, all) = (without.count(), journals.len());
     if without > 0 {
-        result.findings.push(format!(
+        result.convict(format!(
             "{without} of {all} connections ended without a close_notify, so their clients \
              cannot tell the end from an attack (RFC 8446 section 6.1)"
         ));

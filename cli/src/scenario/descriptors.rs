@@ -52,7 +52,7 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
         None => result
             .notes
             .push("its processor time is not known here".to_owned()),
-        Some(share) if share > SPINNING => result.findings.push(format!(
+        Some(share) if share > SPINNING => result.convict(format!(
             "it spins while it is out of descriptors: it takes {:.0} % of a processor",
             share * 100.0
         )),

@@ -19,12 +19,12 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
     }
     if let Some(orphans) = round.server.orphans().await {
         let text = format!("processes of its group are still running: {orphans}");
-        result.findings.push(text);
+        result.convict(text);
     }
     if let Err(error) = TcpListener::bind(round.server.address) {
         let address = round.server.address;
         let text = format!("{address} is not free again: {error}");
-        result.findings.push(text);
+        result.convict(text);
     }
     Ok(result)
 }
@@ -55,9 +55,7 @@ fn judge_status(round: &mut Round, result: &mut RoundResult) {
                  {wanted}: say --exit-status if that is meant"
             ));
         }
-        _ => result
-            .findings
-            .push(format!("it ended with {status}, and not with {wanted}")),
+        _ => result.convict(format!("it ended with {status}, and not with {wanted}")),
     }
 }
 

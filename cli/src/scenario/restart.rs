@@ -11,7 +11,7 @@ use crate::round::Round;
 use crate::scenario::storm;
 use crate::server::{self, death_signal, is_served};
 use crate::setup::{Failure, Restart};
-use crate::verdict::{RoundResult, tell};
+use crate::verdict::{Finding, RoundResult, tell};
 
 /// How long clients go on once the restart has begun.
 const AFTERWARDS: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     }
     if !is_serving {
         let problem = "it answers nobody three seconds after the restart";
-        result.findings.push(problem.to_owned());
+        result.convict(problem);
         return Ok(result);
     }
     round.follow(&mut result).await?;
@@ -100,7 +100,7 @@ async fn only(problem: String, moment: Instant, round: &mut Round) -> RoundResul
             .map(|(_, _, c)| c.answered + c.current.answered)
             .sum(),
         stop: Some(ended.saturating_duration_since(moment)),
-        findings: vec![problem],
+        findings: vec![Finding::of_server(problem)],
         ..RoundResult::default()
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     });
     let (without, all) = (without.count(), journals.len());
     if without > 0 {
-        result.findings.push(format!(
+        result.convict(format!(
             "{without} of {all} connections ended without a Close frame, which clients report \
              as an abnormal closure, 1006 (RFC 6455 section 7.1.5)"
         ));

@@ -189,7 +189,9 @@ impl Case {
                 Sign::Reset => round.connections_lost > 0 && round.resets > 0,
                 Sign::LostOrReset | Sign::Noticed => round.connections_lost > 0,
                 Sign::Overdue => round.stop.is_none(),
-                Sign::Found(text) => round.findings.iter().any(|f| f.contains(text)),
+                Sign::Found(text) => {
+                    round.findings.iter().any(|f| f.to_string().contains(text))
+                }
                 Sign::Refused(_) => false,
             }
     }
