@@ -13,6 +13,8 @@ struct Stat {
     group: i32,
     flags: u64,
     ticks: u64,
+    /// The same of its children that it has waited for.
+    children_ticks: u64,
     /// When it was started, in ticks after the system was.
     started: u64,
 }
@@ -21,13 +23,15 @@ fn parse_stat(text: &str) -> Option<Stat> {
     // The name, in parentheses, can hold anything, also a parenthesis.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Stat {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
-        flags: fields.get(6)?.parse().ok()?,
-        ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
-        started: fields.get(19)?.parse().ok()?,
+        flags: number(6)?,
+        ticks: number(11)? + number(12)?,
+        children_ticks: number(13)? + number(14)?,
+        started: number(19)?,
     })
 }
 
@@ -258,6 +262,17 @@ pub(crate) fn processor_wait(processes: &[i32]) -> Option<Duration> {
     Some(scheduled.map(|scheduled| scheduled.waited).sum())
 }
 
+/// Returns the processor time that processes have taken so far, with their children that
+/// have ended. One that has ended itself counts until it is waited for.
+pub(crate) fn processor_ran(processes: &[i32]) -> Duration {
+    let ticks = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = parse_stat(&stat)?;
+        Some(stat.ticks + stat.children_ticks)
+    };
+    of_ticks(processes.iter().filter_map(ticks).sum())
+}
+
 /// The times that the scheduler has counted for all threads of a process.
 struct Scheduled {
     ran: Duration,
@@ -281,10 +296,12 @@ fn scheduled(pid: i32) -> Option<Scheduled> {
 
 fn computed(pid: i32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(of_ticks(parse_stat(&stat)?.ticks))
+}
+
+fn of_ticks(ticks: u64) -> Duration {
     let hertz = rustix::param::clock_ticks_per_second().max(1);
-    Some(Duration::from_millis(
-        parse_stat(&stat)?.ticks * 1000 / hertz,
-    ))
+    Duration::from_millis(ticks * 1000 / hertz)
 }
 
 /// Returns the descriptors that a process has open.
@@ -300,11 +317,14 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_spaces_and_parentheses() {
-        let line = "7 (a) b (c) S 1 42 42 0 -1 64 0 0 0 0 30 12 0 0 20 0 1 0 991 5000";
+        let line = "7 (a) b (c) S 1 42 42 0 -1 64 0 0 0 0 30 12 5 2 20 0 1 0 991 5000";
         let stat = parse_stat(line).unwrap();
         let found = (stat.state, stat.parent, stat.group, stat.flags);
         assert_eq!(found, ('S', 1, 42, 64));
-        assert_eq!((stat.ticks, stat.started), (42, 991));
+        assert_eq!(
+            (stat.ticks, stat.children_ticks, stat.started),
+            (42, 7, 991)
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -340,6 +360,17 @@ mod tests {
         let most = counted.into_iter().flatten().max().unwrap();
         let waited = most.saturating_sub(before);
         assert!(waited > Duration::from_millis(50), "{waited:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_time_that_a_process_computes_is_counted() {
+        let own = [i32::try_from(std::process::id()).unwrap()];
+        let begun = (std::time::Instant::now(), processor_ran(&own));
+        while processor_ran(&own) - begun.1 < Duration::from_millis(50) {
+            let waited = begun.0.elapsed();
+            assert!(waited < Duration::from_secs(20), "it is not counted");
+        }
     }
 
     #[test]

@@ -187,6 +187,15 @@ impl Round {
         procfs::processor_wait(&processes)
     }
 
+    /// Returns the processor time that the server has taken so far, as far as that is known.
+    pub(crate) fn processor_ran(&self) -> Duration {
+        let mut processes = self.server.processes().unwrap_or_default();
+        let main = self.server.main_process();
+        // It may have ended, and still say what it took.
+        processes.extend(main.filter(|main| !processes.contains(main)));
+        procfs::processor_ran(&processes)
+    }
+
     fn stop_by(
         &mut self,
         stop: impl FnOnce(&mut Server) -> Result<(), Failure>,

@@ -86,9 +86,10 @@ pub(crate) async fn signal_twice(
             }
             Repeated::Late if attempt == attempts => {
                 let limit = humantime::format_duration(SAME_STOP);
+                let cause = stolen.cause(round);
                 return Ok(RoundResult::skip(format!(
                     "it did not come to act on both signals within {limit}, so that it may take \
-                     them for two stops: the machine is too busy"
+                     them for two stops: {cause}"
                 )));
             }
             Repeated::Late => {}
@@ -119,18 +120,43 @@ async fn start_again(round: &mut Round) -> Result<(), Failure> {
 /// The time that others have had the processors for which the server and this process
 /// were waiting.
 #[derive(Clone, Copy)]
-struct Stolen(Option<Duration>);
+struct Stolen {
+    begun: Instant,
+    /// What it was by then.
+    before: Option<Duration>,
+    /// What the server itself had taken by then.
+    ran: Duration,
+}
 
 impl Stolen {
     fn begin(round: &Round) -> Stolen {
-        Stolen(round.processor_wait())
+        Stolen {
+            begun: Instant::now(),
+            before: round.processor_wait(),
+            ran: round.processor_ran(),
+        }
     }
 
     /// Says whether the server may have come too late because of others to act within
     /// `limit`.
     fn exceeds(self, limit: Duration, round: &Round) -> bool {
-        let stolen = round.processor_wait().zip(self.0);
+        let stolen = round.processor_wait().zip(self.before);
         stolen.is_some_and(|(now, begun)| now.saturating_sub(begun) >= limit)
+    }
+
+    /// Says why the server was late, where it was.
+    fn cause(self, round: &Round) -> &'static str {
+        let ran = round.processor_ran().saturating_sub(self.ran);
+        cause(ran, self.begun.elapsed())
+    }
+}
+
+/// Says why a server was late that took so much processor time of a period. Others that are
+/// to blame leave it little.
+fn cause(ran: Duration, period: Duration) -> &'static str {
+    match ran >= period / 2 {
+        true => "the server itself keeps a processor busy",
+        false => "the machine is too busy",
     }
 }
 
@@ -195,9 +221,10 @@ pub(crate) async fn frozen_in_the_drain(
                 break (halves, from, is_frozen);
             }
             let limit = humantime::format_duration(SOON);
+            let cause = stolen.cause(round);
             return Ok(RoundResult::skip(format!(
                 "it could not be frozen within {limit} of the signal, so that its grace period \
-                 may have ended before: the machine is too busy"
+                 may have ended before: {cause}"
             )));
         }
         attempt += 1;
@@ -301,4 +328,21 @@ async fn rest(half: Half, noticed: Latch, later: Duration) -> Result<(), Disconn
     connection.receive_all().await?;
     connection.until_end().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_computes_is_not_the_machine() {
+        let of_a_second = |ms| cause(Duration::from_millis(ms), Duration::from_secs(1));
+        for ms in [0, 100, 400] {
+            assert_eq!(of_a_second(ms), "the machine is too busy");
+        }
+        // More than a second is the time of several threads.
+        for ms in [600, 1000, 1900] {
+            assert_eq!(of_a_second(ms), "the server itself keeps a processor busy");
+        }
+    }
 }
