@@ -171,6 +171,16 @@ pub(crate) fn name(pid: i32) -> Option<String> {
     Some(name.trim().to_owned())
 }
 
+/// Returns the names and numbers of processes, for people; none where there are none.
+pub(crate) fn names(processes: &[i32]) -> Option<String> {
+    let names = processes.iter().map(|pid| {
+        let name = name(*pid).unwrap_or_default();
+        format!("{name} ({pid})")
+    });
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
 /// Says whether every thread of every one of these processes stands still.
 pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
     let mut threads = 0;

@@ -21,6 +21,11 @@ pub(crate) async fn run(round: &mut Round) -> Result<RoundResult, Failure> {
         let text = format!("processes of its group are still running: {orphans}");
         result.convict(text);
     }
+    // They may have been started to live on.
+    if let Some(detached) = round.server.detached().await {
+        let text = format!("what it started outside of its group is still running: {detached}");
+        result.notes.push(text);
+    }
     if let Err(error) = TcpListener::bind(round.server.address) {
         let address = round.server.address;
         let text = format!("{address} is not free again: {error}");

@@ -221,6 +221,7 @@ since a request may be on its way, and announce the end where the protocol can."
 const EXIT: &str = "\
 A stop with nobody connected. The exit status must be 0 (--exit-status), no process of the group \
 may be left, and the port must be free again. A server that dies of the very signal that stopped \
-it is noted, and not failed. It finds servers that report a clean stop as a failure, and \
-listeners that live on in a child (F6). Cure: catch the signal before the first accept, return \
-from main, open sockets with CLOEXEC and wait for children.";
+it is noted, and not failed, as is a process that has left the group and lives on (Linux). It \
+finds servers that report a clean stop as a failure, and listeners that live on in a child (F6). \
+Cure: catch the signal before the first accept, return from main, open sockets with CLOEXEC and \
+wait for children.";

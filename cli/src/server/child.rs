@@ -23,6 +23,9 @@ use crate::procfs;
 use crate::setup::{Failure, Launch, Setup};
 use crate::signal::StopSignal;
 
+/// How long a child of the server may take to be gone after the server is.
+const LEAVING: Duration = Duration::from_millis(500);
+
 /// A process that was started, and its group.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -133,17 +136,13 @@ impl Child {
 
     /// Returns who of the group is still there after its leader was waited for.
     pub(super) async fn orphans(&self) -> Option<String> {
-        let deadline = Instant::now() + Duration::from_millis(500);
+        let deadline = Instant::now() + LEAVING;
         // A process group keeps its number reserved as long as it has members.
         while test_kill_process_group(self.pid).is_ok() {
             let members = procfs::members(self.group());
             if Instant::now() >= deadline && members.as_ref().is_none_or(|m| !m.is_empty()) {
                 let members = members.unwrap_or_default();
-                let names = members.iter().map(|pid| {
-                    let name = procfs::name(*pid).unwrap_or_default();
-                    format!("{name} ({pid})")
-                });
-                return Some(names.collect::<Vec<_>>().join(", "));
+                return Some(procfs::names(&members).unwrap_or_default());
             }
             if Instant::now() >= deadline {
                 return None;
@@ -151,6 +150,20 @@ impl Child {
             Timer::after(Duration::from_millis(5)).await;
         }
         None
+    }
+
+    /// Returns who of all that it has started has left its group, and is still there.
+    pub(super) async fn detached(&self) -> Option<String> {
+        let deadline = Instant::now() + LEAVING;
+        loop {
+            let group = procfs::members(self.group())?;
+            let mut detached = self.mark.processes();
+            detached.retain(|pid| !group.contains(pid));
+            if detached.is_empty() || Instant::now() >= deadline {
+                return procfs::names(&detached);
+            }
+            Timer::after(Duration::from_millis(5)).await;
+        }
     }
 
     /// Returns its group and all else that it has started.

@@ -43,12 +43,7 @@ impl Mark {
 
     /// Returns the processes that carry the mark, for people; none where there are none.
     pub(super) fn found(&self) -> Option<String> {
-        let names = self.processes().into_iter().map(|pid| {
-            let name = procfs::name(pid).unwrap_or_default();
-            format!("{name} ({pid})")
-        });
-        let names: Vec<String> = names.collect();
-        (!names.is_empty()).then(|| names.join(", "))
+        procfs::names(&self.processes())
     }
 
     /// Kills every process that carries the mark, and waits for their end.

@@ -321,6 +321,15 @@ impl Server {
         }
     }
 
+    /// Returns the processes that a server which has ended has started, that have left its
+    /// group, and that are still there.
+    pub(crate) async fn detached(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Child(child) => child.detached().await,
+            _ => None,
+        }
+    }
+
     /// Ends what is left of a server that this tool started.
     pub(crate) fn kill(&mut self) {
         match &mut self.kind {

@@ -286,6 +286,17 @@ fn a_server_that_goes_into_the_background_is_an_error_and_is_ended() {
     }
 }
 
+/// The tool ends it all the same.
+#[test]
+fn what_a_server_leaves_running_outside_of_its_group_is_noted() {
+    let script = "setsid sleep 600 >/dev/null 2>&1 & exec \"$0\" fixture none --listen $ADDR";
+    let options = ["--scenario", "exit", "--rounds", "1"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let note = "note: what it started outside of its group is still running: sleep (";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
 #[test]
 fn a_server_that_listens_elsewhere_is_told_where() {
     let elsewhere = free_address();
