@@ -17,6 +17,9 @@ use crate::verdict::{RoundResult, tell};
 /// How long clients wait once the server is gone: all that they can still see is there.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
+/// How long a server that was just told to stop may still listen, to empty its queue.
+const SWEEPING: Duration = Duration::from_secs(1);
+
 impl Round {
     /// Waits for the end of all clients, takes them out of the round, and returns what
     /// they noted.
@@ -65,7 +68,7 @@ impl Round {
         self.judge_clients(&mut result, from);
         result.note_cut();
         result.trace.close(result.stop);
-        self.note_wrapper(ended.is_some());
+        self.note_wrapper(ended.is_some()).await;
         if ended.is_none() {
             self.server.kill();
         }
@@ -160,33 +163,46 @@ impl Round {
         ));
     }
 
-    /// Says so if the process that got the signal is not the one that serves.
-    fn note_wrapper(&mut self, has_ended: bool) {
+    /// Says so if the process that got the signal is not the one that serves, and that one
+    /// still listens: a server to which the signal was passed on does not.
+    async fn note_wrapper(&mut self, has_ended: bool) {
         let Some(main) = self.server.main_process() else {
-            return;
-        };
-        let family = self.server.processes().unwrap_or_default();
-        let is_serving = |pid: &&i32| **pid != main && family.contains(pid);
-        let Some(serving) = self.listeners.iter().find(is_serving).copied() else {
             return;
         };
         if self.listeners.contains(&main) {
             return;
         }
+        let Some(serving) = self.listening_on().await else {
+            return;
+        };
         let name = |pid: i32| procfs::name(pid).unwrap_or_default();
         let signal = self.server.stop_name();
         let server = name(serving);
         self.notes.push(match has_ended {
             true => format!(
                 "{signal} ended the process that was started, and {server} ({serving}), which \
-                 serves, is still running: a wrapper has to exec the server or pass the signal on"
+                 serves, still listens: a wrapper has to exec the server or pass the signal on"
             ),
             false => format!(
-                "{signal} was sent to {} ({main}), and {server} ({serving}) is what serves: a \
-                 wrapper has to exec the server or pass the signal on",
+                "{signal} was sent to {} ({main}), and {server} ({serving}), which serves, still \
+                 listens: a wrapper has to exec the server or pass the signal on",
                 name(main)
             ),
         });
+    }
+
+    /// Returns a process that serves and goes on to listen.
+    async fn listening_on(&self) -> Option<i32> {
+        let deadline = Instant::now() + SWEEPING;
+        loop {
+            let listening = self.server.listeners()?;
+            let is_listening = |pid: &&i32| listening.contains(pid);
+            let serving = *self.listeners.iter().find(is_listening)?;
+            if Instant::now() >= deadline {
+                return Some(serving);
+            }
+            Timer::after(Duration::from_millis(20)).await;
+        }
     }
 
     async fn finish_clients(&mut self, patience: Duration) {

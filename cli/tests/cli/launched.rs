@@ -236,6 +236,23 @@ fn a_wrapper_that_keeps_the_signal_is_named() {
     assert!(answer.stdout.contains(note), "{answer:?}");
 }
 
+/// The worker has closed its listener, and waits for clients that never leave.
+#[test]
+fn a_master_that_passes_the_signal_on_is_not_taken_for_a_wrapper_that_keeps_it() {
+    for ends in ["", "; exit 0"] {
+        let script = format!(
+            "\"$0\" fixture none --grace 60s --listen $ADDR & child=$!; \
+             trap 'kill -TERM $child{ends}' TERM; \
+             while kill -0 $child 2>/dev/null; do wait $child; done"
+        );
+        let options = ["--scenario", "stubborn", "--limit", "2s"];
+        let answer = check_shell(&options, &script);
+        assert!(answer.stdout.contains("stubborn       1 "), "{answer:?}");
+        let blame = "pass the signal on";
+        assert!(!answer.stdout.contains(blame), "{answer:?}");
+    }
+}
+
 #[test]
 fn a_server_that_ends_with_its_standard_input_needs_one() {
     let script = "\"$0\" fixture none --listen $ADDR & child=$!; \
