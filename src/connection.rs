@@ -88,6 +88,11 @@ pub(crate) enum Ended {
     BareEndAtIdle = 1 << 3,
 }
 
+/// The connection drains last (F94).
+const DRAINS_LAST: u8 = 1 << 4;
+/// The connection has ended.
+const HAS_LEFT: u8 = 1 << 5;
+
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot(u32);
@@ -120,8 +125,9 @@ pub(crate) struct ConnectionFacts {
     closed: AtomicU8,
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
-    /// What has ended waits of the handler: one bit for each [`Ended`].
-    ended: AtomicU8,
+    /// What has ended waits of the handler: one bit for each [`Ended`], and
+    /// [`DRAINS_LAST`] and [`HAS_LEFT`].
+    flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
     read: AtomicU64,
@@ -244,11 +250,27 @@ impl ConnectionFacts {
 
     /// Notes what has ended a wait of the handler.
     pub(crate) fn set_ended(&self, ended: Ended) {
-        self.ended.fetch_or(ended as u8, Ordering::Relaxed);
+        self.flags.fetch_or(ended as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn has_ended(&self, ended: Ended) -> bool {
-        self.ended.load(Ordering::Relaxed) & ended as u8 != 0
+        self.flags.load(Ordering::Relaxed) & ended as u8 != 0
+    }
+
+    /// Lets the connection drain last. Returns false where it does already, or has ended.
+    pub(crate) fn set_drains_last(&self) -> bool {
+        let before = self.flags.fetch_or(DRAINS_LAST, Ordering::Relaxed);
+        before & (DRAINS_LAST | HAS_LEFT) == 0
+    }
+
+    pub(crate) fn drains_last(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & DRAINS_LAST != 0
+    }
+
+    /// Notes the end of the connection. Returns whether it drained last.
+    pub(crate) fn set_left(&self) -> bool {
+        let before = self.flags.fetch_or(HAS_LEFT, Ordering::Relaxed);
+        before & DRAINS_LAST != 0
     }
 
     #[cfg(feature = "http")]
@@ -289,7 +311,7 @@ impl<C> ConnectionRecord<C> {
                 // Until something better is known: the runtime may drop the task.
                 closed: AtomicU8::new(CloseReason::Aborted as u8),
                 found_nothing: AtomicBool::new(false),
-                ended: AtomicU8::new(0),
+                flags: AtomicU8::new(0),
                 requests: AtomicU32::new(0),
                 read: AtomicU64::new(0),
                 written: AtomicU64::new(0),

@@ -31,6 +31,7 @@
 //! lock and writes nothing while the same task polls it.
 
 mod guard;
+mod last;
 mod rounds;
 mod stop_in_restart;
 mod waiters;
@@ -45,6 +46,8 @@ use std::task::{Context, Poll};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
+use self::last::Last;
+pub(crate) use self::last::OthersEnded;
 use self::rounds::Rounds;
 pub(crate) use self::rounds::Unused;
 pub(crate) use self::stop_in_restart::InRestart;
@@ -65,6 +68,7 @@ struct Shared {
     cause: Mutex<Option<Cause>>,
     stop_in_restart: StopInRestart,
     rounds: Rounds,
+    last: Last,
     waiters: Waiters,
 }
 
@@ -193,6 +197,7 @@ impl Shutdown {
                 cause: Mutex::new(None),
                 stop_in_restart: StopInRestart::default(),
                 rounds: Rounds::new(),
+                last: Last::default(),
                 waiters: Waiters::new(),
             }),
         }
@@ -338,6 +343,37 @@ impl Shutdown {
             // Nothing new for the word: those wait that were in use in the last round.
             self.shared.waiters.wake_for_round();
         }
+    }
+
+    /// Notes that a connection of the server drains last.
+    pub(crate) fn joins_last(&self) {
+        self.shared.last.join();
+    }
+
+    /// Notes that a connection of the server has ended. `was_last`: it drained last.
+    pub(crate) fn has_left(&self, was_last: bool) {
+        if was_last || self.is_draining() {
+            self.shared.last.leave(was_last);
+        }
+    }
+
+    /// Ends those that drain last where nobody else is open any more. Ready: it has done
+    /// so. Otherwise the driver is woken when it may be time.
+    pub(crate) fn poll_end_last(
+        &self,
+        cx: &Context<'_>,
+        open: impl FnOnce() -> usize,
+    ) -> Poll<()> {
+        let over = self.shared.last.poll_over(cx, open);
+        if over.is_ready() {
+            self.shared.waiters.wake_for_round();
+        }
+        over
+    }
+
+    /// Returns the wait of a connection that drains last.
+    pub(crate) fn others_ended(&self) -> OthersEnded {
+        OthersEnded::new(self)
     }
 
     /// Returns the phase.

@@ -217,6 +217,19 @@ impl<R: Runtime, H> Serve<R, H> {
         is_due
     }
 
+    /// Ends those that drain last, once nobody is accepted any more (F94).
+    fn poll_last(&self, cx: &Context<'_>) -> bool {
+        if self.lifecycle.phase() != Phase::Draining || !self.listeners.all_closed() {
+            return false;
+        }
+        let table = &self.shared.table;
+        let ended = self
+            .shared
+            .shutdown
+            .poll_end_last(cx, || table.open_count());
+        ended.is_ready()
+    }
+
     fn poll_emptied(&mut self, cx: &mut Context<'_>) -> bool {
         let is_awaited = self.lifecycle.awaits_emptied();
         if !is_awaited || Pin::new(&mut self.drained).poll(cx).is_pending() {
@@ -417,6 +430,7 @@ where
         progress |= self.poll_gate(cx);
         progress |= self.poll_timer(cx);
         progress |= self.poll_listeners(cx);
+        progress |= self.poll_last(cx);
         progress |= self.poll_emptied(cx);
         progress |= self.poll_hook(cx);
         progress

@@ -75,6 +75,7 @@ impl<R: Runtime, H> Drop for ConnectionTask<R, H> {
         let now = self.shared().runtime.now();
         let facts = self.record.facts();
         self.shared().table.remove(facts, now);
+        self.shared().shutdown.has_left(facts.set_left());
         debug!("#{} {}: {}", facts.id(), facts.peer_addr(), facts.closed());
         // The guard last: a thread that sees an empty gate sees a complete table.
         drop(guard);

@@ -5,12 +5,12 @@ mod tests;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use crate::address::Address;
 use crate::connection::{Describe, Ended};
-use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::gate::{Guard, GuardError, OthersEnded, PhaseReached, Shutdown};
 use crate::idle::poll_budget;
 use crate::report::Activity;
 use crate::sync::plain::Arc;
@@ -182,6 +182,58 @@ impl SessionHandle {
         self.connection.set_label(label.into());
     }
 
+    /// Lets the connection drain last: for a receiver of what other connections send, such
+    /// as a subscriber of a broker, or a member of a chat.
+    ///
+    /// Its idle point, [`next_or_drain`](SessionHandle::next_or_drain), then ends once nobody
+    /// is left who could have something for it: nobody is accepted any more, all connections
+    /// that are still open drain last, and all of these are at their idle points. So what a
+    /// publisher had sent before the stop is delivered, also of one that waited in the accept
+    /// queue ([F94](crate::docs::faults#f94)). In a restart that can take as long as others
+    /// use their connections.
+    ///
+    /// What a connection has for another has to be in the queue of that one before it is
+    /// at its own idle point. A task between the two, such as one that distributes messages,
+    /// has to confirm what it was given.
+    ///
+    /// One handle of a connection can wait like this. It is for sessions, and for what HTTP
+    /// has upgraded; server-sent events need a [`settle`](crate::Builder::settle) time
+    /// instead. Where a [limit](crate::Builder::connection_limit) lets no publisher in
+    /// beside the receivers, they wait for each other until the abort.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use futures::channel::mpsc::UnboundedReceiver;
+    /// use futures::future::{Either, select};
+    /// use futures::io::{AsyncReadExt, AsyncWriteExt};
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    ///
+    /// /// Sends a subscriber its messages; it says nothing itself.
+    /// async fn subscriber(
+    ///     session: Session<impl Connection>,
+    ///     mut messages: UnboundedReceiver<Vec<u8>>,
+    /// ) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     handle.drain_last();
+    ///     let (mut input, mut output) = session.split();
+    ///     loop {
+    ///         let mut byte = [0];
+    ///         let next = select(messages.next(), input.read(&mut byte));
+    ///         match handle.next_or_drain(next, || true).await {
+    ///             Some(Either::Left((Some(message), _))) => output.write_all(&message).await?,
+    ///             // It leaves, or the server stops.
+    ///             _ => return Ok(()),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn drain_last(&self) {
+        if self.connection.facts().set_drains_last() {
+            self.guard.shutdown().joins_last();
+        }
+    }
+
     /// Awaits `work`, or the stop: the idle point of a connection that something
     /// else owns.
     ///
@@ -225,7 +277,7 @@ impl SessionHandle {
     /// use futures::StreamExt;
     /// use lameduck::{Connection, Session};
     /// use std::io;
-    /// use std::pin::pin;
+    /// use std::pin::{Pin, pin};
     ///
     /// /// Sends what others say, and gives each piece of input to `say`.
     /// async fn chat(
@@ -299,6 +351,7 @@ impl SessionHandle {
         let SessionHandle { guard, connection } = self;
         let mut waiting = Waiting {
             connection: &**connection,
+            resting: None,
         };
         poll_fn(|cx| waiting.poll(guard, cx, |cx| work.as_mut().poll(cx), &mut is_idle)).await
     }
@@ -349,6 +402,8 @@ impl<C: crate::rt::Connection> super::Session<C> {
 /// A wait at an idle point. Its drop ends the wait, also where it is cancelled.
 struct Waiting<'a> {
     connection: &'a dyn Describe,
+    /// For a connection that drains last.
+    resting: Option<OthersEnded>,
 }
 
 impl Waiting<'_> {
@@ -401,11 +456,19 @@ impl Waiting<'_> {
             },
         );
         if let Poll::Ready(None) = polled {
+            if connection.facts().drains_last() {
+                let others = || guard.shutdown().others_ended();
+                let resting = self.resting.get_or_insert_with(others);
+                ready!(Pin::new(resting).poll(cx));
+            }
             if guard.spares_those_in_use() {
                 ready!(connection.poll_unused(guard, cx));
             }
             connection.set_drained();
-        } else if polled.is_pending() && guard.is_settled() {
+            return polled;
+        }
+        self.resting = None;
+        if polled.is_pending() && guard.is_settled() {
             // The abort drops a handler, and with it this wait; another task is to end, too.
             return guard.poll_abort(cx).map(|()| None);
         }

@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod broker;
 mod closing;
 mod conformance;
 mod draining;
@@ -81,6 +82,10 @@ mod with_a_successor {
 }
 
 suite! {
+    broker:
+        f94_a_subscriber_has_what_publishers_behind_it_had_sent,
+        f94_members_of_a_chat_hear_each_other_and_end,
+        f94_those_that_drain_last_end_by_the_abort;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,

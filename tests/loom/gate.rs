@@ -472,3 +472,40 @@ fn f84_who_sees_that_idle_connections_end_sees_the_round() {
         ending.join().unwrap();
     });
 }
+
+#[test]
+fn f94_who_drains_last_is_woken_when_nobody_else_is_open() {
+    model(Some(3), || {
+        let (shutdown, _hold) = Shutdown::driven();
+        shutdown.joins_last();
+        let other = shutdown.clone();
+        let rests = thread::spawn(move || block_on(other.others_ended()));
+        block_on(std::future::poll_fn(|cx| shutdown.poll_end_last(cx, || 1)));
+        rests.join().unwrap();
+    });
+}
+
+#[test]
+fn f94_the_driver_hears_that_only_those_are_left_that_drain_last() {
+    model(Some(3), || {
+        let (shutdown, _hold) = Shutdown::driven();
+        shutdown.settle();
+        shutdown.joins_last();
+        // The other one ends: first for the table of connections, then for the gate.
+        let open = Arc::new(Count::new(2));
+        let (other, table) = (shutdown.clone(), open.clone());
+        let ends = thread::spawn(move || {
+            table.fetch_sub(1, Ordering::AcqRel);
+            other.has_left(false);
+        });
+        let mut rests = shutdown.others_ended();
+        let (woken, last) = (Woken::new(), shutdown.clone());
+        assert!(poll(&mut rests, &woken).is_pending());
+        block_on(std::future::poll_fn(|cx| {
+            last.poll_end_last(cx, || open.load(Ordering::Acquire))
+        }));
+        assert_eq!(woken.times(), 1);
+        assert!(poll(&mut rests, &woken).is_ready());
+        ends.join().unwrap();
+    });
+}
