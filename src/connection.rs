@@ -263,10 +263,6 @@ impl ConnectionFacts {
         before & (DRAINS_LAST | HAS_LEFT) == 0
     }
 
-    pub(crate) fn drains_last(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & DRAINS_LAST != 0
-    }
-
     /// Notes the end of the connection. Returns whether it drained last.
     pub(crate) fn set_left(&self) -> bool {
         let before = self.flags.fetch_or(HAS_LEFT, Ordering::Relaxed);
@@ -372,6 +368,11 @@ impl<C> RecordInner<C> {
 /// A connection whose facts can be asked for, of whatever type it is.
 pub(crate) trait Describe: Send + Sync {
     fn facts(&self) -> &ConnectionFacts;
+
+    /// Returns whether the handle that looks at it drains last.
+    fn drains_last(&self) -> bool {
+        false
+    }
 
     /// Begins a look of what reads the connection at an idle point. What it
     /// returns is for [`has_found_nothing`](Describe::has_found_nothing).

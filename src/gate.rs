@@ -345,15 +345,20 @@ impl Shutdown {
         }
     }
 
-    /// Notes that a connection of the server drains last.
-    pub(crate) fn joins_last(&self) {
-        self.shared.last.join();
+    /// Notes that a handle drains last. `is_first`: that of a connection.
+    pub(crate) fn joins_last(&self, is_first: bool) {
+        self.shared.last.join(is_first);
+    }
+
+    /// Notes the end of such a handle.
+    pub(crate) fn leaves_last(&self) {
+        self.shared.last.leave();
     }
 
     /// Notes that a connection of the server has ended. `was_last`: it drained last.
     pub(crate) fn has_left(&self, was_last: bool) {
         if was_last || self.is_draining() {
-            self.shared.last.leave(was_last);
+            self.shared.last.leave_connection(was_last);
         }
     }
 

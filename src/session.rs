@@ -2,6 +2,7 @@
 
 mod buffered;
 mod handle;
+mod last;
 mod quiet;
 #[cfg(feature = "tokio")]
 mod tokio_io;

@@ -4,7 +4,7 @@
 //! A subscriber that is idle at the stop may have a message to come, from a publisher that
 //! is at work, or that waits in the accept queue. It ends once nobody is left who could have
 //! one for it: nobody is accepted any more, all connections that are open drain last, and
-//! all of these are at their idle points.
+//! all of their handles that do are at their idle points.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,10 +22,18 @@ pub(super) struct Last(Mutex<State>);
 struct State {
     /// The open connections that drain last. One can end before it was counted here.
     connections: isize,
+    /// Their handles that drain last: there can be one for each of several tasks.
+    handles: usize,
     /// Those of them that are at their idle points.
-    resting: isize,
+    resting: usize,
     is_over: bool,
     driver: Option<Waker>,
+}
+
+impl State {
+    fn all_rest(&self) -> bool {
+        self.handles > 0 && self.resting == self.handles
+    }
 }
 
 impl Last {
@@ -33,7 +41,7 @@ impl Last {
     fn change(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = lock(&self.0);
         change(&mut state);
-        let concerns = state.connections > 0 && state.resting == state.connections;
+        let concerns = state.all_rest();
         let driver = state.driver.take_if(|_| concerns);
         let is_over = state.is_over;
         drop(state);
@@ -41,13 +49,21 @@ impl Last {
         is_over
     }
 
-    /// Notes that a connection drains last.
-    pub(super) fn join(&self) {
-        self.change(|state| state.connections += 1);
+    /// Notes a handle that drains last. `is_first`: that of a connection.
+    pub(super) fn join(&self, is_first: bool) {
+        self.change(|state| {
+            state.handles += 1;
+            state.connections += isize::from(is_first);
+        });
+    }
+
+    /// Notes the end of such a handle.
+    pub(super) fn leave(&self) {
+        self.change(|state| state.handles -= 1);
     }
 
     /// Notes that a connection has ended. `was_last`: it was one of these.
-    pub(super) fn leave(&self, was_last: bool) {
+    pub(super) fn leave_connection(&self, was_last: bool) {
         self.change(|state| state.connections -= isize::from(was_last));
     }
 
@@ -58,8 +74,7 @@ impl Last {
         if state.is_over {
             return Poll::Pending;
         }
-        let concerns = state.connections > 0 && state.resting == state.connections;
-        state.is_over = concerns && usize::try_from(state.connections) == Ok(open());
+        state.is_over = state.all_rest() && usize::try_from(state.connections) == Ok(open());
         if state.is_over {
             return Poll::Ready(());
         }
@@ -100,7 +115,7 @@ impl Future for OthersEnded {
             return Poll::Ready(());
         }
         let begins = !std::mem::replace(&mut self.rests, true);
-        let rests = isize::from(begins);
+        let rests = usize::from(begins);
         match self.last().change(|state| state.resting += rests) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -128,7 +143,7 @@ mod tests {
         // It stays: the gate would be at its end.
         std::mem::forget(hold);
         shutdown.advance(Phase::Draining);
-        (0..connections).for_each(|_| shutdown.joins_last());
+        (0..connections).for_each(|_| shutdown.joins_last(true));
         shutdown
     }
 
@@ -180,8 +195,22 @@ mod tests {
     #[test]
     fn f94_without_any_nothing_ends() {
         let shutdown = draining(1);
+        shutdown.leaves_last();
         shutdown.has_left(true);
         assert!(!ends_last(&shutdown, 0));
+    }
+
+    #[test]
+    fn f94_all_handles_of_a_connection_have_to_rest() {
+        let shutdown = draining(1);
+        shutdown.joins_last(false);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut rests = [shutdown.others_ended(), shutdown.others_ended()];
+        for rests in &mut rests {
+            assert!(!ends_last(&shutdown, 1));
+            assert!(Pin::new(rests).poll(&mut cx).is_pending());
+        }
+        assert!(ends_last(&shutdown, 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use super::last::DrainsLast;
 use crate::address::Address;
 use crate::connection::{Describe, Ended};
 use crate::gate::{Guard, GuardError, OthersEnded, PhaseReached, Shutdown};
@@ -196,8 +197,8 @@ impl SessionHandle {
     /// at its own idle point. A task between the two, such as one that distributes messages,
     /// has to confirm what it was given.
     ///
-    /// One handle of a connection can wait like this. It is for sessions, and for what HTTP
-    /// has upgraded; server-sent events need a [`settle`](crate::Builder::settle) time
+    /// Where several tasks have a handle of the connection, it is for each of them. It is for
+    /// sessions, and for what HTTP has upgraded; server-sent events need a [`settle`](crate::Builder::settle) time
     /// instead. Where a [limit](crate::Builder::connection_limit) lets no publisher in
     /// beside the receivers, they wait for each other until the abort.
     ///
@@ -228,9 +229,10 @@ impl SessionHandle {
     ///     }
     /// }
     /// ```
-    pub fn drain_last(&self) {
-        if self.connection.facts().set_drains_last() {
-            self.guard.shutdown().joins_last();
+    pub fn drain_last(&mut self) {
+        if !self.connection.drains_last() {
+            let (connection, shutdown) = (self.connection.clone(), self.shutdown().clone());
+            self.connection = Arc::new(DrainsLast::new(connection, shutdown));
         }
     }
 
@@ -456,7 +458,7 @@ impl Waiting<'_> {
             },
         );
         if let Poll::Ready(None) = polled {
-            if connection.facts().drains_last() {
+            if connection.drains_last() {
                 let others = || guard.shutdown().others_ended();
                 let resting = self.resting.get_or_insert_with(others);
                 ready!(Pin::new(resting).poll(cx));

@@ -477,7 +477,7 @@ fn f84_who_sees_that_idle_connections_end_sees_the_round() {
 fn f94_who_drains_last_is_woken_when_nobody_else_is_open() {
     model(Some(3), || {
         let (shutdown, _hold) = Shutdown::driven();
-        shutdown.joins_last();
+        shutdown.joins_last(true);
         let other = shutdown.clone();
         let rests = thread::spawn(move || block_on(other.others_ended()));
         block_on(std::future::poll_fn(|cx| shutdown.poll_end_last(cx, || 1)));
@@ -490,7 +490,7 @@ fn f94_the_driver_hears_that_only_those_are_left_that_drain_last() {
     model(Some(3), || {
         let (shutdown, _hold) = Shutdown::driven();
         shutdown.settle();
-        shutdown.joins_last();
+        shutdown.joins_last(true);
         // The other one ends: first for the table of connections, then for the gate.
         let open = Arc::new(Count::new(2));
         let (other, table) = (shutdown.clone(), open.clone());
