@@ -24,6 +24,7 @@ mod connection;
 mod listener;
 mod runtime;
 mod server;
+mod waking;
 
 use std::error::Error;
 use std::fmt;
@@ -59,6 +60,7 @@ type Check<R> = (&'static str, fn(&R) -> Checked);
 pub fn check<R: Runtime>(runtime: R) -> Result<(), Failures> {
     let checks = connection::checks::<R>()
         .into_iter()
+        .chain(waking::checks())
         .chain(listener::checks())
         .chain(runtime::checks())
         .chain(server::checks());

@@ -7,6 +7,7 @@ use lameduck::runtimes::tokio::Tokio;
 
 use crate::naive::Naive;
 use crate::own_runtime::OwnThreads;
+use crate::sloppy::{Mistake, Sloppy};
 use crate::support::{tokio_current_thread, tokio_multi_thread};
 
 pub(crate) fn f72_the_adapter_keeps_every_contract(runtime: impl Runtime) {
@@ -48,4 +49,29 @@ fn f72_a_naive_adapter_is_caught_each_time_on_many_threads() {
 #[test]
 fn f72_a_naive_adapter_is_caught_each_time_on_one_thread() {
     f72_a_naive_adapter_is_caught_each_time(tokio_current_thread);
+}
+
+fn is_caught(mistake: Mistake, claim: &str) {
+    let failures = conformance::check(Sloppy(OwnThreads, mistake)).expect_err("not caught");
+    let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
+    assert!(claims.contains(&claim), "{mistake:?}: {failures}");
+}
+
+#[test]
+fn f72_lost_wake_ups_signals_and_time_are_caught() {
+    use Mistake::{FirstWaker, LateTimer, OneSignal, OneWaker};
+
+    std::thread::scope(|scope| {
+        for (mistake, claim) in [
+            (
+                OneWaker,
+                "a read and a write that wait at once are both woken",
+            ),
+            (FirstWaker, "a wait wakes the task that polled it last"),
+            (OneSignal, "each of two signals comes, one after the other"),
+            (LateTimer, "a timer is not late"),
+        ] {
+            scope.spawn(move || is_caught(mistake, claim));
+        }
+    });
 }

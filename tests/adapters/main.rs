@@ -17,6 +17,7 @@ mod naive;
 mod options;
 mod outcomes;
 mod parity;
+mod sloppy;
 mod storm;
 mod support;
 

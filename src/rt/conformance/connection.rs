@@ -58,7 +58,7 @@ fn poll_now<C: Connection>(
 }
 
 /// Reads where nothing is there, so that a runtime that remembers does so.
-fn read_in_vain<C: Connection>(connection: &mut C, cx: &mut Context<'_>) -> Checked {
+pub(super) fn read_in_vain<C: Connection>(connection: &mut C, cx: &mut Context<'_>) -> Checked {
     match Pin::new(connection).poll_read(cx, &mut [0; 16]) {
         Poll::Pending => Ok(()),
         Poll::Ready(read) => Err(format!("poll_read gave {read:?} where nothing was sent")),

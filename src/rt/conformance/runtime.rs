@@ -1,6 +1,7 @@
 //! Tasks, time and signals.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal as Number, getpid, kill_process};
@@ -14,6 +15,7 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
     vec![
         ("a task runs to its end", a_task_runs_to_its_end),
         ("a timer is never early", a_timer_is_never_early),
+        ("a timer is not late", a_timer_is_not_late),
         (
             "a timer comes although handlers hold every thread",
             a_timer_comes_although_threads_are_held,
@@ -21,6 +23,10 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
         (
             "a signal comes although handlers hold every thread",
             a_signal_comes_although_threads_are_held,
+        ),
+        (
+            "each of two signals comes, one after the other",
+            each_of_two_signals_comes,
         ),
     ]
 }
@@ -36,9 +42,9 @@ fn a_task_runs_to_its_end<R: Runtime>(runtime: &R) -> Checked {
                 polls += 1;
                 cx.waker().wake_by_ref();
                 if polls < 100 {
-                    std::task::Poll::Pending
+                    Poll::Pending
                 } else {
-                    std::task::Poll::Ready(())
+                    Poll::Ready(())
                 }
             })
             .await;
@@ -61,6 +67,24 @@ fn a_timer_is_never_early<R: Runtime>(runtime: &R) -> Checked {
     }
     Ok(())
 }
+
+/// A busy machine is late now and then, and not each time.
+fn a_timer_is_not_late<R: Runtime>(runtime: &R) -> Checked {
+    let mut least = Duration::MAX;
+    for _ in 0..20 {
+        let until = runtime.now() + Duration::from_millis(10);
+        let slept = block_on(runtime.sleep_until(until), LONG);
+        ensure(slept.is_some(), || "it never comes".into())?;
+        least = least.min(runtime.now().saturating_duration_since(until));
+        if least < LATE {
+            return Ok(());
+        }
+    }
+    Err(format!("10 ms took {least:?} longer, at the least"))
+}
+
+/// How late a timer of 10 ms may be.
+const LATE: Duration = Duration::from_millis(100);
 
 /// More than the threads of any runtime.
 const TASKS: usize = 256;
@@ -100,16 +124,35 @@ fn a_timer_comes_although_threads_are_held<R: Runtime>(runtime: &R) -> Checked {
     })
 }
 
-fn a_signal_comes_although_threads_are_held<R: Runtime>(runtime: &R) -> Checked {
-    // It comes to every check of this process that runs at the same time.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = lock(&ONE_AT_A_TIME);
-    let mut signals = during("signals", runtime.signals(&[Signal::Quit]))?;
-    let held = hold_every_thread(runtime)?;
+/// A signal comes to every check of this process that runs at the same time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn caught<S: SignalSource>(signals: &mut S) -> Checked {
     during("kill", kill_process(getpid(), Number::QUIT))?;
     let caught = block_on(poll_fn(|cx| signals.poll_signal(cx)), LONG / 4);
-    drop(held);
     ensure(caught == Some(Some(Signal::Quit)), || {
         format!("SIGQUIT was sent, and {caught:?} came")
     })
+}
+
+fn a_signal_comes_although_threads_are_held<R: Runtime>(runtime: &R) -> Checked {
+    let _one = lock(&ONE_AT_A_TIME);
+    let mut signals = during("signals", runtime.signals(&[Signal::Quit]))?;
+    let held = hold_every_thread(runtime)?;
+    let caught = caught(&mut signals);
+    drop(held);
+    caught
+}
+
+/// The second one aborts.
+fn each_of_two_signals_comes<R: Runtime>(runtime: &R) -> Checked {
+    let _one = lock(&ONE_AT_A_TIME);
+    let mut signals = during("signals", runtime.signals(&[Signal::Quit]))?;
+    caught(&mut signals)?;
+    // It waits as the driver does, and is woken.
+    let waits = poll_fn(|cx| Poll::Ready(signals.poll_signal(cx).is_pending()));
+    ensure(block_on(waits, LONG) == Some(true), || {
+        "one SIGQUIT came twice".into()
+    })?;
+    caught(&mut signals).map_err(|why| format!("the second time: {why}"))
 }
