@@ -2,24 +2,24 @@
 //!
 //! `cargo run --example own_runtime`, connect to 127.0.0.1:48879, then Ctrl-C.
 
-use std::{future::Future, io, thread, time::Instant};
+use std::{future::Future, io, time::Instant};
 
-use futures::executor::block_on;
+use futures::executor::{ThreadPool, block_on};
 use futures::io::AsyncWriteExt;
 use lameduck::rt::Socket;
 use lameduck::runtimes::parts::{Connection, Listener, Signals, Sleep};
 use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Signal};
 
-/// One thread for each task. `lameduck::rt::conformance` checks it.
+/// Tasks run on a few threads. `lameduck::rt::conformance` checks it.
 #[derive(Clone, Debug)]
-pub(crate) struct OwnThreads;
+pub(crate) struct OwnPool(pub(crate) ThreadPool);
 
-impl Runtime for OwnThreads {
+impl Runtime for OwnPool {
     type Listener = Listener;
     type Signals = Signals;
     type Sleep = Sleep;
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        thread::spawn(|| block_on(task));
+        self.0.spawn_ok(task);
     }
     fn now(&self) -> Instant {
         Instant::now()
@@ -47,7 +47,7 @@ async fn echo(mut session: Session<Connection>) -> io::Result<()> {
 }
 
 fn main() -> Result<Report, Box<dyn std::error::Error>> {
-    let server = Server::builder(OwnThreads)
+    let server = Server::builder(OwnPool(ThreadPool::new()?))
         .listen("127.0.0.1:48879")
         .bind()?;
     println!("listening on 127.0.0.1:48879; Ctrl-C stops it");

@@ -315,7 +315,9 @@ pub trait Listener: Send + Unpin + 'static {
 /// The signals are caught from the moment that it exists, and no longer act by
 /// themselves ([F35](crate::docs::faults#f35)). Two of a kind may be seen as one
 /// ([F36](crate::docs::faults#f36)). They have to come although handlers hold
-/// every thread of the runtime: the second one ends the process then.
+/// every thread of the runtime: the second one ends the process then. When it is dropped,
+/// after the stop, its signals act by themselves again, unless something else of the
+/// process catches them ([F60](crate::docs::faults#f60)).
 ///
 /// ```
 /// use futures::channel::mpsc;
@@ -360,6 +362,9 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
 
     /// Spawns a detached task: it runs to its end
     /// ([F25](crate::docs::faults#f25)).
+    ///
+    /// It must neither panic nor drop the task: one that cannot begin now, for lack of a
+    /// thread, waits until it can. A connection whose task is lost is aborted.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
     /// Returns the time, which never goes back.

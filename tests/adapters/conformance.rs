@@ -1,12 +1,13 @@
 //! The checks that others can run on an adapter of their own, on those of this
 //! crate, and on two from outside.
 
+use futures::executor::ThreadPool;
 use lameduck::Runtime;
 use lameduck::rt::conformance;
 use lameduck::runtimes::tokio::Tokio;
 
 use crate::naive::Naive;
-use crate::own_runtime::OwnThreads;
+use crate::own_runtime::OwnPool;
 use crate::sloppy::{Mistake, Sloppy};
 use crate::support::{tokio_current_thread, tokio_multi_thread};
 
@@ -16,9 +17,13 @@ pub(crate) fn f72_the_adapter_keeps_every_contract(runtime: impl Runtime) {
     }
 }
 
+fn own_pool() -> OwnPool {
+    OwnPool(ThreadPool::new().expect("threads"))
+}
+
 #[test]
 fn f72_an_adapter_of_ones_own_keeps_every_contract() {
-    f72_the_adapter_keeps_every_contract(OwnThreads);
+    f72_the_adapter_keeps_every_contract(own_pool());
 }
 
 /// What a naive adapter breaks, each time.
@@ -52,7 +57,8 @@ fn f72_a_naive_adapter_is_caught_each_time_on_one_thread() {
 }
 
 fn is_caught(mistake: Mistake, claim: &str) {
-    let failures = conformance::check(Sloppy(OwnThreads, mistake)).expect_err("not caught");
+    let sloppy = Sloppy(own_pool(), mistake);
+    let failures = conformance::check(sloppy).expect_err("not caught");
     let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
     assert!(claims.contains(&claim), "{mistake:?}: {failures}");
 }

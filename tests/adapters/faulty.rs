@@ -37,6 +37,8 @@ struct Faulty<R> {
     scripts: Arc<Mutex<VecDeque<Script>>>,
     /// Whether long sleeps have no end, and whether there was one.
     sleeps_for_ever: Option<Arc<AtomicBool>>,
+    /// Whether the next task is dropped, with a panic.
+    loses_next_task: Arc<AtomicBool>,
 }
 
 struct FaultyListener<L> {
@@ -50,6 +52,8 @@ impl<R: Runtime> Runtime for Faulty<R> {
     type Sleep = R::Sleep;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let loses = self.loses_next_task.swap(false, Ordering::Relaxed);
+        assert!(!loses, "no thread for it, as the test asked");
         self.inner.spawn(task);
     }
 
@@ -115,6 +119,7 @@ fn faulty<R: Runtime>(runtime: R, scripts: impl Into<VecDeque<Script>>) -> Fault
         inner: runtime,
         scripts: Arc::new(Mutex::new(scripts.into())),
         sleeps_for_ever: None,
+        loses_next_task: Arc::default(),
     }
 }
 
@@ -140,6 +145,24 @@ pub(crate) fn f7_accept_errors_do_not_end_acceptance(runtime: impl Runtime) {
     drop(client);
     let report = server.stop();
     assert_eq!((report.outcome, report.accepted), (Outcome::Clean, 1));
+}
+
+pub(crate) fn f8_a_task_that_the_runtime_panics_at_is_one_lost_connection(
+    runtime: impl Runtime,
+) {
+    let runtime = faulty(runtime, []);
+    let loses = runtime.loses_next_task.clone();
+    let server = start(builder(runtime).bind().unwrap(), echo);
+    let mut first = server.connect();
+    first.exchange(b"served");
+    loses.store(true, Ordering::Relaxed);
+    let mut lost = server.connect();
+    assert_eq!(lost.rest(), b"");
+    let mut next = server.connect();
+    next.exchange(b"served as well");
+    drop((first, next));
+    let report = server.stop();
+    assert_eq!((report.accepted, report.closed.aborted), (3, 1), "{report}");
 }
 
 pub(crate) fn f7_the_stop_interrupts_the_back_off(runtime: impl Runtime) {

@@ -149,6 +149,7 @@ suite! {
         f43_a_supervisor_hears_of_the_stop_once;
     faulty:
         f7_accept_errors_do_not_end_acceptance,
+        f8_a_task_that_the_runtime_panics_at_is_one_lost_connection,
         f7_the_stop_interrupts_the_back_off,
         f40_a_listener_that_fails_begins_the_stop_of_all,
         f40_a_close_that_fails_is_reported,

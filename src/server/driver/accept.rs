@@ -1,9 +1,10 @@
 //! Accepting: from the listeners to the tasks of the connections.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Context;
 
-use log::{debug, warn};
+use log::{debug, error, warn};
 
 use super::Serve;
 use crate::address::Address;
@@ -82,18 +83,22 @@ where
             "{peer} connected to {}",
             self.listeners.get(id).local_addr()
         );
+        let Some(handler) = self.handler.clone() else {
+            // Hooks run once nothing is accepted any more.
+            return;
+        };
+        let failed = peer.clone();
         let accepted = AcceptedConnection {
             connection,
             guard,
             peer,
             listener_index: id,
         };
-        let Some(handler) = self.handler.clone() else {
-            // Hooks run once nothing is accepted any more.
-            return;
-        };
-        self.shared
-            .runtime
-            .spawn(task::connection_task(handler, accepted));
+        let task = task::connection_task(handler, accepted);
+        let runtime = &self.shared.runtime;
+        // Its contract forbids that; such a one is not to end all other connections.
+        if catch_unwind(AssertUnwindSafe(|| runtime.spawn(task))).is_err() {
+            error!("{failed}: aborted: the runtime has panicked at its task");
+        }
     }
 }
