@@ -288,6 +288,8 @@ impl SessionHandle {
     ///     mut say: impl FnMut(&[u8]),
     /// ) -> io::Result<()> {
     ///     let mut handle = session.handle()?;
+    ///     // What others say at the stop comes as well.
+    ///     handle.drain_last();
     ///     let (mut input, mut output) = session.split();
     ///     let mut buffer = [0; 1024];
     ///     loop {
