@@ -149,7 +149,7 @@ impl<C: Connection> BufferedSession<C> {
         delimiter: u8,
         message: &mut Vec<u8>,
     ) -> io::Result<Option<usize>> {
-        self.read_until(delimiter, message, true).await
+        self.read_message(delimiter, message, true).await
     }
 
     /// Reads a message as [`read_until_or_drain`](BufferedSession::read_until_or_drain)
@@ -186,10 +186,10 @@ impl<C: Connection> BufferedSession<C> {
         delimiter: u8,
         message: &mut Vec<u8>,
     ) -> io::Result<Option<usize>> {
-        self.read_until(delimiter, message, false).await
+        self.read_message(delimiter, message, false).await
     }
 
-    async fn read_until(
+    async fn read_message(
         &mut self,
         delimiter: u8,
         message: &mut Vec<u8>,
