@@ -87,7 +87,6 @@ where
             // Hooks run once nothing is accepted any more.
             return;
         };
-        let failed = peer.clone();
         let accepted = AcceptedConnection {
             connection,
             guard,
@@ -98,7 +97,7 @@ where
         let runtime = &self.shared.runtime;
         // Its contract forbids that; such a one is not to end all other connections.
         if catch_unwind(AssertUnwindSafe(|| runtime.spawn(task))).is_err() {
-            error!("{failed}: aborted: the runtime has panicked at its task");
+            error!("a connection is aborted: the runtime has panicked at its task");
         }
     }
 }
