@@ -18,7 +18,7 @@ use crate::setup::{Failure, Setup, Traits};
 /// A server that ends the connection after an answer does so within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// What is said of an answer that is another one than the user wants.
+/// The end of a message about an answer that the user does not expect.
 const UNEXPECTED: &str = "which --expect does not name";
 
 /// How long the answer to the first POST may take.

@@ -22,8 +22,9 @@ use crate::runtimes::parts;
 /// How many buffers the system takes at once (`UIO_MAXIOV`, linux/uio.h).
 const MOST_BUFFERS: usize = 1024;
 
-/// Whether a call that moved less than it could shows that there is no more, until the
-/// reactor tells of it: with epoll (epoll(7), question 9) and kqueue.
+/// Whether a read that fills only a part of its buffer has emptied the socket, and a write
+/// of a part has filled it, until the reactor reports a change. This is so with epoll
+/// (epoll(7), question 9) and kqueue.
 const LESS_IS_ALL: bool = cfg!(any(
     target_os = "linux",
     target_os = "android",

@@ -424,7 +424,7 @@ impl Connection {
         let fed = self
             .codec
             .feed(buffer.get(..n).unwrap_or_default(), &mut events);
-        // What came before an error is as good as if it had come alone.
+        // Answers that came before the error count.
         events.into_iter().for_each(|event| self.take(event));
         if let Err(problem) = fed {
             return Err(self.ended(End::Garbled(problem)));

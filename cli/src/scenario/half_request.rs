@@ -122,9 +122,9 @@ async fn start_again(round: &mut Round) -> Result<(), Failure> {
 #[derive(Clone, Copy)]
 struct Stolen {
     begun: Instant,
-    /// What it was by then.
+    /// The time for which the server had waited for a processor by then.
     before: Option<Duration>,
-    /// What the server itself had taken by then.
+    /// The processor time that the server had taken by then.
     ran: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What convicts a server beyond the counts of what was lost.
+//! Findings: each of them fails the check, as a lost request does.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ const MOST_GROUPS: usize = 10;
 pub(crate) struct Finding {
     /// The client that saw it; none where it is about the server itself.
     client: Option<usize>,
-    /// What was found; of a client, the kind of it comes first.
+    /// The finding. If a client made it, it begins with the kind of that client.
     text: String,
 }
 

@@ -148,7 +148,7 @@ impl Codec {
     /// Takes bytes and adds what they held to `events`.
     ///
     /// # Errors
-    /// What came is not this protocol, from behind the last of `events`.
+    /// The bytes behind the last of `events` are not of this protocol.
     pub(crate) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         match self {
             Codec::Echo(codec) => codec.feed(bytes, events),
