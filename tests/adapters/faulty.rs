@@ -217,7 +217,8 @@ pub(crate) fn f40_a_close_that_fails_is_reported(runtime: impl Runtime) {
 }
 
 /// The driver has looked at the gate in this turn already, and sees the empty
-/// server before it sees what emptied it.
+/// server before it sees what emptied it: work of the program's own, which gives
+/// up at the abort. A connection that is cut off would be counted in any case.
 pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: impl Runtime) {
     let met = Arc::new(Barrier::new(2));
     let script = Script {
@@ -226,18 +227,13 @@ pub(crate) fn s5_an_abort_in_the_same_poll_is_not_reported_as_clean(runtime: imp
     };
     let server = builder(faulty(runtime, [script]));
     let server = start(server.bind().unwrap(), echo);
-    let mut stubborn = server.connect();
-    stubborn.stay();
+    let work = server.shutdown.try_guard().unwrap();
     server.shutdown.stop("slowly");
     met.wait();
     server.shutdown.abort("quickly");
-    eventually("cut off", || server.shutdown.guard_count() == 0);
+    drop(work);
     met.wait();
-    let report = server.report();
-    assert_eq!(
-        (report.outcome, report.closed.aborted),
-        (Outcome::Aborted, 1)
-    );
+    assert_eq!(server.report().outcome, Outcome::Aborted);
 }
 
 pub(crate) fn f46_a_sweep_waits_for_descriptors(runtime: impl Runtime) {
