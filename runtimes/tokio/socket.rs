@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::tokio::io::unix::AsyncFd;
+use ::tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use ::tokio::runtime::Handle;
 use ::tokio::task::coop::poll_proceed;
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
@@ -166,7 +166,7 @@ impl Connection {
         }
     }
 
-    fn poll_recv(
+    fn poll_receive_now(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
@@ -175,24 +175,14 @@ impl Connection {
     }
 
     /// Reads what the reactor knows of, and registers the task otherwise.
-    fn poll_watched(
+    fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let watched = self.watched()?;
-        loop {
-            let mut known = ready!(watched.poll_read_ready(cx))?;
-            match receive(&watched.get_ref().socket, buffer) {
-                Err(Errno::WOULDBLOCK) => known.clear_ready(),
-                read => {
-                    if LESS_IS_ALL && read.is_ok_and(|n| 0 < n && n < buffer.len()) {
-                        known.clear_ready();
-                    }
-                    return Poll::Ready(read.map_err(io::Error::from));
-                }
-            }
-        }
+        self.poll_watched(cx, AsyncFd::poll_read_ready, buffer.len(), |socket| {
+            receive(socket, buffer)
+        })
     }
 
     /// Writes up to `most` bytes by `call`. Until the system has no room for the first
@@ -210,16 +200,32 @@ impl Connection {
             }
             self.stream_mut()?.was_full = true;
         }
+        self.poll_watched(cx, AsyncFd::poll_write_ready, most, call)
+    }
+
+    /// Moves up to `most` bytes by `call` where the reactor knows of some or of room, and
+    /// registers the task otherwise.
+    #[inline]
+    fn poll_watched(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll_ready: impl for<'a> Fn(
+            &'a AsyncFd<Stream>,
+            &mut Context<'_>,
+        ) -> Poll<io::Result<AsyncFdReadyGuard<'a, Stream>>>,
+        most: usize,
+        mut call: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         let watched = self.watched()?;
         loop {
-            let mut known = ready!(watched.poll_write_ready(cx))?;
+            let mut known = ready!(poll_ready(watched, cx))?;
             match call(&watched.get_ref().socket) {
                 Err(Errno::WOULDBLOCK) => known.clear_ready(),
-                sent => {
-                    if LESS_IS_ALL && sent.is_ok_and(|n| 0 < n && n < most) {
+                moved => {
+                    if LESS_IS_ALL && moved.is_ok_and(|n| 0 < n && n < most) {
                         known.clear_ready();
                     }
-                    return Poll::Ready(sent.map_err(io::Error::from));
+                    return Poll::Ready(moved.map_err(io::Error::from));
                 }
             }
         }
@@ -248,11 +254,11 @@ impl AsyncRead for Connection {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if !self.is_watched() {
-            if let Some(n) = ready!(self.poll_recv(cx, buffer))? {
+            if let Some(n) = ready!(self.poll_receive_now(cx, buffer))? {
                 return Poll::Ready(Ok(n));
             }
         }
-        self.poll_watched(cx, buffer)
+        self.poll_receive(cx, buffer)
     }
 }
 
@@ -299,16 +305,16 @@ impl rt::Connection for Connection {
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
         if !self.is_watched() {
-            if let Some(n) = ready!(self.poll_recv(cx, buffer))? {
+            if let Some(n) = ready!(self.poll_receive_now(cx, buffer))? {
                 return Poll::Ready(Ok(Some(n)));
             }
         }
-        if let Poll::Ready(read) = self.poll_watched(cx, buffer) {
+        if let Poll::Ready(read) = self.poll_receive(cx, buffer) {
             return Poll::Ready(read.map(Some));
         }
         // tokio has said so from memory, or because the task's budget is used
         // up. The latter makes this `Pending` as well.
-        self.poll_recv(cx, buffer)
+        self.poll_receive_now(cx, buffer)
     }
 
     fn poll_half_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
