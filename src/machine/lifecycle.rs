@@ -34,6 +34,7 @@
 #![doc = include_str!("lifecycle/diagram.md")]
 
 mod config;
+mod hooks;
 mod messages;
 mod recording;
 mod table;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub(crate) use self::config::SignalsSeen;
 pub use self::config::{Config, ConfigError};
+use self::hooks::Hooks;
 pub use self::messages::{Failed, Input, Outcome, Output, UnexpectedInput};
 pub use self::recording::{Recording, Step};
 use self::table::{Effect, Event, Transition};
@@ -66,18 +68,6 @@ enum ListenerState {
     /// Told to stop accepting, or to close at once.
     Told,
     Closed,
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum HookState {
-    Waiting,
-    Running {
-        until: Duration,
-        /// Whether a freeze was made up for.
-        is_prolonged: bool,
-    },
-    Done,
     Failed,
 }
 
@@ -119,7 +109,7 @@ pub struct Lifecycle {
     emptied: bool,
     abandoned: bool,
     listeners: Vec<ListenerState>,
-    hooks: Vec<HookState>,
+    hooks: Hooks,
     outputs: VecDeque<Output>,
 }
 
@@ -141,7 +131,7 @@ impl Lifecycle {
             emptied: false,
             abandoned: false,
             listeners: vec![ListenerState::Open; listeners],
-            hooks: vec![HookState::Waiting; hooks],
+            hooks: Hooks::new(hooks, config.hook_reserve),
             // All that a stop can say before anybody listens: nothing is
             // allocated on the way.
             outputs: VecDeque::with_capacity(8 + 2 * listeners + 2 * hooks),
@@ -202,10 +192,7 @@ impl Lifecycle {
     /// ```
     pub fn deadline(&self) -> Option<Duration> {
         let plan = self.plan?;
-        let running = self.hooks.iter().find_map(|hook| match hook {
-            HookState::Running { until, .. } => Some(*until),
-            _ => None,
-        });
+        let running = self.hooks.deadline();
         let at = match self.phase {
             Phase::Running | Phase::Stopped => None,
             _ if running.is_some() => running,
@@ -276,7 +263,7 @@ impl Lifecycle {
                 self.emptied |= is_awaited;
                 is_awaited
             }
-            Input::HookDone(id, result) => self.hook_done(id, result),
+            Input::HookDone(id, result) => self.hooks.done(id, result),
         }
     }
 
@@ -332,7 +319,7 @@ impl Lifecycle {
         let mut plan = self.plan_for(Duration::ZERO, Duration::MAX);
         plan.abort_at = self.now;
         plan.abandon_at = self.now.saturating_add(self.config.abort_timeout);
-        plan.end_at = plan.abandon_at.saturating_add(self.hook_reserve());
+        plan.end_at = plan.abandon_at.saturating_add(self.hooks.reserve());
         self.adopt(plan);
         true
     }
@@ -346,7 +333,7 @@ impl Lifecycle {
             Duration::MAX => at,
             at => at.saturating_sub(by).max(self.now),
         };
-        let abandon_at = before(end_at, self.hook_reserve());
+        let abandon_at = before(end_at, self.hooks.reserve());
         Plan {
             drain_at,
             abort_at: before(abandon_at, self.config.abort_timeout),
@@ -357,7 +344,7 @@ impl Lifecycle {
 
     /// Takes a plan over, where its deadlines are earlier (S12, S13).
     fn adopt(&mut self, new: Plan) {
-        self.plan = Some(match self.plan {
+        let plan = match self.plan {
             None => new,
             Some(old) => Plan {
                 drain_at: old.drain_at.min(new.drain_at),
@@ -365,8 +352,9 @@ impl Lifecycle {
                 abandon_at: old.abandon_at.min(new.abandon_at),
                 end_at: old.end_at.min(new.end_at),
             },
-        });
-        self.limit_running_hook();
+        };
+        self.plan = Some(plan);
+        self.hooks.limit(self.now, plan.end_at);
     }
 
     /// A process that was frozen beyond a deadline has had no time: what runs
@@ -381,14 +369,15 @@ impl Lifecycle {
         if timeout.is_zero() {
             return;
         }
-        self.prolong_connections(now.saturating_add(timeout), is_late);
-        for id in 0..self.hooks.len() {
-            self.prolong_hook(id, now.saturating_add(timeout), is_late);
+        let to = now.saturating_add(timeout);
+        self.prolong_connections(to, is_late);
+        if let (Some(plan), Some(end_at)) = (&mut self.plan, self.hooks.prolong(to, is_late)) {
+            plan.end_at = plan.end_at.max(end_at);
         }
     }
 
     fn prolong_connections(&mut self, to: Duration, is_late: impl Fn(Duration) -> bool) {
-        let reserve = self.hook_reserve();
+        let reserve = self.hooks.reserve();
         let Some(plan) = &mut self.plan else { return };
         let phase = self.phase.max(Phase::Draining);
         if self.emptied || self.abandoned || self.prolonged_in >= Some(phase) {
@@ -404,31 +393,6 @@ impl Lifecycle {
         }
         plan.end_at = plan.end_at.max(plan.abandon_at.saturating_add(reserve));
         self.prolonged_in = Some(phase);
-    }
-
-    fn prolong_hook(&mut self, id: usize, to: Duration, is_late: impl Fn(Duration) -> bool) {
-        let behind = self.reserved_behind(id);
-        let HookState::Running {
-            until,
-            is_prolonged,
-        } = &mut self.hooks[id]
-        else {
-            return;
-        };
-        if !*is_prolonged && is_late(*until) {
-            (*until, *is_prolonged) = (to, true);
-            if let Some(plan) = &mut self.plan {
-                plan.end_at = plan.end_at.max(to.saturating_add(behind));
-            }
-        }
-    }
-
-    fn hook_reserve(&self) -> Duration {
-        if self.hooks.is_empty() {
-            Duration::ZERO
-        } else {
-            self.config.hook_reserve
-        }
     }
 
     fn listener_closed(&mut self, id: usize, result: Result<(), Failed>) -> bool {
@@ -448,18 +412,6 @@ impl Lifecycle {
         if self.plan.is_none() {
             self.ask_for_stop();
         }
-        true
-    }
-
-    fn hook_done(&mut self, id: usize, result: Result<(), Failed>) -> bool {
-        let Some(hook @ HookState::Running { .. }) = self.hooks.get_mut(id) else {
-            return false;
-        };
-        *hook = if result.is_ok() {
-            HookState::Done
-        } else {
-            HookState::Failed
-        };
         true
     }
 
@@ -501,7 +453,7 @@ impl Lifecycle {
             }
             Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
             Phase::Draining | Phase::Aborting if left => None,
-            Phase::Draining | Phase::Aborting => self.hook_event(),
+            Phase::Draining | Phase::Aborting => self.hooks.event(now),
         }
     }
 
@@ -517,18 +469,6 @@ impl Lifecycle {
     /// The time between two looks for connections that are not in use.
     fn round(&self) -> Duration {
         self.config.settle_time(true) / 2
-    }
-
-    /// Hooks run one after another, once no connection is left (F41).
-    fn hook_event(&self) -> Option<Event> {
-        let is_over = |hook: &&HookState| matches!(hook, HookState::Done | HookState::Failed);
-        match self.hooks.iter().find(|hook| !is_over(hook)) {
-            None => Some(Event::AllDone),
-            Some(HookState::Running { until, .. }) => {
-                (self.now >= *until).then_some(Event::HookTimeOver)
-            }
-            Some(_) => Some(Event::HookDue),
-        }
     }
 
     fn perform(&mut self, effect: Effect, from: Phase) {
@@ -568,66 +508,25 @@ impl Lifecycle {
                 }
             }
             Effect::Abandon => self.abandoned = true,
-            Effect::RunHook => self.run_hook(),
-            Effect::CancelHook => self.cancel_hook(),
+            Effect::RunHook => {
+                let end_at = self.plan.map_or(self.now, |plan| plan.end_at);
+                if let Some((id, limit)) = self.hooks.run(self.now, end_at) {
+                    self.emit(Output::RunHook(id, limit));
+                }
+            }
+            Effect::CancelHook => {
+                if let Some(id) = self.hooks.cancel() {
+                    self.emit(Output::CancelHook(id));
+                }
+            }
             Effect::Complete => self.emit(Output::Complete(self.outcome(from))),
         }
     }
 
-    /// Each hook may use what the hooks behind it do not have reserved (F54).
-    fn run_hook(&mut self) {
-        let Some(id) = self.position(|hook| hook == HookState::Waiting) else {
-            return;
-        };
-        let until = self.hook_deadline(id);
-        self.hooks[id] = HookState::Running {
-            until,
-            is_prolonged: false,
-        };
-        self.emit(Output::RunHook(id, until.saturating_sub(self.now)));
-    }
-
-    fn hook_deadline(&self, id: usize) -> Duration {
-        let end_at = self.plan.map_or(self.now, |plan| plan.end_at);
-        match end_at {
-            Duration::MAX => end_at,
-            at => at.saturating_sub(self.reserved_behind(id)).max(self.now),
-        }
-    }
-
-    /// Returns the time that is reserved for the hooks behind this one: each
-    /// has an equal share.
-    fn reserved_behind(&self, id: usize) -> Duration {
-        let count = |hooks: usize| u32::try_from(hooks).unwrap_or(u32::MAX);
-        let share = self.config.hook_reserve / count(self.hooks.len());
-        share.saturating_mul(count(self.hooks.len() - 1 - id))
-    }
-
-    /// A budget that became shorter holds for the hook that runs, too.
-    fn limit_running_hook(&mut self) {
-        if let Some(id) = self.position(|hook| matches!(hook, HookState::Running { .. })) {
-            let limit = self.hook_deadline(id);
-            if let HookState::Running { until, .. } = &mut self.hooks[id] {
-                *until = limit.min(*until);
-            }
-        }
-    }
-
-    fn cancel_hook(&mut self) {
-        if let Some(id) = self.position(|hook| matches!(hook, HookState::Running { .. })) {
-            self.hooks[id] = HookState::Failed;
-            self.emit(Output::CancelHook(id));
-        }
-    }
-
-    fn position(&self, is_wanted: impl Fn(HookState) -> bool) -> Option<usize> {
-        self.hooks.iter().position(|hook| is_wanted(*hook))
-    }
-
     /// Returns the outcome of a stop that ends in this phase.
     fn outcome(&self, phase: Phase) -> Outcome {
-        let has_failed = self.listeners.contains(&ListenerState::Failed)
-            || self.hooks.contains(&HookState::Failed);
+        let has_failed =
+            self.listeners.contains(&ListenerState::Failed) || self.hooks.has_failed();
         if !self.emptied {
             Outcome::Abandoned
         } else if phase == Phase::Aborting {
