@@ -122,13 +122,16 @@ fn s8_an_empty_queue_closes_no_listener_that_accepts() {
 fn s14_what_was_still_to_be_done_is_dropped_at_the_close() {
     for input in [Input::Close, Input::AcceptFailed(AcceptError::Listener)] {
         let mut sweep = Sweep::new(Config::default());
-        must(
-            &mut sweep,
-            0,
+        for begun in [
             Input::StopAccepting(CloseGuarantee::SynFiltered),
-        );
-        // The look is due, too.
-        assert_eq!(must(&mut sweep, 1, input), [Output::Close]);
+            Input::QueueEmpty,
+            Input::Handshakes(Some(1)),
+        ] {
+            must(&mut sweep, 0, begun);
+        }
+        // The next look is due, too.
+        assert!(sweep.deadline() < Some(ms(500)));
+        assert_eq!(must(&mut sweep, 500, input), [Output::Close]);
     }
 }
 
