@@ -92,6 +92,8 @@ pub(super) struct Driver<R: Runtime> {
     notice: Notice,
     /// Since when it is so. A field of its own takes less room than one in the enum.
     notice_at: Duration,
+    /// The last response had begun before responses announced the close, and ended since.
+    was_unannounced: bool,
 }
 
 impl<R: Runtime> Driver<R> {
@@ -108,6 +110,7 @@ impl<R: Runtime> Driver<R> {
             retirement: Retirement::No,
             notice: Notice::Possible,
             notice_at: Duration::ZERO,
+            was_unannounced: false,
             options,
         }
     }
@@ -146,7 +149,19 @@ impl<R: Runtime> Driver<R> {
         if self.retire_at.is_some_and(|at| self.clock.now() >= at) {
             self.age();
         }
-        self.is_retired() || self.handle.shutdown().phase() >= self.announce_from()
+        self.is_retired() || self.has_phase_to_announce()
+    }
+
+    fn has_phase_to_announce(&self) -> bool {
+        self.handle.shutdown().phase() >= self.announce_from()
+    }
+
+    /// Returns whether a restart spares a connection of HTTP/1 that is idle, since its
+    /// client was not told of the close: it still receives the last response, or has just
+    /// had the end of one that began before ([F84](crate::docs::faults#f84)). The task is
+    /// then woken to look again.
+    pub(super) fn is_spared(&mut self, cx: &Context<'_>) -> bool {
+        self.handle.is_spared(cx, self.was_unannounced)
     }
 
     /// Returns the phase from which on responses announce the close.
@@ -221,6 +236,10 @@ impl<R: Runtime> Driver<R> {
             Waiting::Request
         };
         if waiting != self.waiting || state.calls() != self.calls {
+            if self.waiting == Waiting::Exchange {
+                // One that announces it is the last of its connection.
+                self.was_unannounced = self.has_phase_to_announce();
+            }
             (self.waiting, self.calls) = (waiting, state.calls());
             if waiting != Waiting::Exchange {
                 self.since = self.clock.now();

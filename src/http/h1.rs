@@ -221,8 +221,7 @@ where
             // It ends itself then, and would give up the rest if it were told.
             (true, true) => None,
         };
-        // A client that still receives its last response was not told of the close (F84).
-        let waits = may_tell == Some(Told::Idle) && driver.handle.is_receiving(cx);
+        let waits = may_tell == Some(Told::Idle) && driver.is_spared(cx);
         if let Some(end) = may_tell.filter(|_| *told == Told::Nothing && !waits) {
             *told = end;
             state.set_told();

@@ -363,11 +363,11 @@ impl SessionHandle {
 
 #[cfg(feature = "http")]
 impl SessionHandle {
-    /// Returns whether a restart spares the connection, which is idle, since its peer
-    /// still receives. The task is then woken to look again.
-    pub(crate) fn is_receiving(&mut self, cx: &Context<'_>) -> bool {
+    /// Returns whether a restart spares the connection, which is idle, since it `is_used`,
+    /// or its peer still receives. The task is then woken to look again.
+    pub(crate) fn is_spared(&mut self, cx: &Context<'_>, is_used: bool) -> bool {
         self.guard.spares_those_in_use()
-            && self.connection.unused().is_receiving()
+            && (is_used || self.connection.unused().is_receiving())
             && self
                 .connection
                 .poll_unused(&mut self.guard, cx)

@@ -60,9 +60,18 @@ mod handover {
 
     #[test]
     fn f84_an_http_client_that_still_receives_is_answered_in_a_restart() {
+        on_each(crate::restart::f84_an_http_client_that_still_receives);
+    }
+
+    #[test]
+    fn f84_an_http_client_whose_events_have_ended_is_answered_in_a_restart() {
+        on_each(crate::restart::f84_an_http_client_whose_events_have_ended);
+    }
+
+    /// At the same time, as each waits for a restart.
+    fn on_each(test: fn(&str)) {
         std::thread::scope(|scope| {
             for runtime in ["smol", "async-std", "tokio"] {
-                let test = crate::restart::f84_an_http_client_that_still_receives;
                 scope.spawn(move || test(runtime));
             }
         });

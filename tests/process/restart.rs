@@ -291,13 +291,7 @@ pub(crate) fn f84_an_http_client_that_still_receives(runtime: &str) {
         body.len()
     );
     let mut slow = SlowReader::ask(&chain, &[head.as_bytes(), &body].concat());
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        slow.0.read_exact(&mut byte).expect("a head");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 200"), "the answer has begun");
+    read_until(&mut slow.0, b"\r\n\r\n");
     chain.begin_restart();
     slow.read(body.len());
     slow.0
@@ -308,6 +302,38 @@ pub(crate) fn f84_an_http_client_that_still_receives(runtime: &str) {
     assert!(answer.contains("connection: close"), "{answer}");
     let log = chain.stop();
     assert_eq!(log.matches("stopped clean").count(), 2, "{log}");
+}
+
+/// The events end by the restart, when all that rest have gone; their answer had begun
+/// before, and did not announce the end.
+pub(crate) fn f84_an_http_client_whose_events_have_ended(runtime: &str) {
+    let mut command = Command::new(http(runtime));
+    let mut chain =
+        Chain::spawn(command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]));
+    let mut client = connect(chain.socket_address());
+    client
+        .write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n")
+        .expect("send");
+    read_until(&mut client, b"data: 0\n\n");
+    chain.begin_restart();
+    read_until(&mut client, b"\r\n0\r\n\r\n");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .expect("send");
+    let answer = String::from_utf8(rest(client)).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    let log = chain.stop();
+    assert_eq!(log.matches("stopped clean").count(), 2, "{log}");
+}
+
+fn read_until(client: &mut impl Read, end: &[u8]) {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("more");
+        read.push(byte[0]);
+    }
 }
 
 /// A folder with a program `server` that can be replaced.
