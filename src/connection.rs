@@ -395,6 +395,13 @@ pub(crate) trait Describe: Send + Sync {
         true
     }
 
+    /// Returns whether so many answers are all that the request calls for, as far as that
+    /// is known.
+    #[cfg(feature = "http")]
+    fn is_answered(&self, _answers: u64) -> bool {
+        false
+    }
+
     /// Notes what the handler does at its idle point.
     fn set_activity(&self, activity: Activity) {
         self.facts().set_activity(activity);

@@ -61,8 +61,9 @@ enum Notice {
     Sent,
 }
 
-/// How long a client may take from our SETTINGS to its first request.
-const FIRST_REQUEST: Duration = Duration::from_millis(100);
+/// How long a client may take from our SETTINGS to its first request, and, once the server
+/// drains, from the head of a request to the first of its data.
+const FIRST: Duration = Duration::from_millis(100);
 
 /// What a timer has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(super) enum Due {
     Goaway,
     /// The last response, or the beginning, was long enough ago.
     Settled,
+    /// The first data of streams have had their time.
+    FirstData,
 }
 
 pub(super) struct Driver<R: Runtime> {
@@ -92,6 +95,8 @@ pub(super) struct Driver<R: Runtime> {
     notice: Notice,
     /// Since when it is so. A field of its own takes less room than one in the enum.
     notice_at: Duration,
+    /// Until when the first data of streams are waited for.
+    first_data_by: Option<Duration>,
     /// The last response had begun before responses announced the close, and ended since.
     was_unannounced: bool,
 }
@@ -110,6 +115,7 @@ impl<R: Runtime> Driver<R> {
             retirement: Retirement::No,
             notice: Notice::Possible,
             notice_at: Duration::ZERO,
+            first_data_by: None,
             was_unannounced: false,
             options,
         }
@@ -207,7 +213,7 @@ impl<R: Runtime> Driver<R> {
             _ if state.calls() > 0 => Possible,
             AwaitsSettings | EndAwaitsSettings if state.is_open() => AwaitsRequest,
             AwaitsSettings if ends => EndAwaitsSettings,
-            AwaitsRequest if now >= self.notice_at + FIRST_REQUEST => Possible,
+            AwaitsRequest if now >= self.notice_at + FIRST => Possible,
             same => same,
         };
         if next != self.notice {
@@ -219,6 +225,14 @@ impl<R: Runtime> Driver<R> {
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
         (self.notice, self.notice_at) = (Notice::Sent, self.clock.now());
+    }
+
+    /// Waits for the first data of the streams that have had none, once the server drains:
+    /// they may follow the head of the request ([F95](crate::docs::faults#f95)).
+    pub(super) fn await_first_data(&mut self, state: &State) {
+        if self.first_data_by.is_none() && state.await_first() {
+            self.first_data_by = Some(self.clock.now() + FIRST);
+        }
     }
 
     /// Notes that a head has begun.
@@ -297,14 +311,13 @@ impl<R: Runtime> Driver<R> {
                 let limit = self.options.goaway_timeout;
                 Some((self.notice_at.max(self.since) + limit, Due::Goaway))
             }
-            Notice::AwaitsRequest if ends_idle => {
-                Some((self.notice_at + FIRST_REQUEST, Due::Settled))
-            }
+            Notice::AwaitsRequest if ends_idle => Some((self.notice_at + FIRST, Due::Settled)),
             _ => None,
         };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
-        let all = [retires, waits, notice, settles];
+        let first_data = self.first_data_by.map(|at| (at, Due::FirstData));
+        let all = [retires, waits, notice, settles, first_data];
         let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
         all.into_iter()
@@ -325,6 +338,7 @@ impl<R: Runtime> Driver<R> {
                 match due {
                     Due::Retired => self.retire(),
                     Due::Aged => self.age(),
+                    Due::FirstData => self.first_data_by = None,
                     Due::Head | Due::Goaway | Due::Settled => {}
                 }
                 return Poll::Ready(due);

@@ -9,6 +9,8 @@ pub(super) struct Messages {
     /// The length, as far as the prefix has come. After it, how many bytes of the message
     /// are still to come.
     left: u32,
+    /// How many have ended.
+    count: u32,
 }
 
 /// The length of what a message begins with.
@@ -28,9 +30,16 @@ impl Messages {
                 bytes = &bytes[taken..];
             }
             if self.prefix_len == PREFIX && self.left == 0 {
-                *self = Messages::default();
+                *self = Messages {
+                    count: self.count.saturating_add(1),
+                    ..Messages::default()
+                };
             }
         }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     pub(super) fn is_mid_message(&self) -> bool {
@@ -59,6 +68,8 @@ mod tests {
                     !ends.contains(&pushed),
                     "{pushed}"
                 );
+                let ended = ends.iter().filter(|end| (1..=pushed).contains(*end));
+                assert_eq!(messages.count(), ended.count() as u32, "{pushed}");
             }
         }
     }

@@ -154,6 +154,7 @@ where
         driver.facts().set_found_nothing(false);
         if is_settled {
             state.begin_look();
+            driver.await_first_data(state);
         }
         let calls = state.calls();
         if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
@@ -176,6 +177,10 @@ where
             Poll::Ready(due @ (Due::Goaway | Due::Head)) => {
                 *was_told |= due == Due::Goaway;
                 return Poll::Ready(Err(due));
+            }
+            Poll::Ready(Due::FirstData) => {
+                state.end_first();
+                continue;
             }
             Poll::Ready(_) => continue,
             Poll::Pending => {}

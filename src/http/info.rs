@@ -180,10 +180,10 @@ impl ConnectionInfo {
     ///
     /// **A response that answers the messages of its request**, as in calls of gRPC that go
     /// both ways: put this around the stream of the messages, such as tonic's `Streaming`,
-    /// and let the answers end when that does. Then all messages that had arrived are
-    /// answered, however long each of them takes. Around the answers it cannot tell work at
-    /// a message from the wait for the next one: it ends where a second has passed without an
-    /// answer ([`rest`](UntilDraining::rest)).
+    /// without a [`rest`](UntilDraining::rest), and let the answers end when that does. Then
+    /// all messages that had arrived are answered, however long each of them takes. Around
+    /// the answers it cannot tell work at a message from the wait for the next one: it ends
+    /// where a second has passed without an answer, and not before.
     ///
     /// ```
     /// use futures::channel::mpsc;
@@ -201,11 +201,8 @@ impl ConnectionInfo {
             settled: self.inner.handle.guard().settled(),
             looks: 0,
             has_ended: false,
-            rest: if self.has_body {
-                ANSWER
-            } else {
-                Duration::ZERO
-            },
+            given: 0,
+            rest: None,
             resting: None,
             connection: self.clone(),
         }
@@ -250,7 +247,10 @@ pin_project! {
         // The looks that have found nothing, one after the other.
         looks: u8,
         has_ended: bool,
-        rest: Duration,
+        // So many items.
+        given: u64,
+        // As it was set.
+        rest: Option<Duration>,
         // The rest, once the looks have found nothing.
         resting: Option<Pin<Box<dyn Sleep>>>,
         connection: ConnectionInfo,
@@ -260,7 +260,8 @@ pin_project! {
 impl<S> UntilDraining<S> {
     /// Sets how long the stream must have had no item before it ends, once the server
     /// drains. Default: a second for a request with a body, whose messages may be at work;
-    /// none for others. Around the messages of the request themselves none is needed.
+    /// none for others, nor for a call of gRPC that has sent all of its messages, and has
+    /// had an item for each. Around the messages of the request themselves none is needed.
     ///
     /// ```
     /// use futures::Stream;
@@ -272,9 +273,20 @@ impl<S> UntilDraining<S> {
     /// }
     /// ```
     pub fn rest(mut self, rest: Duration) -> Self {
-        self.rest = rest;
+        self.rest = Some(rest);
         self
     }
+}
+
+/// Returns the rest that was set, or what the request calls for.
+fn rest_of(set: Option<Duration>, connection: &ConnectionInfo, given: u64) -> Duration {
+    set.unwrap_or_else(|| {
+        let is_answered = || connection.inner.handle.connection().is_answered(given);
+        match connection.has_body && !is_answered() {
+            true => ANSWER,
+            false => Duration::ZERO,
+        }
+    })
 }
 
 impl<S> fmt::Debug for UntilDraining<S> {
@@ -297,6 +309,7 @@ impl<S: Stream> Stream for UntilDraining<S> {
             let is_handed_on = was_settled && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
                 (*this.looks, *this.resting, *this.has_ended) = (0, None, item.is_none());
+                *this.given += u64::from(item.is_some());
                 return Poll::Ready(item);
             }
             if !was_settled {
@@ -312,10 +325,11 @@ impl<S: Stream> Stream for UntilDraining<S> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !this.rest.is_zero() {
+            let rest = rest_of(*this.rest, this.connection, *this.given);
+            if !rest.is_zero() {
                 let timer = &this.connection.inner.local.timer;
-                let rest = this.resting.get_or_insert_with(|| timer.sleep(*this.rest));
-                ready!(rest.as_mut().poll(cx));
+                let resting = this.resting.get_or_insert_with(|| timer.sleep(rest));
+                ready!(resting.as_mut().poll(cx));
             }
             *this.has_ended = true;
             return Poll::Ready(None);

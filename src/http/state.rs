@@ -391,6 +391,25 @@ impl State {
         }
     }
 
+    /// Returns whether so many answers are all that a call of gRPC awaits, one each.
+    pub(crate) fn is_answered(&self, stream: u32, answers: u64) -> bool {
+        self.streams()
+            .is_some_and(|streams| lock(streams).is_answered(stream, answers))
+    }
+
+    /// Begins to wait for the first data of streams, of which some have had none.
+    pub(crate) fn await_first(&self) -> bool {
+        self.streams()
+            .is_some_and(|streams| lock(streams).await_first())
+    }
+
+    /// Ends that wait.
+    pub(crate) fn end_first(&self) {
+        if let Some(streams) = self.streams() {
+            lock(streams).end_first();
+        }
+    }
+
     /// Returns whether the reader of a stream has all that had arrived for it, and
     /// no part of a message.
     pub(crate) fn is_between_in(&self, stream: u32, cx: &Context<'_>) -> bool {

@@ -41,6 +41,10 @@ impl Describe for StreamIdle {
         self.state.is_between_in(self.stream, cx)
     }
 
+    fn is_answered(&self, answers: u64) -> bool {
+        self.state.is_answered(self.stream, answers)
+    }
+
     // Both are the driver's to say, for all of its streams.
     fn set_activity(&self, _: Activity) {}
 

@@ -136,7 +136,20 @@ struct Stream {
     ended_by_peer: bool,
     ended_by_us: bool,
     has_data: bool,
+    first: First,
     messages: Messages,
+}
+
+/// What is known, at a stop, of the first data of a stream that has had none
+/// ([F95](crate::docs::faults#f95)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// They may follow the head, which came any time ago.
+    MayFollow,
+    /// They are waited for.
+    IsAwaited,
+    /// They have had their time.
+    IsLate,
 }
 
 /// The messages that the data of a stream consists of, where a library reads them that
@@ -245,6 +258,7 @@ impl Streams {
                     ended_by_peer: ends_stream,
                     ended_by_us: false,
                     has_data: false,
+                    first: First::MayFollow,
                     messages: Messages::Unknown(grpc::Messages::default()),
                 });
             }
@@ -306,6 +320,38 @@ impl Streams {
         std::mem::take(&mut self.readers)
     }
 
+    /// Returns whether so many answers are one for each message of a call of gRPC that has
+    /// sent all of them.
+    pub(super) fn is_answered(&mut self, id: u32, answers: u64) -> bool {
+        find(&mut self.open, id).is_some_and(|stream| match &stream.messages {
+            Messages::Grpc(messages) => {
+                stream.ended_by_peer && u64::from(messages.count()) <= answers
+            }
+            _ => false,
+        })
+    }
+
+    /// Begins to wait for the first data of the streams that have had none; returns false
+    /// where there are no such streams.
+    pub(super) fn await_first(&mut self) -> bool {
+        let mut awaits = false;
+        for stream in self.open.iter_mut().filter(|stream| stream.may_begin()) {
+            if stream.first == First::MayFollow {
+                (stream.first, awaits) = (First::IsAwaited, true);
+            }
+        }
+        awaits
+    }
+
+    /// Ends that wait.
+    pub(super) fn end_first(&mut self) {
+        for stream in &mut self.open {
+            if stream.first == First::IsAwaited {
+                stream.first = First::IsLate;
+            }
+        }
+    }
+
     /// Returns whether all that had arrived for a stream is with its reader, and no
     /// part of it is missing that can be known of. Otherwise the reader is woken
     /// after the next look.
@@ -313,7 +359,7 @@ impl Streams {
         let stream = find(&mut self.open, id);
         let is_between = self.is_handed_on
             && !self.read.is_mid_data(id)
-            && !stream.is_some_and(|stream| stream.messages.is_mid_message());
+            && !stream.is_some_and(|stream| stream.is_mid_message());
         if !is_between
             && !self
                 .readers
@@ -327,6 +373,15 @@ impl Streams {
 }
 
 impl Stream {
+    /// Returns whether the peer may send its first data yet.
+    fn may_begin(&self) -> bool {
+        !self.has_data && !self.ended_by_peer && self.first != First::IsLate
+    }
+
+    fn is_mid_message(&self) -> bool {
+        self.may_begin() || self.messages.is_mid_message()
+    }
+
     fn push_data(&mut self, bytes: &[u8]) {
         self.has_data = true;
         match &mut self.messages {
@@ -457,6 +512,9 @@ mod tests {
         streams.follow(1, DataOf::Websocket);
         assert!(!streams.is_between(1, &cx), "nobody has looked");
         assert_eq!(streams.end_look().len(), 1, "its reader waits for it");
+        assert!(!streams.is_between(1, &cx), "its first message may follow");
+        assert!(streams.await_first() && !streams.await_first(), "once");
+        streams.end_first();
         assert!(streams.is_between(1, &cx));
         // A message of four bytes, the last of which is missing, and then comes.
         let payload = [0x82, 4, 1, 2, 3];

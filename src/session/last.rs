@@ -53,6 +53,11 @@ impl Describe for DrainsLast {
         self.connection.is_handed_on(cx)
     }
 
+    #[cfg(feature = "http")]
+    fn is_answered(&self, answers: u64) -> bool {
+        self.connection.is_answered(answers)
+    }
+
     fn set_activity(&self, activity: Activity) {
         self.connection.set_activity(activity);
     }

@@ -86,6 +86,9 @@ suite! {
         f80_what_had_arrived_of_a_call_is_answered_before_its_end,
         f80_a_call_is_not_ended_in_the_middle_of_a_frame,
         f87_half_a_message_of_grpc_is_awaited,
+        f96_a_call_that_streams_to_its_client_ends_at_once,
+        f95_the_first_message_of_a_call_may_follow_its_head,
+        f95_a_call_without_a_message_holds_up_nobody,
         f91_messages_that_wait_for_their_turn_are_answered,
         f17_what_had_arrived_of_a_request_is_answered_before_its_end;
     options:

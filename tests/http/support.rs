@@ -36,6 +36,8 @@ pub(crate) const LARGE: usize = 8 * 1024 * 1024;
 pub(crate) const QUEUED: usize = 4096;
 /// How long a piece of a request is worked at.
 const WORK: Duration = Duration::from_millis(20);
+/// How often something comes that never ends.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Starts a runtime of tokio. It stays: a test may leave a task behind.
 pub(crate) fn tokio() -> Tokio {
@@ -101,6 +103,12 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
                 .rest(Duration::ZERO)
                 .map(|piece| Ok(Frame::data(piece)));
             Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        // Ticks without an end.
+        (&Method::POST, "/ticks") => {
+            let ticks =
+                smol::Timer::interval(TICK).map(|_| Ok(Frame::data(Bytes::from("tick"))));
+            Response::new(StreamBody::new(info.until_draining(ticks)).boxed_unsync())
         }
         // The same, with work at each piece: the end is that of the pieces, or of the answers.
         (&Method::POST, "/work" | "/work-within") => {

@@ -1,13 +1,13 @@
 //! Streams that go both ways at once: calls, and those of HTTP/2 that are connections
 //! of their own (RFC 9113, 8.5; RFC 8441).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lameduck::{Report, Runtime};
 
 use crate::http2::{
-    DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, NO_ERROR, PING, RST_STREAM, frame,
-    get, goaways,
+    DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, NO_ERROR, PING, RST_STREAM,
+    frame, get, goaways,
 };
 use crate::support::{LONG, builder, http, run, serving};
 
@@ -181,13 +181,18 @@ pub(crate) fn f80_a_tunnel_within_http2_gives_what_had_arrived<R: Runtime>(runti
     expect_drained(&report);
 }
 
-/// Begins a call on stream 1 whose pieces come back, and sends the first one.
-fn begin_call(client: &mut Frames) {
+/// Begins a call on stream 1 whose pieces come back.
+fn begin_empty_call(client: &mut Frames) {
     // As `get`, but it is POST, and the body follows.
     let mut head = get(1, "/both");
     (head[4], head[9]) = (END_HEADERS, 0x83);
     client.0.send(&head);
     client.until_headers();
+}
+
+/// Begins such a call, and sends the first piece.
+fn begin_call(client: &mut Frames) {
+    begin_empty_call(client);
     client.0.send(&frame(DATA, 0, 1, b"one"));
     expect_data(client, 1, b"one");
 }
@@ -204,6 +209,38 @@ fn end_call(client: &mut Frames) {
 
 /// How often it is tried what the server has read when it sees the stop.
 const TRIES: usize = 20;
+
+/// The client of a call may be about to send its first message when it learns of the stop.
+pub(crate) fn f95_the_first_message_of_a_call_may_follow_its_head<R: Runtime>(runtime: R) {
+    for _ in 0..TRIES {
+        let report = serving(builder(runtime.clone()), http(), |server| {
+            let mut client = Frames::connect(server);
+            begin_empty_call(&mut client);
+            let stopped_at = Instant::now();
+            server.shutdown.stop("now");
+            while client.next().expect("it is told").kind != GOAWAY {}
+            client.0.send(&frame(DATA, 0, 1, b"one"));
+            // On a machine that is too busy it is as late as one that never comes.
+            if stopped_at.elapsed() < Duration::from_millis(50) {
+                expect_data(&mut client, 1, b"one");
+                end_call(&mut client);
+            }
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
+pub(crate) fn f95_a_call_without_a_message_holds_up_nobody<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        begin_empty_call(&mut client);
+        server.shutdown.stop("now");
+        let is_end = |frame: &Frame| frame.kind == DATA && frame.flags & END_STREAM != 0;
+        while !is_end(&client.next().expect("the server ends the call")) {}
+        end_call(&mut client);
+    });
+    expect_drained(&report);
+}
 
 pub(crate) fn f80_what_had_arrived_of_a_call_is_answered_before_its_end<R: Runtime>(
     runtime: R,
@@ -280,16 +317,34 @@ pub(crate) fn f91_messages_that_wait_for_their_turn_are_answered<R: Runtime>(run
     }
 }
 
+/// Returns the head of a call on stream 1.
+fn grpc_call(path: &str, content: &[u8]) -> Vec<u8> {
+    let whole = get(1, path);
+    // POST, and the name of the content type, from HPACK's static table.
+    let length = u8::try_from(content.len()).expect("it is short");
+    let head = [&[0x83], &whole[10..], &[0x0f, 0x10, length], content].concat();
+    frame(HEADERS, END_HEADERS, 1, &head)
+}
+
+/// It streams to a client that has said all: no message can be at work.
+pub(crate) fn f96_a_call_that_streams_to_its_client_ends_at_once<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&grpc_call("/ticks", b"application/grpc"));
+        client
+            .0
+            .send(&frame(DATA, END_STREAM, 1, b"\0\0\0\0\x03one"));
+        expect_data(&mut client, 1, b"ticktick");
+        server.shutdown.stop("now");
+        let frames = client.rest(true);
+        assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+    });
+    expect_drained(&report);
+}
+
 /// Half of a message is a whole frame. The first half comes with the head of the call,
 /// which the service has not seen then, or after an answer.
 pub(crate) fn f87_half_a_message_of_grpc_is_awaited<R: Runtime>(runtime: R) {
-    let head = |content: &[u8]| {
-        let whole = get(1, "/both");
-        // POST, and the name of the content type, from HPACK's static table.
-        let length = u8::try_from(content.len()).expect("it is short");
-        let head = [&[0x83], &whole[10..], &[0x0f, 0x10, length], content].concat();
-        frame(HEADERS, END_HEADERS, 1, &head)
-    };
     // A flag, a length, and the message.
     let (one, two) = (b"\0\0\0\0\x03one", b"\0\0\0\0\x03two");
     let contents = [
@@ -303,12 +358,12 @@ pub(crate) fn f87_half_a_message_of_grpc_is_awaited<R: Runtime>(runtime: R) {
                 let mut client = Frames::connect(server);
                 let half = [&one[..], &two[..cut]].concat();
                 if with_head {
-                    let call = [head(content), frame(DATA, 0, 1, &half)];
+                    let call = [grpc_call("/both", content), frame(DATA, 0, 1, &half)];
                     client.0.send(&call.concat());
                     client.until_headers();
                     expect_data(&mut client, 1, &half);
                 } else {
-                    client.0.send(&head(content));
+                    client.0.send(&grpc_call("/both", content));
                     client.until_headers();
                     client.0.send(&frame(DATA, 0, 1, one));
                     expect_data(&mut client, 1, one);
