@@ -282,7 +282,8 @@ impl<S> Http<Tower<S>> {
     ///
     /// It is cloned for each request, as tower expects, and may answer with any
     /// body: `Router` takes requests with a body of its own, see
-    /// `examples/axum/`.
+    /// `examples/axum/`. A router with a state is a service once it has it, by axum's
+    /// `with_state`.
     pub fn tower(service: S) -> Http<Tower<S>> {
         Http::new(Tower(service))
     }
