@@ -36,6 +36,23 @@ pub fn unacknowledged(connection: &impl AsFd) -> Option<u64> {
     return Option::from(connection).and(None);
 }
 
+/// Returns the number of bytes that wait to be read from a socket (FIONREAD in
+/// ioctl_tty(2) and unix(7)). `None`: the system does not say.
+///
+/// ```
+/// use lameduck::runtimes::parts::readable;
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+///
+/// let (ours, mut peers) = UnixStream::pair()?;
+/// peers.write_all(b"four")?;
+/// assert_eq!(readable(&ours), Some(4));
+/// # std::io::Result::Ok(())
+/// ```
+pub fn readable(connection: &impl AsFd) -> Option<u64> {
+    rustix::io::ioctl_fionread(connection).ok()
+}
+
 /// Returns the round trip time of a TCP connection, as the kernel has smoothed
 /// it ([F67](crate::docs::faults#f67)). `None`: the system does not say, or it
 /// is no TCP connection.

@@ -367,6 +367,12 @@ impl rt::Connection for Connection {
         let mut world = lock(&self.world);
         Some(world.conns[self.id].pipe(self.side).unacknowledged())
     }
+
+    fn readable(&self) -> Option<u64> {
+        self.look();
+        let mut world = lock(&self.world);
+        Some(world.conns[self.id].pipe(self.side.other()).readable())
+    }
 }
 
 impl Drop for Connection {

@@ -129,6 +129,13 @@ impl<T: Connection, U: Connection> Connection for TcpOrUnix<T, U> {
         }
     }
 
+    fn readable(&self) -> Option<u64> {
+        match self {
+            TcpOrUnix::Tcp(stream) => stream.readable(),
+            TcpOrUnix::Unix(stream) => stream.readable(),
+        }
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         match self {
             TcpOrUnix::Tcp(stream) => stream.round_trip(),

@@ -29,6 +29,8 @@ pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
     /// Follows the messages of a WebSocket.
     pub(crate) websocket: Option<WebSocket>,
+    /// So many bytes had come, at most, when it was first asked whether input is refused.
+    pub(crate) refused_after: Option<u64>,
 }
 
 /// What the pending read and the pending write of a session wait for besides
@@ -92,6 +94,8 @@ pub(crate) enum Ended {
 const DRAINS_LAST: u8 = 1 << 4;
 /// The connection has ended.
 const HAS_LEFT: u8 = 1 << 5;
+/// Reads may refuse what comes (F97).
+const MAY_REFUSE: u8 = 1 << 6;
 
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +130,7 @@ pub(crate) struct ConnectionFacts {
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
     /// What has ended waits of the handler: one bit for each [`Ended`], and
-    /// [`DRAINS_LAST`] and [`HAS_LEFT`].
+    /// [`DRAINS_LAST`], [`HAS_LEFT`] and [`MAY_REFUSE`].
     flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
@@ -267,6 +271,18 @@ impl ConnectionFacts {
     pub(crate) fn set_left(&self) -> bool {
         let before = self.flags.fetch_or(HAS_LEFT, Ordering::Relaxed);
         before & DRAINS_LAST != 0
+    }
+
+    /// Lets reads refuse input, or not any more.
+    pub(crate) fn set_may_refuse(&self, may_refuse: bool) {
+        match may_refuse {
+            true => self.flags.fetch_or(MAY_REFUSE, Ordering::Relaxed),
+            false => self.flags.fetch_and(!MAY_REFUSE, Ordering::Relaxed),
+        };
+    }
+
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & MAY_REFUSE != 0
     }
 
     #[cfg(feature = "http")]

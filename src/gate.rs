@@ -57,6 +57,7 @@ pub use self::word::GuardError;
 use self::word::{Progress, Step, StepError, Word};
 use crate::cause::Cause;
 use crate::phase::Phase;
+use crate::sync::plain::AtomicBool;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock, look};
 
 #[derive(Debug)]
@@ -69,6 +70,8 @@ struct Shared {
     stop_in_restart: StopInRestart,
     rounds: Rounds,
     last: Last,
+    /// Connections that are never idle end, too.
+    ends_busy: AtomicBool,
     waiters: Waiters,
 }
 
@@ -198,6 +201,7 @@ impl Shutdown {
                 stop_in_restart: StopInRestart::default(),
                 rounds: Rounds::new(),
                 last: Last::default(),
+                ends_busy: AtomicBool::new(false),
                 waiters: Waiters::new(),
             }),
         }
@@ -336,6 +340,13 @@ impl Shutdown {
     pub(crate) fn end_idle(&self) {
         self.shared.rounds.end();
         self.end_those_that_wait();
+    }
+
+    /// Ends the connections that are never idle, between two of their messages, once they
+    /// have read all that has arrived.
+    pub(crate) fn end_busy(&self) {
+        // Relaxed: nothing else is to be seen by those that see it, and nobody waits for it.
+        self.shared.ends_busy.store(true, Ordering::Relaxed);
     }
 
     fn end_those_that_wait(&self) {

@@ -86,6 +86,13 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         None
     }
 
+    /// Returns how many bytes, at most, have arrived and were not read. `None`, as by
+    /// default, when it is not known: then a client that never pauses is read until the
+    /// abort ([F97](crate::docs::faults#f97)).
+    fn readable(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the round trip time of the connection
     /// ([F67](crate::docs::faults#f67)). `None`, as by default, when it is not
     /// known.

@@ -239,6 +239,10 @@ where
         parts::unacknowledged(&*self.socket)
     }
 
+    fn readable(&self) -> Option<u64> {
+        parts::readable(&*self.socket)
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         parts::round_trip(&*self.socket)
     }

@@ -325,6 +325,10 @@ impl rt::Connection for Connection {
         parts::unacknowledged(&self.stream().ok()?.socket)
     }
 
+    fn readable(&self) -> Option<u64> {
+        parts::readable(&self.stream().ok()?.socket)
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         parts::round_trip(&self.stream().ok()?.socket)
     }

@@ -8,6 +8,7 @@ use super::waiters::{Until, Waiter};
 use super::word::{GuardError, Progress, Step};
 use super::{PhaseReached, Shutdown};
 use crate::phase::Phase;
+use crate::sync::plain::Ordering;
 
 const SETTLED: Until = Until::Progress(Progress::SETTLED);
 
@@ -134,6 +135,12 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// Returns whether connections in use are read on although idle ones end.
     pub(crate) fn spares_those_in_use(&self) -> bool {
         self.waiter.shared().rounds.current() > 0
+    }
+
+    /// Returns whether connections end, too, that are never idle.
+    #[cold]
+    pub(crate) fn ends_busy(&self) -> bool {
+        self.waiter.shared().ends_busy.load(Ordering::Relaxed)
     }
 
     /// Ready where the server aborts; otherwise the task is woken when it does.

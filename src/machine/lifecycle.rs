@@ -56,6 +56,8 @@ use crate::signal::Signal;
 struct Plan {
     /// The end of the lame duck time.
     drain_at: Duration,
+    /// The end of the time for clients that never pause (F97).
+    busy_until: Duration,
     abort_at: Duration,
     /// What is left then is abandoned.
     abandon_at: Duration,
@@ -106,6 +108,8 @@ pub struct Lifecycle {
     /// The last phase in which a freeze was made up for: once in each, so that
     /// a clock that goes wrong cannot put off the end for ever.
     prolonged_in: Option<Phase>,
+    /// Whether connections that are never idle end, too.
+    ends_busy: bool,
     emptied: bool,
     abandoned: bool,
     listeners: Vec<ListenerState>,
@@ -128,6 +132,7 @@ impl Lifecycle {
             settling_until: None,
             in_use_until: Duration::ZERO,
             prolonged_in: None,
+            ends_busy: false,
             emptied: false,
             abandoned: false,
             listeners: vec![ListenerState::Open; listeners],
@@ -187,7 +192,7 @@ impl Lifecycle {
     /// assert_eq!(lifecycle.deadline(), None);
     /// lifecycle.handle(Duration::ZERO, Input::Stop)?;
     /// let Config { grace_period, abort_timeout, .. } = Config::default();
-    /// assert_eq!(lifecycle.deadline(), Some(grace_period - abort_timeout));
+    /// assert_eq!(lifecycle.deadline(), Some((grace_period - abort_timeout) / 2));
     /// # Ok::<(), lameduck::machine::lifecycle::UnexpectedInput>(())
     /// ```
     pub fn deadline(&self) -> Option<Duration> {
@@ -197,11 +202,10 @@ impl Lifecycle {
             Phase::Running | Phase::Stopped => None,
             _ if running.is_some() => running,
             Phase::LameDuck => Some(plan.drain_at.min(plan.abort_at)),
-            Phase::Draining => Some(
-                self.settling_until
-                    .unwrap_or(Duration::MAX)
-                    .min(plan.abort_at),
-            ),
+            Phase::Draining => {
+                let next = self.settling_until.unwrap_or(self.busy_until(plan));
+                Some(next.min(plan.abort_at))
+            }
             Phase::Aborting => Some(plan.abandon_at),
         };
         at.filter(|at| *at < Duration::MAX)
@@ -334,9 +338,15 @@ impl Lifecycle {
             at => at.saturating_sub(by).max(self.now),
         };
         let abandon_at = before(end_at, self.hooks.reserve());
+        let abort_at = before(abandon_at, self.config.abort_timeout);
+        let busy_until = match abort_at {
+            Duration::MAX => abort_at,
+            at => drain_at.saturating_add(at.saturating_sub(drain_at) / 2),
+        };
         Plan {
             drain_at,
-            abort_at: before(abandon_at, self.config.abort_timeout),
+            busy_until,
+            abort_at,
             abandon_at,
             end_at,
         }
@@ -348,6 +358,7 @@ impl Lifecycle {
             None => new,
             Some(old) => Plan {
                 drain_at: old.drain_at.min(new.drain_at),
+                busy_until: old.busy_until.min(new.busy_until),
                 abort_at: old.abort_at.min(new.abort_at),
                 abandon_at: old.abandon_at.min(new.abandon_at),
                 end_at: old.end_at.min(new.end_at),
@@ -451,9 +462,22 @@ impl Lifecycle {
                     false => Event::Settled,
                 })
             }
+            Phase::Draining if left && now >= self.busy_until(plan) => {
+                Some(Event::HalfTimeOver)
+            }
             Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
             Phase::Draining | Phase::Aborting if left => None,
             Phase::Draining | Phase::Aborting => self.hooks.event(now),
+        }
+    }
+
+    /// Until when connections are read on that are never idle.
+    fn busy_until(&self, plan: Plan) -> Duration {
+        let is_due = !self.ends_busy && self.settling_until.is_none();
+        if is_due {
+            plan.busy_until
+        } else {
+            Duration::MAX
         }
     }
 
@@ -498,6 +522,10 @@ impl Lifecycle {
                 if !self.emptied {
                     self.emit(Output::EndIdle);
                 }
+            }
+            Effect::EndBusy => {
+                self.ends_busy = true;
+                self.emit(Output::EndBusy);
             }
             Effect::CloseListeners => {
                 for id in 0..self.listeners.len() {

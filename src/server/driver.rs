@@ -320,6 +320,7 @@ impl<R: Runtime, H> Serve<R, H> {
             Output::Enter(phase) => self.enter(phase),
             Output::EndUnused => self.shared.shutdown.end_unused(),
             Output::EndIdle => self.shared.shutdown.end_idle(),
+            Output::EndBusy => self.shared.shutdown.end_busy(),
             Output::StopAccepting(id) => {
                 let origin = self.listeners.get(id).origin();
                 let sharing = self.handover.sharing(id, origin);

@@ -386,6 +386,9 @@ impl<C: crate::rt::Connection> super::Session<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.inner().guard.is_settled() {
+            ready!(self.poll_accepted(cx));
+        }
         let connection = &mut self.inner_mut().connection;
         let n = match std::pin::Pin::new(connection).poll_read(cx, buffer) {
             Poll::Ready(read) => read?,
@@ -419,12 +422,25 @@ impl Waiting<'_> {
         is_idle: &mut impl FnMut() -> bool,
     ) -> Poll<Option<T>> {
         let connection = self.connection;
+        let ends_busy = guard.is_settled() && guard.ends_busy();
         let mut look = |is_draining: bool, cx: &mut Context<'_>| {
             // Asked before the work as well: what another task has queued until it
             // became idle is found by the work then.
             let was_idle = !is_draining || is_idle();
             let begun = connection.begin_look(is_draining, cx);
-            match work(cx) {
+            let mut polled = Poll::Pending;
+            let mut is_refused = false;
+            if ends_busy {
+                connection.facts().set_may_refuse(true);
+                polled = work(cx);
+                connection.facts().set_may_refuse(false);
+                is_refused = connection.has_found_nothing(begun) && is_idle();
+            }
+            if polled.is_pending() && !is_refused {
+                // Where input was refused, it is in the middle of a message.
+                polled = work(cx);
+            }
+            match polled {
                 Poll::Ready(output) => {
                     if connection.facts().has_ended(Ended::BareEnd) && is_idle() {
                         connection.facts().set_ended(Ended::BareEndAtIdle);

@@ -25,6 +25,10 @@ impl<C: Connection> Session<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
+        if self.inner().guard.is_settled() && self.refuses_input() {
+            self.inner_mut().last_read = LastRead::Drained;
+            return Poll::Ready(Ok(None));
+        }
         let GuardedConnection {
             connection, guard, ..
         } = self.inner_mut();
@@ -104,13 +108,56 @@ impl<C: Connection> Session<C> {
                 self.ask_unacknowledged();
             }
         }
+        self.note_nothing();
+        Poll::Pending
+    }
+
+    fn note_nothing(&mut self) {
         let connection = &self.inner().connection;
         let is_mid_message = connection.is_mid_message();
         let websocket = self.inner_mut().websocket();
         let is_mid_message =
             is_mid_message || websocket.is_some_and(|websocket| websocket.is_mid_message());
         self.record.facts().set_found_nothing(!is_mid_message);
-        Poll::Pending
+    }
+
+    /// Fails in an abort, and is pending where input is refused.
+    #[cold]
+    fn poll_settled(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.check_abort()?;
+        self.poll_accepted(cx).map(Ok)
+    }
+
+    /// Pending where input is refused, as if nothing had come.
+    #[cold]
+    pub(super) fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.record.facts().may_refuse() && self.refuses_input() {
+            self.note_nothing();
+            // Another task may read than the one that lets reads refuse.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Returns whether reads between two messages find nothing, whatever has come: the
+    /// server ends connections that are never idle, and all that had arrived when that was
+    /// seen first was read ([F97](crate::docs::faults#f97)).
+    #[cold]
+    fn refuses_input(&mut self) -> bool {
+        let read = self.record.facts().bytes_read();
+        let GuardedConnection {
+            connection,
+            guard,
+            rare,
+            ..
+        } = self.inner_mut();
+        if !guard.ends_busy() || connection.is_mid_message() {
+            return false;
+        }
+        let refused_after = &mut rare.get_or_insert_default().refused_after;
+        let arrived = || read.saturating_add(connection.readable().unwrap_or(u64::MAX));
+        read >= *refused_after.get_or_insert_with(arrived)
     }
 
     /// Notes where the error of a read means that the peer has ended its side between two
@@ -216,7 +263,9 @@ impl<C: Connection> AsyncRead for Session<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_abort()?;
+        if self.inner().guard.is_settled() {
+            ready!(self.poll_settled(cx))?;
+        }
         let connection = &mut self.inner_mut().connection;
         let mut read = Pin::new(connection).poll_read(cx, buffer);
         if read.is_pending() {
@@ -241,7 +290,9 @@ impl<C: Connection> AsyncRead for Session<C> {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_abort()?;
+        if self.inner().guard.is_settled() {
+            ready!(self.poll_settled(cx))?;
+        }
         let connection = &mut self.inner_mut().connection;
         let read = Pin::new(connection).poll_read_vectored(cx, buffers);
         let Some(first) = buffers.iter_mut().find(|buffer| !buffer.is_empty()) else {

@@ -127,6 +127,11 @@ impl Pipe {
         !self.buffer.is_empty() || self.waiting > 0
     }
 
+    /// Returns the number of bytes that have arrived, also those that wait for room.
+    pub(crate) fn readable(&self) -> u64 {
+        (self.buffer.len() + self.waiting) as u64
+    }
+
     /// Returns the number of bytes that the receiver's kernel has not taken; the
     /// end counts as one. After a reset there is nothing left for it to take.
     pub(crate) fn unacknowledged(&self) -> u64 {

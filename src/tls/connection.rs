@@ -58,6 +58,10 @@ enum State<C> {
     Gone,
 }
 
+/// More than rustls holds of what was read: a record that is not whole, and what it has
+/// decrypted. Either is a little more than 16 KiB at most (RFC 8446, 5.2).
+const HELD: u64 = 64 * 1024;
+
 /// The error of a write to a peer that has left before its handshake.
 fn left() -> io::Error {
     let error = "the client has left before its handshake";
@@ -326,6 +330,12 @@ impl<R: Runtime, C: Connection> Connection for TlsConnection<R, C> {
 
     fn unacknowledged(&self) -> Option<u64> {
         self.inner().and_then(Connection::unacknowledged)
+    }
+
+    fn readable(&self) -> Option<u64> {
+        let below = self.inner().and_then(Connection::readable)?;
+        // No less than what is read of the records.
+        Some(below.saturating_add(HELD))
     }
 
     fn round_trip(&self) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! What arrived is answered; what is idle ends; what is busy goes on.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::report::{Outcome, ServerError};
 use lameduck::rt::CloseGuarantee;
-use lameduck::{Cause, Readiness, Runtime, Session};
+use lameduck::{Cause, Connection, Readiness, Runtime, Session};
 
 use crate::support::{
     Client, LONG, Running, builder, echo, eventually, first_address, number, start,
@@ -437,4 +437,72 @@ pub(crate) fn f88_a_proxy_of_bytes_loses_nothing_that_moves(runtime: impl Runtim
     );
     assert!(report.duration >= QUIET, "{report}");
     assert!(report.duration < LONG / 2, "{report}");
+}
+
+/// Answers each piece with itself, and takes its time.
+async fn slow_echo(mut session: Session<impl Connection>, by_handle: bool) -> io::Result<()> {
+    let mut handle = session.handle()?;
+    let mut buffer = [0; 2 * LINE.len()];
+    loop {
+        let n = if by_handle {
+            let read = handle.next_or_drain(session.read(&mut buffer), || true);
+            read.await.transpose()?
+        } else {
+            session.read_or_drain(&mut buffer).await?
+        };
+        match n {
+            None | Some(0) => return Ok(()),
+            Some(n) => {
+                smol::Timer::after(Duration::from_millis(1)).await;
+                session.write_all(&buffer[..n]).await?;
+            }
+        }
+    }
+}
+
+const LINE: &[u8] = b"1234567\n";
+/// So many are under way at any time.
+const WINDOW: usize = 100;
+
+/// All that had arrived is answered, and the end is an orderly one.
+pub(crate) fn f97_a_client_that_never_pauses_is_ended_between_two_messages(
+    runtime: impl Runtime,
+) {
+    for by_handle in [false, true] {
+        let server = builder(runtime.clone()).grace_period(Duration::from_secs(3));
+        let server = start(server.bind().unwrap(), move |session| {
+            slow_echo(session, by_handle)
+        });
+        let mut client = server.connect();
+        client.send(&LINE.repeat(WINDOW));
+        let (mut sent, mut answered, mut owed) = (WINDOW * LINE.len(), 0, None);
+        let mut buffer = [0; 1024];
+        loop {
+            let n = client.0.read(&mut buffer).expect("no reset");
+            if n == 0 {
+                break;
+            }
+            answered += n;
+            if answered > 10 * LINE.len() && owed.is_none() {
+                owed = Some(sent);
+                server.shutdown.stop("now");
+            }
+            // The server may have ended its side.
+            if client.0.write_all(&buffer[..n]).is_ok() {
+                sent += n;
+            }
+        }
+        assert!(
+            owed.is_some_and(|owed| answered >= owed),
+            "{answered} of {owed:?}"
+        );
+        drop(client);
+        let report = server.report();
+        assert_eq!(
+            (report.outcome, report.closed.drained),
+            (Outcome::Clean, 1),
+            "{report}"
+        );
+        assert!(report.duration < Duration::from_millis(2500), "{report}");
+    }
 }

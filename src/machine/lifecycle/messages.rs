@@ -49,6 +49,9 @@ pub enum Output {
     /// End the idle connections: their time to settle is over. It comes only
     /// where there was such a time; otherwise `Enter(Draining)` ends them.
     EndIdle,
+    /// End the connections that are never idle, since their clients never pause: between
+    /// two messages, once all that has arrived by now was read. Half of their time is over.
+    EndBusy,
     /// Close this listener at once.
     CloseListener(usize),
     /// Run this hook, which has so much time.

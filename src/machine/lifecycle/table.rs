@@ -16,6 +16,8 @@ pub(crate) enum Event {
     RoundOver,
     /// The time to settle is over, or nobody is left who could use it.
     Settled,
+    /// Half of the connections' time is over.
+    HalfTimeOver,
     /// Somebody asked for the abort, or the connections' time is over.
     Abort,
     /// The abort timeout is over, and something is still there.
@@ -41,6 +43,8 @@ pub(crate) enum Effect {
     EndUnused,
     /// `EndIdle`, where somebody could be idle.
     EndIdle,
+    /// `EndBusy`.
+    EndBusy,
     /// `CloseListener` for each listener that is not closed.
     CloseListeners,
     /// Counts what is left as abandoned.
@@ -91,6 +95,7 @@ pub(crate) const TABLE: &[Transition] = {
         row(LameDuck, On::Abort, Aborting, ABORT),
         row(Draining, On::RoundOver, Draining, &[E::EndUnused]),
         row(Draining, On::Settled, Draining, &[E::EndIdle]),
+        row(Draining, On::HalfTimeOver, Draining, &[E::EndBusy]),
         row(Draining, On::Abort, Aborting, ABORT),
         row(Draining, On::HookDue, Draining, &[E::RunHook]),
         row(Draining, On::HookTimeOver, Draining, &[E::CancelHook]),
@@ -211,6 +216,7 @@ mod tests {
             &[
                 (0, Input::HandedOver),
                 (0, Input::Stop),
+                (aborts / 2, Input::Tick),
                 (aborts, Input::Tick),
                 (abandons, Input::Tick),
                 (abandons, Input::HookDone(0, FAILED)),

@@ -60,6 +60,7 @@ pub(crate) struct Facts {
     is_restart: bool,
     entered: Option<Phase>,
     idle_ended: bool,
+    busy_ended: bool,
     /// The latest end, and the earliest abort that nobody asks for.
     ends_by: Option<Duration>,
     aborts_at: Option<Duration>,
@@ -260,6 +261,13 @@ impl Facts {
                 edge.holds(is_new && !self.emptied, "S14: idle connections end twice");
                 let drains = self.entered == Some(Phase::Draining);
                 edge.holds(drains, "F17: idle connections end, but it does not drain");
+            }
+            Output::EndBusy => {
+                let is_new = !std::mem::replace(&mut self.busy_ended, true);
+                edge.holds(is_new && !self.emptied, "F97: busy connections end twice");
+                let drains = self.entered == Some(Phase::Draining);
+                let settled = !edge.after.is_settling();
+                edge.holds(drains && settled, "F97: busy ones end before idle ones");
             }
             Output::RunHook(id, limit) => {
                 let is_abandoned = self.entered == Some(Phase::Aborting);

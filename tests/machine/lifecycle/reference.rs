@@ -26,6 +26,8 @@ pub(crate) struct Reference {
     /// Handed over, and nobody has asked for the stop since.
     is_restart: bool,
     drain_at: Duration,
+    half_at: Duration,
+    said_half: bool,
     abort_at: Duration,
     abandon_at: Duration,
     end_at: Duration,
@@ -54,6 +56,8 @@ impl Reference {
             abort_asked: false,
             is_restart: false,
             drain_at: Duration::MAX,
+            half_at: Duration::MAX,
+            said_half: false,
             abort_at: Duration::MAX,
             abandon_at: Duration::MAX,
             end_at: Duration::MAX,
@@ -98,7 +102,12 @@ impl Reference {
             Hook::RunsUntil(at) => Some(*at),
             _ => None,
         });
-        let settling = self.settling_until.unwrap_or(Duration::MAX);
+        let half_at = if self.said_half {
+            Duration::MAX
+        } else {
+            self.half_at
+        };
+        let settling = self.settling_until.unwrap_or(half_at);
         let at = match (self.phase, running) {
             (Phase::Running | Phase::Stopped, _) => Duration::MAX,
             (_, Some(at)) => at,
@@ -269,7 +278,15 @@ impl Reference {
         if end_at < Duration::MAX {
             let abandon_at = end_at.saturating_sub(self.reserve()).max(self.now);
             let abort_at = abandon_at.saturating_sub(self.setup.config.abort_timeout);
-            self.abort_at = self.abort_at.min(abort_at.max(self.now));
+            let abort_at = abort_at.max(self.now);
+            // Of a restart or a stop that begins to drain now, or after the lame duck.
+            let drain_at = match self.phase {
+                Phase::Running => self.drain_at,
+                _ => self.now,
+            };
+            let half = abort_at.saturating_sub(drain_at) / 2;
+            self.half_at = self.half_at.min(drain_at.saturating_add(half));
+            self.abort_at = self.abort_at.min(abort_at);
             self.abandon_at = self.abandon_at.min(abandon_at);
             self.end_at = self.end_at.min(end_at);
         }
@@ -345,6 +362,11 @@ impl Reference {
             } else if !self.emptied {
                 self.said.push(Output::EndIdle);
             }
+        }
+        let is_half = self.phase == Phase::Draining && now >= self.half_at;
+        if is_half && !self.emptied && !self.said_half && self.settling_until.is_none() {
+            self.said_half = true;
+            self.said.push(Output::EndBusy);
         }
         self.abandoned |=
             self.phase == Phase::Aborting && !self.emptied && now >= self.abandon_at;

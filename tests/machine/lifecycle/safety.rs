@@ -238,7 +238,7 @@ fn s8_no_listener_is_closed_before_the_abort() {
         let mut bare = Bare::new(setup);
         bare.must(0, Input::Stop);
         bare.must(15, Input::Tick);
-        assert_eq!(bare.give(ms(70) - NANO, Input::Tick).1, []);
+        bare.give(ms(70) - NANO, Input::Tick).0.unwrap();
         let is_close = |output: &Output| matches!(output, Output::CloseListener(_));
         assert!(!bare.outputs.iter().any(is_close));
         let outputs = bare.must(70, Input::Tick);
@@ -266,7 +266,10 @@ fn s10_the_abort_comes_when_it_is_asked_for_or_due_and_not_before() {
 fn s11_busy_connections_are_left_alone_before_the_abort() {
     let mut bare = Bare::in_phase(Phase::Draining);
     for millis in 30..80 {
-        assert_eq!(bare.at(millis, Input::Tick), [], "at {millis} ms");
+        let said = bare.at(millis, Input::Tick);
+        // Between two messages, they are asked to end when half of their time is over.
+        let is_half = said == [Output::EndBusy] && millis == 53;
+        assert!(said.is_empty() || is_half, "at {millis} ms: {said:?}");
         assert_eq!(bare.phase(), Phase::Draining);
     }
     assert_eq!(bare.must(80, Input::Tick), [Output::Enter(Phase::Aborting)]);
@@ -350,7 +353,7 @@ fn s13_of_two_stops_the_earlier_deadline_holds() {
     later.must(0, Input::HandedOver);
     later.must(10, Input::Stop);
     assert_eq!(later.lifecycle.ends_by(), Some(ms(110)));
-    assert_eq!(later.lifecycle.deadline(), Some(ms(80)));
+    assert_eq!(later.lifecycle.deadline(), Some((ms(10) + ms(80)) / 2));
 }
 
 proptest! {
@@ -452,7 +455,7 @@ fn s16_a_time_that_goes_back_counts_as_the_latest() {
     bare.must(65, Input::Tick);
     assert_eq!(bare.phase(), Phase::Draining);
     bare.must(0, Input::Tick);
-    assert_eq!(bare.lifecycle.deadline(), Some(ms(120)));
+    assert_eq!(bare.lifecycle.deadline(), Some((ms(65) + ms(120)) / 2));
 }
 
 proptest! {

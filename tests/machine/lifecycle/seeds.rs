@@ -121,6 +121,8 @@ const SEEDS: &[Seed] = &[
             Step(Stands, Gives(HandedOver)),
             DONE,
             DONE,
+            // Half of the time, and the abort.
+            TICK,
             TICK,
             DONE,
             DONE,
@@ -173,7 +175,7 @@ const SEEDS: &[Seed] = &[
     Seed {
         name: "grace-period-over",
         change: nothing,
-        steps: &[STOP, DONE, DONE, TICK, DONE, DONE, DONE],
+        steps: &[STOP, DONE, DONE, TICK, TICK, DONE, DONE, DONE],
         ends: Ok(Outcome::Aborted),
     },
     Seed {
@@ -181,6 +183,7 @@ const SEEDS: &[Seed] = &[
         change: nothing,
         steps: &[
             STOP,
+            TICK,
             TICK,
             Step(JustBeforeDeadline, Gives(Tick)),
             TICK,
@@ -199,6 +202,7 @@ const SEEDS: &[Seed] = &[
             DONE,
             TICK,
             TICK,
+            TICK,
             Step(Stands, Gives(Emptied)),
             DONE,
             DONE,
@@ -210,6 +214,7 @@ const SEEDS: &[Seed] = &[
         change: lame_duck,
         steps: &[
             STOP,
+            Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
