@@ -440,7 +440,11 @@ pub(crate) fn f88_a_proxy_of_bytes_loses_nothing_that_moves(runtime: impl Runtim
 }
 
 /// Answers each piece with itself, and takes its time.
-async fn slow_echo(mut session: Session<impl Connection>, by_handle: bool) -> io::Result<()> {
+async fn slow_echo(
+    mut session: Session<impl Connection>,
+    by_handle: bool,
+    time: Duration,
+) -> io::Result<()> {
     let mut handle = session.handle()?;
     let mut buffer = [0; 2 * LINE.len()];
     loop {
@@ -453,7 +457,7 @@ async fn slow_echo(mut session: Session<impl Connection>, by_handle: bool) -> io
         match n {
             None | Some(0) => return Ok(()),
             Some(n) => {
-                smol::Timer::after(Duration::from_millis(1)).await;
+                smol::Timer::after(time).await;
                 session.write_all(&buffer[..n]).await?;
             }
         }
@@ -471,7 +475,7 @@ pub(crate) fn f97_a_client_that_never_pauses_is_ended_between_two_messages(
     for by_handle in [false, true] {
         let server = builder(runtime.clone()).grace_period(Duration::from_secs(3));
         let server = start(server.bind().unwrap(), move |session| {
-            slow_echo(session, by_handle)
+            slow_echo(session, by_handle, Duration::from_millis(1))
         });
         let mut client = server.connect();
         client.send(&LINE.repeat(WINDOW));
@@ -505,4 +509,27 @@ pub(crate) fn f97_a_client_that_never_pauses_is_ended_between_two_messages(
         );
         assert!(report.duration < Duration::from_millis(2500), "{report}");
     }
+}
+
+/// It takes more than half of the time to answer it all.
+pub(crate) fn f97_what_had_arrived_is_answered_when_half_of_the_time_is_over(
+    runtime: impl Runtime,
+) {
+    let run = |by_handle| {
+        let server = builder(runtime.clone()).grace_period(Duration::from_secs(6));
+        let server = start(server.bind().unwrap(), move |session| {
+            slow_echo(session, by_handle, Duration::from_millis(70))
+        });
+        let mut client = server.connect();
+        client.send(&LINE.repeat(WINDOW));
+        client.expect(LINE);
+        server.shutdown.stop("now");
+        assert_eq!(client.rest().len(), LINE.len() * (WINDOW - 1));
+        drop(client);
+        assert_eq!(server.report().outcome, Outcome::Clean);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| run(false));
+        run(true);
+    });
 }

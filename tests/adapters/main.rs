@@ -91,6 +91,7 @@ suite! {
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,
         f97_a_client_that_never_pauses_is_ended_between_two_messages,
+        f97_what_had_arrived_is_answered_when_half_of_the_time_is_over,
         idle_connections_see_the_end_of_input,
         l2_an_empty_server_stops_at_once,
         f1_what_waits_in_the_accept_queue_is_served,
