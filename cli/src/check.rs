@@ -239,8 +239,7 @@ fn list() -> String {
     );
     text += "\n\n";
     for rule in Rule::ALL {
-        let (rule, section) = (rule.text(), rule.section());
-        text += &fill(&format!("- {rule} ({section});")).replace('\n', "\n  ");
+        text += &fill(&format!("- {};", rule.quote())).replace('\n', "\n  ");
         text += "\n";
     }
     text

@@ -37,6 +37,8 @@ pub(crate) struct RoundResult {
     pub(crate) cut: usize,
     /// What does not convict.
     pub(crate) notes: Vec<String>,
+    /// So many answers are the most on a connection, also while nothing is wrong.
+    pub(crate) answer_limit: Option<u64>,
     /// Why nothing could be seen.
     pub(crate) skipped: Option<String>,
     /// The story of every connection, where that was asked for.
@@ -116,7 +118,10 @@ impl RoundResult {
         let is_open = connection.end == End::Open && connection.connected.is_some();
         let is_hung = is_open && connection.was_connected(signal);
         let is_lost = connection.was_connected(signal)
-            && (lost > 0 || is_reset && !is_harmless(connection));
+            && (lost > 0
+                || is_reset
+                    && !is_harmless(connection)
+                    && !owed::is_used_up(connection, self.answer_limit));
         self.messages_lost += lost;
         self.connections_lost += usize::from(is_lost);
         self.resets += usize::from(is_reset);
@@ -161,22 +166,19 @@ impl RoundResult {
             return Vec::new();
         }
         let mut lost = Vec::new();
+        let is_used_up = owed::is_used_up(connection, self.answer_limit);
         let is_cut = |message: &Message| {
             let announced = connection.announced;
             announced.is_some_and(|announced| announced.has_cut(message))
         };
         for message in &connection.unanswered {
             match owed::judge(connection, message, signal) {
+                Debt::Lost if is_used_up => {
+                    push_new(&mut self.notes, &excuse(Rule::AnswerLimit))
+                }
                 Debt::Lost => lost.push(message),
                 Debt::Excused(_) if is_cut(message) => self.cut += 1,
-                Debt::Excused(rule) => push_new(
-                    &mut self.notes,
-                    &format!(
-                        "a request without an answer is not counted, as {} ({})",
-                        rule.text(),
-                        rule.section()
-                    ),
-                ),
+                Debt::Excused(rule) => push_new(&mut self.notes, &excuse(rule)),
                 Debt::TooLate => {}
             }
         }
@@ -184,12 +186,21 @@ impl RoundResult {
     }
 }
 
-/// Says whether it convicts that what came was not the answer. Whoever comes after the
-/// signal, or asks for the opening handshake only then, may be refused in any way: as a
+/// Returns the note on a request that a rule excuses.
+fn excuse(rule: Rule) -> String {
+    format!(
+        "a request without an answer is not counted, as {}",
+        rule.quote()
+    )
+}
+
+/// Says whether it convicts that what came was not the answer. What came before the signal
+/// says nothing about the stop. Whoever comes after the signal, or asks for the opening handshake only then, may be refused in any way: as a
 /// request of HTTP may be that is sent after the signal.
 fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
     let is_in_time = |written: Instant| written <= signal;
     matches!(connection.end, End::Garbled(_))
+        && connection.ended.is_none_or(|ended| ended >= signal)
         && connection.was_connected(signal)
         && connection.opening.is_none_or(is_in_time)
 }
@@ -500,6 +511,10 @@ mod tests {
     /// The findings about a handshake that is answered with something else; times are
     /// milliseconds after the signal.
     fn refused(connected: i32, asked: Option<i32>) -> usize {
+        refused_at(connected, asked, 9)
+    }
+
+    fn refused_at(connected: i32, asked: Option<i32>, ended: i32) -> usize {
         let signal = Instant::now() + Duration::from_secs(1);
         let at = |ms: i32| match ms {
             0.. => signal + ms.unsigned_abs() * MS,
@@ -510,6 +525,7 @@ mod tests {
         client.current.connected = Some(at(connected));
         client.current.opening = asked.map(at);
         client.current.finish(End::Garbled("status 503".to_owned()));
+        client.current.ended = Some(at(ended));
         let mut round = RoundResult::default();
         round.judge(0, "test", &client, signal);
         round.findings.len()
@@ -523,6 +539,11 @@ mod tests {
         assert_eq!(refused(-2, Some(1)), 0);
         assert_eq!(refused(1, Some(2)), 0);
         assert_eq!(refused(1, None), 0);
+        assert_eq!(
+            refused_at(-3, Some(-2), -1),
+            0,
+            "it was no matter of the stop"
+        );
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Message {
     pub(crate) received: usize,
     /// The answer was a wrong one, and this is what was wrong with it.
     pub(crate) problem: Option<String>,
+    /// When such an answer was whole.
+    pub(crate) failed: Option<Instant>,
     /// The server said that it did not process it, as it may.
     pub(crate) returned: Option<Rule>,
 }
@@ -64,6 +66,7 @@ impl Message {
             written: None,
             received: 0,
             problem: None,
+            failed: None,
             returned: None,
         }
     }
@@ -248,6 +251,7 @@ impl ConnectionJournal {
         self.progress(key, received);
         if let Some(message) = self.find(key) {
             message.problem = Some(problem);
+            message.failed = Some(Instant::now());
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Rule {
     KeepAliveTime,
     SingleAnswer,
     EndedBefore,
+    WrongBefore,
+    AnswerLimit,
     Timeout,
     GoAway,
     RefusedStream,
@@ -23,7 +25,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 11] = [
+    pub(crate) const ALL: [Rule; 13] = [
         Rule::ConnectionClose,
         Rule::Http10,
         Rule::UntilClose,
@@ -31,25 +33,35 @@ impl Rule {
         Rule::KeepAliveTime,
         Rule::SingleAnswer,
         Rule::EndedBefore,
+        Rule::WrongBefore,
+        Rule::AnswerLimit,
         Rule::Timeout,
         Rule::GoAway,
         Rule::RefusedStream,
         Rule::WebSocketClose,
     ];
 
-    /// Returns the paragraph that gives the server this right.
-    pub(crate) fn section(self) -> &'static str {
-        match self {
+    /// Returns the paragraph that gives the server this right; none if it needs no
+    /// paragraph, as what it says is no matter of the stop.
+    fn section(self) -> Option<&'static str> {
+        Some(match self {
             Rule::ConnectionClose => "RFC 9112 section 9.6",
             Rule::Http10 | Rule::KeepAliveCount => "RFC 9112 section 9.3",
             Rule::UntilClose => "RFC 9112 section 6.3",
-            Rule::KeepAliveTime | Rule::SingleAnswer | Rule::EndedBefore => {
-                "RFC 9112 section 9.5"
-            }
+            Rule::KeepAliveTime | Rule::SingleAnswer => "RFC 9112 section 9.5",
+            Rule::EndedBefore | Rule::WrongBefore | Rule::AnswerLimit => return None,
             Rule::Timeout => "RFC 9110 section 15.5.9",
             Rule::GoAway => "RFC 9113 section 6.8",
             Rule::RefusedStream => "RFC 9113 section 8.7",
             Rule::WebSocketClose => "RFC 6455 section 5.5.1",
+        })
+    }
+
+    /// Returns the rule as a sentence, with its paragraph.
+    pub(crate) fn quote(self) -> String {
+        match self.section() {
+            Some(section) => format!("{} ({section})", self.text()),
+            None => self.text().to_owned(),
         }
     }
 
@@ -83,7 +95,11 @@ impl Rule {
             Rule::SingleAnswer => {
                 "the server ends each connection after one answer, also while nothing is wrong"
             }
-            Rule::EndedBefore => "the server ended the idle connection before the stop signal",
+            Rule::EndedBefore => "the server had ended the connection before the stop signal",
+            Rule::WrongBefore => "the server had given a wrong answer before the stop signal",
+            Rule::AnswerLimit => {
+                "the server ends connections after so many answers, also while nothing is wrong"
+            }
             Rule::Timeout => "the server had answered 408 on the idle connection",
             Rule::GoAway => {
                 "a GOAWAY named an earlier stream as the last one that the server processes"
@@ -140,8 +156,15 @@ pub(crate) fn judge(
     if let Some(rule) = message.returned {
         return Debt::Excused(rule);
     }
+    // What came before the signal is not the stop's doing, whatever it was. The signal is
+    // noted before it is sent, and an end after it is read: no end of the stop is excused.
+    let is_early = |at: Option<Instant>| at.is_some_and(|at| at < signal);
+    if is_early(message.failed) {
+        return Debt::Excused(Rule::WrongBefore);
+    }
+    let has_ended = is_early(connection.ended);
     // A part of an answer is a broken promise, whatever was announced before it.
-    if message.received > 0 || message.problem.is_some() {
+    if (message.received > 0 || message.problem.is_some()) && !has_ended {
         return Debt::Lost;
     }
     if let Some(announced) = connection.announced
@@ -149,16 +172,16 @@ pub(crate) fn judge(
     {
         return Debt::Excused(announced.rule);
     }
+    if connection.is_single && connection.answered > 0 {
+        return Debt::Excused(Rule::SingleAnswer);
+    }
+    if has_ended {
+        return Debt::Excused(Rule::EndedBefore);
+    }
     if !connection.closes_idle || connection.answered == 0 {
         return Debt::Lost;
     }
     // From here on: a request on a connection that had an answer before.
-    if connection.is_single {
-        return Debt::Excused(Rule::SingleAnswer);
-    }
-    if connection.end == End::Fin && connection.ended.is_some_and(|ended| ended < signal) {
-        return Debt::Excused(Rule::EndedBefore);
-    }
     let limit = connection.idle_limit.unwrap_or(UNANNOUNCED);
     let idle_since = connection.idle_since.unwrap_or(written);
     // A server that stands still cannot look at its clock: the stop is what counts.
@@ -166,6 +189,36 @@ pub(crate) fn judge(
         true => Debt::Excused(Rule::KeepAliveTime),
         false => Debt::Lost,
     }
+}
+
+/// Returns the number of answers after which a server ends connections while nothing is
+/// stopped, if these connections show one: none of them had more answers, and several
+/// ended with so many.
+pub(crate) fn answer_limit<'a>(
+    connections: impl Iterator<Item = &'a ConnectionJournal>,
+    signal: Instant,
+) -> Option<u64> {
+    let (mut most, mut ended) = (0, 0);
+    for connection in connections {
+        if connection.answered > most {
+            (most, ended) = (connection.answered, 0);
+        }
+        let is_end = matches!(connection.end, End::Fin | End::Reset)
+            && connection.ended.is_some_and(|at| at < signal)
+            && connection.announced.is_none();
+        ended += usize::from(is_end && connection.answered == most);
+    }
+    (most > 0 && ended >= SEVERAL).then_some(most)
+}
+
+/// So many connections that end alike are no chance.
+const SEVERAL: usize = 3;
+
+/// Says whether a connection had all the answers that the server gives on one.
+pub(crate) fn is_used_up(connection: &ConnectionJournal, limit: Option<u64>) -> bool {
+    let is_untouched = |message: &Message| message.received == 0 || message.problem.is_some();
+    limit.is_some_and(|limit| connection.answered >= limit)
+        && connection.unanswered.iter().all(is_untouched)
 }
 
 #[cfg(test)]
@@ -292,10 +345,81 @@ mod tests {
         assert_eq!(judge(&connection, &message(signal), signal), excused);
     }
 
+    /// Servers of every protocol end connections while nothing is stopped: at a limit of
+    /// commands, or of clients.
     #[test]
-    fn each_rule_names_its_paragraph() {
+    fn no_end_and_no_answer_of_before_the_signal_is_a_loss_in_any_protocol() {
+        let signal = Instant::now() + 10_000 * MS;
+        for end in [End::Fin, End::Reset, End::Garbled("nonsense".to_owned())] {
+            for answered in [0, 10] {
+                let mut connection = ConnectionJournal {
+                    answered,
+                    end: end.clone(),
+                    closes_idle: false,
+                    ..reused(signal)
+                };
+                let part = Message {
+                    received: 3,
+                    ..message(signal)
+                };
+                for message in [message(signal), part] {
+                    assert_eq!(judge(&connection, &message, signal), Debt::Lost);
+                    connection.ended = Some(signal - MS);
+                    let excused = Debt::Excused(Rule::EndedBefore);
+                    assert_eq!(judge(&connection, &message, signal), excused);
+                    connection.ended = Some(signal);
+                }
+            }
+        }
+        let mut connection = reused(signal);
+        connection.closes_idle = false;
+        let wrong = |failed| Message {
+            problem: Some("554 too many commands".to_owned()),
+            failed: Some(failed),
+            ..message(signal)
+        };
+        assert_eq!(judge(&connection, &wrong(signal), signal), Debt::Lost);
+        let excused = Debt::Excused(Rule::WrongBefore);
+        assert_eq!(judge(&connection, &wrong(signal - MS), signal), excused);
+    }
+
+    #[test]
+    fn a_limit_of_answers_shows_in_ends_of_before_the_signal_alone() {
+        let signal = Instant::now() + 10_000 * MS;
+        let with = |answered, ended| ConnectionJournal {
+            answered,
+            ended: Some(ended),
+            ..reused(signal)
+        };
+        let (early, late) = (signal - MS, signal + MS);
+        let limit = |all: &[ConnectionJournal]| answer_limit(all.iter(), signal);
+        let ended = [
+            with(10, early),
+            with(10, early),
+            with(10, early),
+            with(3, late),
+        ];
+        assert_eq!(limit(&ended), Some(10));
+        assert!(is_used_up(&with(10, late), Some(10)));
+        assert!(!is_used_up(&with(9, late), Some(10)));
+        assert_eq!(limit(&ended[1..]), None, "two can be a chance");
+        assert_eq!(limit(&[&ended[..], &[with(11, late)]].concat()), None);
+        let by_the_stop = [with(10, late), with(10, late), with(10, late)];
+        assert_eq!(limit(&by_the_stop), None);
+        let refused = [with(0, early), with(0, early), with(0, early)];
+        assert_eq!(limit(&refused), None);
+    }
+
+    #[test]
+    fn a_rule_of_a_protocol_quotes_its_paragraph() {
+        assert!(Rule::GoAway.quote().ends_with("(RFC 9113 section 6.8)"));
         for rule in Rule::ALL {
-            assert!(rule.section().starts_with("RFC "), "{rule:?}");
+            let section = rule.section();
+            assert!(
+                section.is_none_or(|section| section.starts_with("RFC ")),
+                "{rule:?}"
+            );
+            assert!(rule.quote().starts_with(rule.text()));
             assert!(!rule.text().is_empty());
         }
     }

@@ -8,7 +8,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use super::Round;
-use crate::client::ClientJournal;
+use crate::client::{ClientJournal, owed};
 use crate::procfs;
 use crate::server;
 use crate::setup::Failure;
@@ -117,6 +117,7 @@ impl Round {
 
     fn judge_clients(&self, result: &mut RoundResult, from: Instant) {
         let signalled = self.signalled.unwrap_or(from);
+        self.look_for_limit(result, signalled);
         for entry in &self.entries {
             let client = entry.journal.lock();
             result.judge(entry.id, entry.kind, &client, signalled);
@@ -126,6 +127,23 @@ impl Round {
                 let told = told.map(|c| tell(entry.id, entry.kind, c, signalled));
                 result.stories.extend(told);
             }
+        }
+    }
+
+    /// Looks after how many answers the server ended connections before the signal, and
+    /// says so: such an end is no matter of the stop whenever it comes.
+    fn look_for_limit(&self, result: &mut RoundResult, signalled: Instant) {
+        let clients: Vec<_> = self.entries.iter().map(|e| e.journal.lock()).collect();
+        let connections = clients.iter().flat_map(|client| {
+            let earlier = client.past.iter().chain(&client.recent);
+            earlier.chain([&client.current])
+        });
+        result.answer_limit = owed::answer_limit(connections, signalled);
+        if let Some(limit) = result.answer_limit {
+            let word = if limit == 1 { "answer" } else { "answers" };
+            result.notes.push(format!(
+                "it ends connections while nothing is stopped, too, after {limit} {word}"
+            ));
         }
     }
 

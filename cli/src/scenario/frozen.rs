@@ -68,6 +68,10 @@ async fn freeze(
     let waiting = waiting(round, count).await;
     round.arrived().await;
     Timer::at(frozen + FROZEN).await;
+    for client in &mut served {
+        // What has come by now is of before the stop, which the journal has to tell.
+        client.connection.has_end().await;
+    }
     Ok((served, waiting))
 }
 

@@ -31,6 +31,10 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
         let _ = write_all(&mut client.connection, &bytes).await;
     }
     round.arrived().await;
+    for client in clients.iter_mut().filter(|_| can_freeze) {
+        // What has come by now is of before the stop, which the journal has to tell.
+        client.connection.has_end().await;
+    }
     for client in clients {
         let stop = round.stop.clone();
         let mut connection = client.connection;

@@ -138,6 +138,8 @@ pub(crate) fn noticed(connection: &ConnectionJournal, moment: Instant) -> Option
             return Some(format!("it was refused: {problem}"));
         }
         End::Left | End::Open | End::Refused(_) => return None,
+        // It is not the restart's doing.
+        _ if connection.ended.is_some_and(|ended| ended < moment) => return None,
         _ => {}
     }
     let is_reused = connection.closes_idle && connection.answered > 0;
