@@ -172,7 +172,8 @@ pub(crate) fn judge(
     {
         return Debt::Excused(announced.rule);
     }
-    if connection.is_single && connection.answered > 0 {
+    // It owes the first answer alone, and whoever did not get that had no right to more.
+    if connection.is_single && message.number > 0 {
         return Debt::Excused(Rule::SingleAnswer);
     }
     if has_ended {
@@ -381,6 +382,25 @@ mod tests {
         assert_eq!(judge(&connection, &wrong(signal), signal), Debt::Lost);
         let excused = Debt::Excused(Rule::WrongBefore);
         assert_eq!(judge(&connection, &wrong(signal - MS), signal), excused);
+    }
+
+    #[test]
+    fn a_server_of_single_answers_owes_one_on_each_connection() {
+        let signal = Instant::now() + 10_000 * MS;
+        let connection = ConnectionJournal {
+            answered: 0,
+            is_single: true,
+            ..reused(signal)
+        };
+        let debts = [0, 1, 2].map(|number| {
+            let message = Message {
+                number,
+                ..message(signal)
+            };
+            judge(&connection, &message, signal)
+        });
+        let excused = Debt::Excused(Rule::SingleAnswer);
+        assert_eq!(debts, [Debt::Lost, excused, excused]);
     }
 
     #[test]
