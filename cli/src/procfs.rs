@@ -19,6 +19,12 @@ struct Stat {
     started: u64,
 }
 
+impl Stat {
+    fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name, in parentheses, can hold anything, also a parenthesis.
     let (_, rest) = text.rsplit_once(')')?;
@@ -37,6 +43,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 /// Returns every process that is alive.
 fn processes() -> Option<Vec<(i32, Stat)>> {
+    let mut processes = alive_or_ended()?;
+    processes.retain(|(_, stat)| !stat.has_ended());
+    Some(processes)
+}
+
+/// Returns every process, also those that have ended and that nobody has waited for.
+fn alive_or_ended() -> Option<Vec<(i32, Stat)>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let name = entry.file_name();
@@ -44,14 +57,76 @@ fn processes() -> Option<Vec<(i32, Stat)>> {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).ok();
-        if let Some(stat) = stat.as_deref().and_then(parse_stat)
-            && !matches!(stat.state, 'Z' | 'X')
-        {
+        if let Some(stat) = stat.as_deref().and_then(parse_stat) {
             processes.push((pid, stat));
         }
     }
     // No process at all means that there is no usable /proc.
     fs::metadata("/proc/self/stat").ok().map(|_| processes)
+}
+
+/// A process, and not another one that gets its number later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Born {
+    pub(crate) pid: i32,
+    /// When it was started, in ticks after the system was.
+    started: u64,
+}
+
+impl Born {
+    /// Says whether it can have been started at this moment or later.
+    pub(crate) fn is_since(self, moment: Moment) -> bool {
+        self.started + 1 >= moment.0
+    }
+
+    /// Says whether it is still there.
+    pub(crate) fn is_there(self) -> bool {
+        born(self.pid) == Some(self)
+    }
+}
+
+/// Returns the process that has this number now.
+pub(crate) fn born(pid: i32) -> Option<Born> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let started = parse_stat(&stat)?.started;
+    Some(Born { pid, started })
+}
+
+/// Returns the children of this process that are alive, or those that have ended.
+pub(crate) fn children(have_ended: bool) -> Option<Vec<Born>> {
+    let own = i32::try_from(std::process::id()).ok()?;
+    let mut all = alive_or_ended()?;
+    all.retain(|(_, stat)| stat.parent == own && stat.has_ended() == have_ended);
+    Some(all.into_iter().map(of_stat).collect())
+}
+
+/// Returns these processes and all that descend from them, as far as they are alive.
+pub(crate) fn families(first: &[Born]) -> Vec<Born> {
+    if first.is_empty() {
+        return Vec::new();
+    }
+    let processes = processes().unwrap_or_default();
+    let processes: Vec<(i32, Born)> = processes
+        .into_iter()
+        .map(|(pid, stat)| (stat.parent, of_stat((pid, stat))))
+        .collect();
+    let mut families: Vec<Born> = Vec::new();
+    let mut found = first.to_vec();
+    found.retain(|first| processes.iter().any(|(_, born)| born == first));
+    while let Some(next) = found.pop() {
+        if families.contains(&next) {
+            continue;
+        }
+        families.push(next);
+        let children = processes.iter().filter(|(parent, _)| *parent == next.pid);
+        found.extend(children.map(|(_, born)| *born));
+    }
+    families
+}
+
+fn of_stat((pid, stat): (i32, Stat)) -> Born {
+    let started = stat.started;
+    Born { pid, started }
 }
 
 /// Returns the numbers of all processes that are alive.

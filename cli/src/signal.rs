@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use rustix::process::{Pid, Signal};
 
+use crate::server::adopted;
+
 /// A signal that asks a server to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StopSignal {
@@ -92,10 +94,9 @@ impl StopSignal {
     /// Sends a real-time signal, for which there is no safe call.
     fn send_by_command(self, receiver: &str) -> io::Result<()> {
         let mut kill = std::process::Command::new("kill");
-        let status = kill
-            .args(["-s", &self.number.to_string(), "--", receiver])
-            .stdin(std::process::Stdio::null())
-            .status()?;
+        kill.args(["-s", &self.number.to_string(), "--", receiver])
+            .stdin(std::process::Stdio::null());
+        let status = adopted::spawn(&mut kill)?.wait()?;
         match status.success() {
             true => Ok(()),
             false => Err(io::Error::other(format!("kill ended with {status}"))),

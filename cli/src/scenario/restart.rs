@@ -9,7 +9,7 @@ use crate::client::{ConnectionJournal, End};
 use crate::latch::Latch;
 use crate::round::Round;
 use crate::scenario::storm;
-use crate::server::{self, death_signal, is_served};
+use crate::server::{self, adopted, death_signal, is_served};
 use crate::setup::{Failure, Restart};
 use crate::verdict::{Finding, RoundResult, tell};
 
@@ -113,13 +113,14 @@ fn restart(round: &Round) -> Result<(), Failure> {
             let text = text.replace("{pid}", &pid.to_string());
             let failed =
                 |error| Failure::Other(format!("cannot run the restart command: {error}"));
-            let status = std::process::Command::new("sh")
+            let mut command = std::process::Command::new("sh");
+            command
                 .args(["-c", &text])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
-                .env("LAMEDUCK_ADDR", round.server.address.to_string())
-                .status()
-                .map_err(failed)?;
+                .env("LAMEDUCK_ADDR", round.server.address.to_string());
+            let status = adopted::spawn(&mut command).and_then(|mut child| child.wait());
+            let status = status.map_err(failed)?;
             match status.success() {
                 true => Ok(()),
                 false => Err(Failure::Other(format!(

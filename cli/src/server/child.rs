@@ -16,6 +16,7 @@ use rustix::process::{
 use smol::Timer;
 use smol::channel::{Receiver, bounded};
 
+use super::adopted;
 use super::mark::Mark;
 use crate::limits;
 use crate::output::Output;
@@ -42,12 +43,14 @@ pub(super) struct Child {
 impl Child {
     pub(super) fn spawn(setup: &Setup, address: SocketAddr) -> Result<Child, Failure> {
         let mut command = command(setup, address)?;
+        adopted::begin();
         let mark = Mark::new();
         mark.put(&mut command);
-        let mut child = limits::with_original(|| command.spawn()).map_err(|error| {
-            let program = command.get_program().to_string_lossy().into_owned();
-            Failure::Spawn { program, error }
-        })?;
+        let mut child =
+            limits::with_original(|| adopted::spawn(&mut command)).map_err(|error| {
+                let program = command.get_program().to_string_lossy().into_owned();
+                Failure::Spawn { program, error }
+            })?;
         let pid = Pid::from_child(&child);
         let mut streams: Vec<OwnedFd> = Vec::new();
         streams.extend(child.stdout.take().map(OwnedFd::from));
@@ -169,6 +172,7 @@ impl Child {
     /// Returns its group and all else that it has started.
     pub(super) fn all(&self) -> Vec<i32> {
         let mut all = self.mark.processes();
+        all.extend(procfs::family(self.group()).unwrap_or_default());
         all.extend(procfs::members(self.group()).unwrap_or_default());
         all.sort_unstable();
         all.dedup();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::Timer;
 
+use super::adopted;
 use super::mark::Mark;
 use crate::output::Output;
 use crate::setup::{Failure, StartStop};
@@ -54,6 +55,7 @@ impl Commands {
         address: SocketAddr,
         limit: Duration,
     ) -> Result<Commands, Failure> {
+        adopted::begin();
         let mut server = Commands {
             stop: commands.stop.clone(),
             mark: Mark::new(),
@@ -215,7 +217,7 @@ impl Running {
         command.env("LAMEDUCK_HOST", address.ip().to_string());
         command.env("LAMEDUCK_PORT", address.port().to_string());
         command.process_group(0);
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = adopted::spawn(&mut command).map_err(failed)?;
         let mut streams: Vec<OwnedFd> = Vec::new();
         streams.extend(child.stdout.take().map(OwnedFd::from));
         streams.extend(child.stderr.take().map(OwnedFd::from));

@@ -1,5 +1,6 @@
 //! A mark in the environment of a server, by which all that it has started is found again:
-//! also what has left its group and its session, as a daemon does. Linux only.
+//! also what has left its group and its session, as a daemon does. One that has lost its
+//! mark is known as an orphan that this process has adopted. Linux only.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::procfs::{self, Carriers, Moment};
+use super::adopted;
+use crate::procfs::{self, Born, Carriers, Moment};
 
 /// The name of the variable.
 const NAME: &str = "LAMEDUCK_SERVER";
+
+/// The number of the last mark.
+static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// How long a killed process may take to be gone, and a new program to start.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -21,16 +26,17 @@ const POLL: Duration = Duration::from_millis(1);
 /// The mark of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
+    number: u64,
     value: String,
     made: Option<Moment>,
 }
 
 impl Mark {
     pub(super) fn new() -> Mark {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         // Relaxed: only that no two calls get the same number matters.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         Mark {
+            number,
             value: format!("{}-{number}", std::process::id()),
             made: Moment::now(),
         }
@@ -41,12 +47,12 @@ impl Mark {
         command.env(NAME, &self.value);
     }
 
-    /// Returns the processes that carry the mark, for people; none where there are none.
+    /// Returns the processes of the server, for people; none where there are none.
     pub(super) fn found(&self) -> Option<String> {
         procfs::names(&self.processes())
     }
 
-    /// Kills every process that carries the mark, and waits for their end.
+    /// Kills every process of the server, and waits for their end.
     ///
     /// It looks again and again: a process can start another one after the look, and one
     /// that is just starting a program shows no mark.
@@ -54,19 +60,42 @@ impl Mark {
         let begun = Instant::now();
         loop {
             let Carriers { known, unknown } = self.carriers();
+            let orphans = self.orphans();
             for pid in &known {
                 kill(*pid, || self.is_on(*pid));
             }
-            if known.is_empty() && unknown.is_empty() || begun.elapsed() >= LEAVING {
+            for orphan in &orphans {
+                kill(orphan.pid, || orphan.is_there());
+            }
+            let is_empty = known.is_empty() && unknown.is_empty() && orphans.is_empty();
+            if is_empty || begun.elapsed() >= LEAVING {
                 return;
             }
             std::thread::sleep(POLL);
         }
     }
 
-    /// Returns the processes that carry the mark.
+    /// Returns the processes that carry the mark, and the orphans that have lost it.
     pub(super) fn processes(&self) -> Vec<i32> {
-        self.carriers().known
+        let mut processes = self.carriers().known;
+        processes.extend(self.orphans().into_iter().map(|orphan| orphan.pid));
+        processes.sort_unstable();
+        processes.dedup();
+        processes
+    }
+
+    /// Returns the orphans of the server, and all that descends from them. They tell not
+    /// whose they are: those that came since the last server was started are of that one.
+    fn orphans(&self) -> Vec<Born> {
+        // Relaxed: servers are started one after another, by the same thread or by one that
+        // was told of it.
+        let is_last = LAST.load(Ordering::Relaxed) == self.number;
+        let Some(made) = self.made.filter(|_| is_last) else {
+            return Vec::new();
+        };
+        let mut orphans = adopted::all();
+        orphans.retain(|orphan| orphan.is_since(made));
+        orphans
     }
 
     fn carriers(&self) -> Carriers {

@@ -1,6 +1,7 @@
 //! The server, however it is run: as a child of this tool, by commands that start and
 //! stop it, or as a process that was there before.
 
+pub(crate) mod adopted;
 mod attached;
 mod child;
 mod commands;

@@ -281,9 +281,11 @@ fn the_good_exit_statuses_can_be_named() {
 #[test]
 fn a_server_that_goes_into_the_background_is_an_error_and_is_ended() {
     let options = ["--ready-timeout", "5s", "--scenario", "idle"];
-    // The second one leaves its group and its session as well, as daemons do.
-    for way in ["", "setsid"] {
-        let folder = Folder::new(&format!("background-{way}"));
+    // The second one leaves its group and its session as well, as daemons do. The third one
+    // has lost the tool's mark, as one that gives itself a title has.
+    let ways = ["", "setsid", "env -u LAMEDUCK_SERVER setsid"];
+    for (number, way) in ways.into_iter().enumerate() {
+        let folder = Folder::new(&format!("background-{number}"));
         let file = folder.file("address");
         let script = format!(
             "{way} \"$0\" fixture none --listen $ADDR >/dev/null 2>&1 & \
@@ -306,12 +308,52 @@ fn a_server_that_goes_into_the_background_is_an_error_and_is_ended() {
 /// The tool ends it all the same.
 #[test]
 fn what_a_server_leaves_running_outside_of_its_group_is_noted() {
-    let script = "setsid sleep 600 >/dev/null 2>&1 & exec \"$0\" fixture none --listen $ADDR";
-    let options = ["--scenario", "exit", "--rounds", "1"];
-    let answer = check_shell(&options, script);
+    for way in ["setsid", "env -u LAMEDUCK_SERVER setsid"] {
+        let script = format!(
+            "{way} sleep 600 >/dev/null 2>&1 & exec \"$0\" fixture none --listen $ADDR"
+        );
+        let options = ["--scenario", "exit", "--rounds", "1"];
+        let answer = check_shell(&options, &script);
+        assert_eq!(answer.status, 0, "{answer:?}");
+        let note = "note: what it started outside of its group is still running: sleep (";
+        let (_, left) = answer.stdout.split_once(note).expect(note);
+        let (pid, _) = left.split_once(')').unwrap();
+        wait_until("it is killed", || {
+            !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        });
+    }
+}
+
+/// Nobody but the tool can wait for a daemon that it has adopted.
+#[test]
+fn a_stop_command_can_wait_until_a_daemon_is_gone() {
+    let folder = Folder::new("daemon");
+    let pid = folder.file("pid");
+    let address = free_address();
+    let start = format!(
+        "{LAMEDUCK} fixture none --listen {address} >/dev/null 2>&1 & echo $! >{}",
+        pid.display()
+    );
+    let stop = format!(
+        "kill $(cat {0}); while kill -0 $(cat {0}) 2>/dev/null; do :; done",
+        pid.display()
+    );
+    let answer = lameduck(&[
+        "check",
+        "--start",
+        &start,
+        "--stop",
+        &stop,
+        "--ready",
+        &address,
+        "--scenario",
+        "idle",
+        "--rounds",
+        "1",
+        "--limit",
+        "10s",
+    ]);
     assert_eq!(answer.status, 0, "{answer:?}");
-    let note = "note: what it started outside of its group is still running: sleep (";
-    assert!(answer.stdout.contains(note), "{answer:?}");
 }
 
 #[test]
