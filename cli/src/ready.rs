@@ -24,6 +24,10 @@ const UNEXPECTED: &str = "which --expect does not name";
 /// How long the answer to the first POST may take.
 const FIRST_POST: Duration = Duration::from_secs(1);
 
+/// A server that still answers with an error of its own after this time does so always, as
+/// far as one can know.
+const STARTING: Duration = Duration::from_secs(1);
+
 /// Waits until the server answers, or until it is clear that it will not.
 pub(crate) async fn wait(setup: &Setup, server: &mut Server) -> Result<Target, Failure> {
     let mut target = Target {
@@ -62,13 +66,15 @@ async fn until_answered(
     let mut is_mute = false;
     // It has given an answer, if not a good one: it speaks the protocol.
     let mut has_answered = false;
+    // Since when it answers with an error of its own.
+    let mut poor_since = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
         let is_refused = matches!(outcome, Outcome::Refused(_));
         // A server that accepts listens where it should, whatever came before.
         let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
-        has_answered |= matches!(outcome, Outcome::Failed(_));
+        has_answered |= matches!(outcome, Outcome::Failed(_) | Outcome::Poor);
         if matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered) {
             // A greeting can take longer, and look like a wrong answer.
             attempt.grace *= 2;
@@ -80,6 +86,14 @@ async fn until_answered(
         };
         let problem = match outcome {
             Outcome::Answered => return Ok(()),
+            // A proxy whose upstream is not up yet: what it says now is not its usual answer.
+            Outcome::Poor => {
+                let since = *poor_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= STARTING || Instant::now() >= deadline {
+                    return Ok(());
+                }
+                "it answers with an error".to_owned()
+            }
             Outcome::Ended => return Err(server.died()),
             Outcome::Failed(problem) | Outcome::Refused(problem) => problem,
             Outcome::Unanswered => "it ends connections without an answer".to_owned(),
@@ -110,6 +124,8 @@ async fn until_answered(
 
 enum Outcome {
     Answered,
+    /// The status says that the server could not answer.
+    Poor,
     Ended,
     Failed(String),
     /// It ended the connection.
@@ -227,6 +243,7 @@ impl Attempt {
                 Some(wanted) if !wanted.contains(status) => {
                     Outcome::Failed(format!("{} gives status {status}", self.request.path))
                 }
+                None if status >= 500 && !self.target.is_expected(status) => Outcome::Poor,
                 _ => Outcome::Answered,
             };
         }
@@ -324,10 +341,15 @@ fn unusual(target: &Target, status: u16) -> Option<String> {
         Some(_) => "--request",
         None => "--path",
     };
-    Some(format!(
+    let mut note = format!(
         "it answers with status {status} while nothing is wrong, too: {option} can name what \
          has a better answer, and --expect what a good one is"
-    ))
+    );
+    if status >= 500 {
+        note += "; where it is only not ready yet, --ready PATH can name what gives 2xx once it \
+                 is";
+    }
+    Some(note)
 }
 
 /// What came of a request.
@@ -423,5 +445,24 @@ fn not_ready(server: &Server, problem: String) -> Failure {
     Failure::NotReady {
         problem,
         output: server.output(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::setup::Protocol;
+
+    #[test]
+    fn an_error_that_lasts_is_told_with_the_option_that_waits_for_better() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let target = Target::new(address, Protocol::Http);
+        let error = unusual(&target, 502).unwrap();
+        assert!(error.contains("--ready PATH"), "{error}");
+        let redirect = unusual(&target, 302).unwrap();
+        assert!(!redirect.contains("--ready"), "{redirect}");
+        assert_eq!(unusual(&target, 204), None);
     }
 }

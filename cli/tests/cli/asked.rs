@@ -143,6 +143,28 @@ fn a_refusal_because_of_the_stop_is_a_loss() {
     assert_eq!(answer.status, 0, "{answer:?}");
 }
 
+/// What it says before it is ready is not what it usually says.
+#[test]
+fn a_refusal_while_it_starts_does_not_excuse_one_because_of_the_stop() {
+    let script = HTTP.replace("none", "refuses-at-both-ends");
+    let options = [
+        "--protocol",
+        "http",
+        "--scenario",
+        "half-request",
+        "--rounds",
+        "2",
+    ];
+    let answer = check_shell(&options, &script);
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let told = "answered with status 503";
+    assert!(answer.stdout.contains(told), "{answer:?}");
+    assert!(
+        !answer.stdout.contains("while nothing is wrong"),
+        "{answer:?}"
+    );
+}
+
 #[test]
 fn a_certificate_that_nobody_vouches_for_is_an_error() {
     let script = format!("{HTTP} --tls");
