@@ -27,6 +27,33 @@ pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> 
     Some(holders(&listening_sockets(address)?, among))
 }
 
+/// Returns those of some processes that hold the server's end of a connection with one of
+/// these clients.
+pub(crate) fn serving(
+    server: SocketAddr,
+    clients: &[SocketAddr],
+    among: &[i32],
+) -> Option<Vec<i32>> {
+    let paths = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables: Vec<_> = paths.iter().flat_map(fs::read_to_string).collect();
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let sockets: Vec<String> = lines
+        .filter_map(|line| connection_of(line, server, clients))
+        .collect();
+    (!tables.is_empty()).then(|| holders(&sockets, among))
+}
+
+/// Returns the socket of a line, as `/proc/PID/fd` names it, if it is the server's end of a
+/// connection with one of these clients.
+fn connection_of(line: &str, server: SocketAddr, clients: &[SocketAddr]) -> Option<String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let own = parse_address(fields.get(1)?)?;
+    let peer = parse_address(fields.get(2)?)?;
+    let is_client = |client: &SocketAddr| canonical(*client) == peer;
+    let is_ours = own.port() == server.port() && clients.iter().any(is_client);
+    is_ours.then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
+}
+
 /// Returns those of some processes that hold one of these sockets.
 fn holders(sockets: &[String], among: &[i32]) -> Vec<i32> {
     let mut holders = Vec::new();
@@ -247,6 +274,27 @@ mod tests {
             assert!(holders.contains(&own), "{holders:?}");
             assert!(family(own).unwrap().contains(&own));
         }
+    }
+
+    #[test]
+    fn the_holder_of_a_connection_is_found_by_its_client() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(server).unwrap();
+        let client_address = client.local_addr().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let held = |clients: &[SocketAddr]| serving(server, clients, &[own]);
+        let Some(holders) = held(&[client_address]) else {
+            return;
+        };
+        assert!(
+            holders.is_empty(),
+            "it waits in the queue, and nobody holds it"
+        );
+        let accepted = listener.accept().unwrap();
+        assert_eq!(held(&[client_address]), Some(vec![own]));
+        assert_eq!(held(&[server]), Some(Vec::new()));
+        drop(accepted);
     }
 
     /// The part of the table that must not be read.

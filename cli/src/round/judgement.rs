@@ -1,5 +1,6 @@
 //! The end of a round: what is left is waited for, and judged.
 
+use std::net::SocketAddr;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::client::{ClientJournal, owed};
 use crate::procfs;
 use crate::server;
 use crate::setup::Failure;
+use crate::sockets;
 use crate::verdict::{RoundResult, tell};
 
 /// How long clients wait once the server is gone: all that they can still see is there.
@@ -161,24 +163,43 @@ impl Round {
     /// Notes that the process that was started has ended while other processes of the
     /// server still owe answers. A container kills them then.
     fn note_survivors(&mut self) {
-        let entries = self.entries.iter();
-        let mut journals = entries.map(|entry| entry.journal.lock());
-        let is_waited_for = journals.any(|client| client.current.is_waiting());
-        drop(journals);
-        if !is_waited_for {
+        let journals = self.entries.iter().map(|entry| entry.journal.lock());
+        let waiting = journals.filter(|client| client.current.is_waiting());
+        let waiting: Vec<_> = waiting.map(|client| client.current.local).collect();
+        if waiting.is_empty() {
             return;
         }
         let main = self.server.main_process();
-        let family = self.server.processes().unwrap_or_default();
-        let Some(survivor) = family.into_iter().find(|pid| Some(*pid) != main) else {
+        let mut others = self.server.processes().unwrap_or_default();
+        others.retain(|pid| Some(*pid) != main);
+        if others.is_empty() {
             return;
-        };
+        }
         let signal = self.server.stop_name();
-        let name = procfs::name(survivor).unwrap_or_default();
-        self.notes.push(format!(
-            "{signal} ended the process that was started while {name} ({survivor}) still had to \
-             answer: in a container it would have been killed"
-        ));
+        let clients: Vec<SocketAddr> = waiting.into_iter().flatten().collect();
+        let rest = "in a container it would have been killed";
+        self.notes.push(match self.holders(&clients, &others) {
+            Some(server) => format!(
+                "{signal} ended the process that was started while {server} still had to \
+                 answer: {rest}"
+            ),
+            None => format!(
+                "{signal} ended the process that was started while clients still waited, and \
+                 other processes of it ({}) lived on: {rest}",
+                few(&others)
+            ),
+        });
+    }
+
+    /// Returns which of some processes have the connections of clients, or else the socket
+    /// where they wait, for people; none if that cannot be told.
+    fn holders(&self, clients: &[SocketAddr], among: &[i32]) -> Option<String> {
+        let server = self.server.address;
+        let mut holders = sockets::serving(server, clients, among).unwrap_or_default();
+        if holders.is_empty() {
+            holders = sockets::listeners(server, among).unwrap_or_default();
+        }
+        (!holders.is_empty()).then(|| few(&holders))
     }
 
     /// Says so if the process that got the signal is not the one that serves, and that one
@@ -238,4 +259,16 @@ impl Round {
         // What is late is dropped, and so cancelled: its journal stays open.
         all.or(late).await;
     }
+}
+
+/// Returns the names and numbers of the first of some processes, for people.
+fn few(processes: &[i32]) -> String {
+    const MOST: usize = 3;
+    let first = processes.get(..MOST).unwrap_or(processes);
+    let mut names = procfs::names(first).unwrap_or_default();
+    let others = processes.len() - first.len();
+    if others > 0 {
+        names += &format!(" and {others} more");
+    }
+    names
 }

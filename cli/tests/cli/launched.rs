@@ -237,6 +237,26 @@ fn a_wrapper_that_keeps_the_signal_is_named() {
 }
 
 /// The worker has closed its listener, and waits for clients that never leave.
+/// The other one was started first, and has nothing to do with any client.
+#[test]
+fn of_several_processes_the_one_is_named_that_has_the_clients() {
+    let script = "sleep 600 & \"$0\" fixture none --protocol http --listen $ADDR & wait";
+    let options = [
+        "--protocol",
+        "http",
+        "--scenario",
+        "half-request",
+        "--rounds",
+        "1",
+        "--limit",
+        "5s",
+    ];
+    let answer = check_shell(&options, script);
+    let note = "SIGTERM ended the process that was started while lameduck (";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+    assert!(!answer.stdout.contains("sleep ("), "{answer:?}");
+}
+
 #[test]
 fn a_master_that_passes_the_signal_on_is_not_taken_for_a_wrapper_that_keeps_it() {
     for ends in ["", "; exit 0"] {
