@@ -71,12 +71,12 @@ pub(crate) fn comparison(contestants: &[Contestant]) -> String {
 
 /// What convicts, or why nothing was seen; in the first line of it.
 fn why(row: &Row) -> Option<String> {
-    let mut reasons = match row.verdict {
-        Verdict::Passed => return None,
-        Verdict::Failed => row.findings.iter().chain(&row.losses),
-        Verdict::Skipped => row.notes.iter().chain(&[]),
+    let reason = match row.verdict {
+        Verdict::Passed => None,
+        Verdict::Failed => row.findings.first().or_else(|| row.losses.told().next()),
+        Verdict::Skipped => row.notes.first(),
     };
-    reasons.next()?.lines().next().map(str::to_owned)
+    reason?.lines().next().map(str::to_owned)
 }
 
 /// No end of a cell within a cell.
@@ -88,7 +88,7 @@ fn plain(text: &str) -> String {
 pub(crate) fn details(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
-        let lines = row.groups.lines().chain(row.losses.iter().cloned());
+        let lines = row.groups.lines().chain(row.losses.lines());
         let notes = row.notes.iter().map(|note| format!("note: {note}"));
         let lines = lines.chain(notes);
         let lines: Vec<String> = lines.chain(row.stories.iter().cloned()).collect();

@@ -1,6 +1,7 @@
 //! What one round found, and what the rounds of a scenario add up to.
 
 mod finding;
+mod loss;
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,7 @@ use crate::client::{ClientJournal, ConnectionJournal, End};
 use crate::trace::{Judgement, Trace};
 
 pub(crate) use finding::{Finding, Groups};
-
-/// Losses that are told in full, of each scenario.
-const TOLD: usize = 3;
+pub(crate) use loss::{LossKind, Losses};
 
 /// One stop of one server.
 #[derive(Debug, Default)]
@@ -29,8 +28,8 @@ pub(crate) struct RoundResult {
     pub(crate) stop: Option<Duration>,
     /// From the signal to the last end that a client saw.
     pub(crate) last_end: Option<Duration>,
-    /// Losses, told in full.
-    pub(crate) losses: Vec<String>,
+    /// Connections that lost something.
+    pub(crate) losses: Losses,
     /// What convicts beyond the counts.
     pub(crate) findings: Vec<Finding>,
     /// Half messages whose rest came behind a Close frame.
@@ -76,13 +75,6 @@ impl RoundResult {
     /// Adds what convicts the server.
     pub(crate) fn convict(&mut self, text: impl Into<String>) {
         self.findings.push(Finding::of_server(text));
-    }
-
-    /// Adds a loss, told in full if there is still room.
-    pub(crate) fn push_loss(&mut self, text: String) {
-        if self.losses.len() < TOLD {
-            self.losses.push(text);
-        }
     }
 
     /// Adds what one client went through; the server was told to stop at `signal`.
@@ -137,8 +129,15 @@ impl RoundResult {
         {
             self.findings.push(Finding::of_client(id, kind, problem));
         }
-        if is_lost || is_hung {
-            self.push_loss(tell(id, kind, connection, signal));
+        let loss = match (is_lost, is_hung) {
+            (true, _) if lost > 0 => Some(LossKind::Lost),
+            (_, true) => Some(LossKind::Hung),
+            (true, false) => Some(LossKind::Reset),
+            (false, false) => None,
+        };
+        if let Some(loss) = loss {
+            let story = tell(id, kind, connection, signal);
+            self.losses.add(loss, story);
         }
         let ended = match connection.end {
             End::Fin | End::Reset => connection.ended,
@@ -313,7 +312,7 @@ pub(crate) struct Row {
     pub(crate) overdue: usize,
     pub(crate) longest_stop: Option<Duration>,
     pub(crate) last_end: Option<Duration>,
-    pub(crate) losses: Vec<String>,
+    pub(crate) losses: Losses,
     pub(crate) findings: Vec<String>,
     /// The same for people, also of those for which `findings` has no room.
     pub(crate) groups: Groups,
@@ -340,7 +339,7 @@ impl Row {
             overdue: 0,
             longest_stop: None,
             last_end: None,
-            losses: Vec::new(),
+            losses: Losses::default(),
             findings: Vec::new(),
             groups: Groups::default(),
             notes: Vec::new(),
@@ -383,8 +382,7 @@ impl Row {
         self.overdue += usize::from(round.stop.is_none());
         self.longest_stop = self.longest_stop.max(round.stop);
         self.last_end = self.last_end.max(round.last_end);
-        let room = TOLD.saturating_sub(self.losses.len());
-        self.losses.extend(round.losses.into_iter().take(room));
+        self.losses.append(round.losses);
         for finding in round.findings {
             push_new(&mut self.findings, &finding.to_string());
             self.groups.add(finding);

@@ -117,7 +117,7 @@ impl ScenarioDocument {
             overdue: row.overdue,
             longest_stop_seconds: row.longest_stop.map(|stop| stop.as_secs_f64()),
             last_end_seconds: row.last_end.map(|end| end.as_secs_f64()),
-            losses: row.losses.clone(),
+            losses: row.losses.told().cloned().collect(),
             findings: row.findings.clone(),
             notes: row.notes.clone(),
             first_failure: row.first_failure,

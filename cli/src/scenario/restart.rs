@@ -11,7 +11,7 @@ use crate::round::Round;
 use crate::scenario::storm;
 use crate::server::{self, adopted, death_signal, is_served};
 use crate::setup::{Failure, Restart};
-use crate::verdict::{Finding, RoundResult, tell};
+use crate::verdict::{Finding, LossKind, RoundResult, tell};
 
 /// How long clients go on once the restart has begun.
 const AFTERWARDS: Duration = Duration::from_secs(3);
@@ -45,7 +45,12 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
             if let Some(problem) = noticed(connection, moment) {
                 result.connections_lost += 1;
                 result.resets += usize::from(connection.end == End::Reset);
-                result.push_loss(format!("{problem}: {}", tell(id, kind, connection, moment)));
+                let loss = match connection.end == End::Reset {
+                    true => LossKind::Reset,
+                    false => LossKind::Lost,
+                };
+                let story = tell(id, kind, connection, moment);
+                result.losses.add(loss, format!("{problem}: {story}"));
             }
         }
     }

@@ -73,6 +73,8 @@ fn a_loss_is_told_in_full() {
     let told = told.expect("a loss");
     assert!(told.contains("before the signal"), "{told}");
     assert!(told.contains("no answer"), "{told}");
+    let others = " more connections with a lost message";
+    assert!(answer.stdout.contains(others), "{answer:?}");
     assert!(
         !answer.stdout.contains('\x1b'),
         "colour in a pipe: {answer:?}"
