@@ -37,6 +37,7 @@ mod trace;
 mod values;
 mod verdict;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::args::Command;
@@ -50,7 +51,7 @@ const LOST: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    log_plainly();
     let args = match check_file::parse() {
         Ok(args) => args,
         Err(failure) => return fail(&failure),
@@ -77,6 +78,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Has the log say what matters to whoever runs the tool, and not where in it that is said.
+fn log_plainly() {
+    let filter = env_logger::Env::default().default_filter_or("warn");
+    let mut builder = env_logger::Builder::from_env(filter);
+    builder.format(|output, record| writeln!(output, "{}", plain(record)));
+    builder.init();
+}
+
+fn plain(record: &log::Record<'_>) -> String {
+    let level = match record.level() {
+        log::Level::Error => "error",
+        log::Level::Warn => "warning",
+        log::Level::Info => "info",
+        log::Level::Debug | log::Level::Trace => "debug",
+    };
+    format!("lameduck: {level}: {}", record.args())
+}
+
 fn fail(failure: &Failure) -> ExitCode {
     eprintln!("lameduck: {failure}");
     ExitCode::from(FAILED)
@@ -101,5 +120,20 @@ async fn run(command: Command) -> Result<bool, Failure> {
         Command::Fixture(_) | Command::Blocked(_) => {
             Err(Failure::Other("it runs alone".to_owned()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_does_not_say_where_in_the_tool_it_is_given() {
+        let mut record = log::Record::builder();
+        record
+            .level(log::Level::Warn)
+            .target("lameduck::server::commands");
+        let line = plain(&record.args(format_args!("it is still served")).build());
+        assert_eq!(line, "lameduck: warning: it is still served");
     }
 }
