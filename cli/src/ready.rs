@@ -437,7 +437,10 @@ async fn not_understood(server: &Server, target: &Target, problem: String) -> Fa
 fn not_here(server: &Server, problem: String) -> Failure {
     match server.elsewhere() {
         Some(others) => not_ready(server, format!("{problem}, and it listens on {others}")),
-        None => not_ready(server, problem),
+        None => {
+            let hint = "--ready-timeout allows a longer start";
+            not_ready(server, format!("{problem}; {hint}"))
+        }
     }
 }
 
