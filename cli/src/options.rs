@@ -12,7 +12,7 @@ use crate::client::target::{OwnRequest, Statuses};
 use crate::client::tls::{Tls, Trust};
 use crate::setup::{Failure, Launch, Protocol, Restart, StartStop};
 use crate::signal::StopSignal;
-use crate::values::time;
+use crate::values::{address, time, unix_socket};
 
 /// The protocols whose requests have a body.
 pub(crate) const HTTP: [Protocol; 2] = [Protocol::Http, Protocol::H2];
@@ -61,7 +61,7 @@ pub(crate) struct Run {
     )]
     pub(crate) attach: Option<i32>,
     /// Where that process listens
-    #[arg(long, value_name = "IP:PORT", requires = "attach")]
+    #[arg(long, value_name = "IP:PORT", value_parser = address, requires = "attach")]
     pub(crate) address: Option<SocketAddr>,
     /// The standard input of the server
     #[arg(
@@ -149,6 +149,10 @@ pub(crate) struct Ready {
 impl Ready {
     /// Reads HOST:PORT, http://HOST:PORT/PATH, or only /PATH.
     fn parse(text: &str) -> Result<Ready, Failure> {
+        let failed = |why: &str| Failure::Other(format!("--ready {text:?}: {why}"));
+        if let Some(problem) = unix_socket(text) {
+            return Err(failed(&problem));
+        }
         let (rest, default_port) =
             match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
                 (Some(rest), _) => (rest, Some(80)),
@@ -167,7 +171,6 @@ impl Ready {
                 path,
             });
         }
-        let failed = |why: &str| Failure::Other(format!("--ready {text:?}: {why}"));
         if host.contains('{') {
             return Err(failed(
                 "only a COMMAND has placeholders; say the path alone, such as /healthz, for \

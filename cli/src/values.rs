@@ -1,5 +1,9 @@
 //! The values that options take, where not every one makes sense.
 
+use std::fs::Metadata;
+use std::net::{AddrParseError, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The shortest time that can be asked for: a limit of less is over before anything ran.
@@ -33,9 +37,67 @@ fn within(shortest: Duration, text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads an address of TCP.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    match unix_socket(text) {
+        Some(problem) => Err(problem),
+        None => text
+            .parse()
+            .map_err(|error: AddrParseError| error.to_string()),
+    }
+}
+
+/// Returns what is to be said of an address that is a Unix socket; none if it is not one.
+/// Another path can be one of HTTP.
+pub(crate) fn unix_socket(text: &str) -> Option<String> {
+    let prefixes = ["http+unix://", "unix://", "unix:"];
+    let path = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix));
+    let is_named = |path: &str| {
+        let path = Path::new(path);
+        let has_name = path
+            .extension()
+            .is_some_and(|end| end == "sock" || end == "socket");
+        let is_socket = |data: Metadata| data.file_type().is_socket();
+        path.components().count() > 1 && has_name || path.metadata().is_ok_and(is_socket)
+    };
+    let path = path.or_else(|| is_named(text).then_some(text))?;
+    Some(format!(
+        "it is a Unix socket, and clients here use TCP: socat \
+         TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{path} gives it the address \
+         127.0.0.1:8080"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unix_socket_is_told_from_a_path_of_http() {
+        for text in [
+            "unix:/run/app",
+            "http+unix:///a",
+            "/run/app.sock",
+            "./app.socket",
+        ] {
+            assert!(unix_socket(text).is_some(), "{text}");
+        }
+        for text in [
+            "/health",
+            "/",
+            "/a/b.html",
+            "127.0.0.1:80",
+            "http://127.0.0.1/",
+            "x.sock:80",
+        ] {
+            assert_eq!(unix_socket(text), None, "{text}");
+        }
+        assert_eq!(
+            address("127.0.0.1:80"),
+            Ok(SocketAddr::from(([127, 0, 0, 1], 80)))
+        );
+        assert!(address("nonsense").is_err());
+    }
 
     #[test]
     fn a_time_that_makes_no_sense_is_refused() {

@@ -31,6 +31,7 @@ use crate::latch::Latch;
 use crate::options::{HTTP, must_fit};
 use crate::progress::Progress;
 use crate::setup::Failure;
+use crate::values::unix_socket;
 
 /// How often the line on the terminal is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -69,6 +70,9 @@ pub(crate) async fn run(options: During) -> Result<bool, Failure> {
 async fn target(options: &During) -> Result<Target, Failure> {
     let failed = |text: String| Failure::Other(text);
     let text = &options.address;
+    if let Some(problem) = unix_socket(text) {
+        return Err(failed(format!("{text:?}: {problem}")));
+    }
     let Some((host, _)) = text.rsplit_once(':') else {
         return Err(failed(format!("{text:?} is no address: HOST:PORT is")));
     };

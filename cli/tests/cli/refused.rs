@@ -46,6 +46,7 @@ fn a_server_that_never_listens() {
     assert_eq!(answer.status, 2, "{answer:?}");
     assert!(answer.stderr.contains("is not ready"), "{answer:?}");
     assert!(answer.stderr.contains("\n  | starting"), "{answer:?}");
+    assert!(answer.stderr.contains("--ready-timeout"), "{answer:?}");
 }
 
 #[test]
@@ -260,6 +261,22 @@ fn an_address_that_others_can_reach() {
     let answer = check_shell(&["--host", "0.0.0.0"], FIXTURE);
     assert_eq!(answer.status, 2, "{answer:?}");
     assert!(answer.stderr.contains("--allow-remote"), "{answer:?}");
+}
+
+#[test]
+fn a_socket_without_a_port_is_refused_with_what_helps() {
+    let attach = ["check", "--attach", "1", "--address", "/run/app.sock"];
+    let commands = ["check", "--start", "true", "--stop", "true", "--ready"];
+    let url = [&commands[..], &["http+unix:///run/app.sock"]].concat();
+    let path = [&commands[..], &["/run/app.sock"]].concat();
+    let during = ["during", "--address", "unix:/run/app.sock", "--", "true"];
+    for args in [&attach[..], &url, &path, &during] {
+        let answer = lameduck(args);
+        assert_eq!(answer.status, 2, "{answer:?}");
+        let hint = "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr \
+                    UNIX-CONNECT:/run/app.sock";
+        assert!(answer.stderr.contains(hint), "{answer:?}");
+    }
 }
 
 #[test]
