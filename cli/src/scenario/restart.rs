@@ -45,7 +45,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
             if let Some(problem) = noticed(connection, moment) {
                 result.connections_lost += 1;
                 result.resets += usize::from(connection.end == End::Reset);
-                let loss = match connection.end == End::Reset {
+                let loss = match connection.unanswered.is_empty() {
                     true => LossKind::Reset,
                     false => LossKind::Lost,
                 };
