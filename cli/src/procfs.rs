@@ -182,6 +182,16 @@ pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
     environment.is_some_and(|environment| holds(environment, name, value))
 }
 
+/// Says whether a process was started with a variable of this name.
+pub(crate) fn has_any(pid: i32, name: &str) -> bool {
+    let start = format!("{name}=");
+    let mut buffer = vec![0; ENVIRONMENT];
+    environment(pid, &mut buffer).is_some_and(|environment| {
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|variable| variable.starts_with(start.as_bytes()))
+    })
+}
+
 /// Room for most environments.
 const ENVIRONMENT: usize = 64 << 10;
 

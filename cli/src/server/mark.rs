@@ -3,7 +3,7 @@
 //! mark is known as an orphan that this process has adopted. Linux only.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -14,8 +14,8 @@ use crate::procfs::{self, Born, Carriers, Moment};
 /// The name of the variable.
 const NAME: &str = "LAMEDUCK_SERVER";
 
-/// The number of the last mark.
-static LAST: AtomicU64 = AtomicU64::new(0);
+/// How many servers there are now.
+static SERVERS: AtomicUsize = AtomicUsize::new(0);
 
 /// How long a killed process may take to be gone, and a new program to start.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -24,19 +24,20 @@ const LEAVING: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(1);
 
 /// The mark of one server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Mark {
-    number: u64,
     value: String,
     made: Option<Moment>,
 }
 
 impl Mark {
     pub(super) fn new() -> Mark {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         // Relaxed: only that no two calls get the same number matters.
-        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // SeqCst: whoever sees its processes must count it, too.
+        SERVERS.fetch_add(1, Ordering::SeqCst);
         Mark {
-            number,
             value: format!("{}-{number}", std::process::id()),
             made: Moment::now(),
         }
@@ -84,17 +85,19 @@ impl Mark {
         processes
     }
 
-    /// Returns the orphans of the server, and all that descends from them. They tell not
-    /// whose they are: those that came since the last server was started are of that one.
+    /// Returns the orphans that have lost their mark, and all that descends from them. Such
+    /// an orphan does not tell whose it is: it is the server's where no other one runs.
     fn orphans(&self) -> Vec<Born> {
-        // Relaxed: servers are started one after another, by the same thread or by one that
-        // was told of it.
-        let is_last = LAST.load(Ordering::Relaxed) == self.number;
-        let Some(made) = self.made.filter(|_| is_last) else {
+        let Some(made) = self.made else {
             return Vec::new();
         };
         let mut orphans = adopted::all();
-        orphans.retain(|orphan| orphan.is_since(made));
+        let is_unmarked = |orphan: &Born| !procfs::has_any(orphan.pid, NAME);
+        orphans.retain(|orphan| orphan.is_since(made) && is_unmarked(orphan));
+        // Asked last. SeqCst: the server of every orphan that was seen is counted by now.
+        if SERVERS.load(Ordering::SeqCst) > 1 {
+            return Vec::new();
+        }
         orphans
     }
 
@@ -104,6 +107,12 @@ impl Mark {
 
     fn is_on(&self, pid: i32) -> bool {
         procfs::has_variable(pid, NAME, &self.value)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        SERVERS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
