@@ -87,17 +87,41 @@ impl Born {
 
 /// Returns the process that has this number now.
 pub(crate) fn born(pid: i32) -> Option<Born> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let started = parse_stat(&stat)?.started;
-    Some(Born { pid, started })
+    stat_of(pid).map(of_stat)
 }
 
 /// Returns the children of this process that are alive, or those that have ended.
 pub(crate) fn children(have_ended: bool) -> Option<Vec<Born>> {
     let own = i32::try_from(std::process::id()).ok()?;
-    let mut all = alive_or_ended()?;
+    let mut all = match listed_children() {
+        Some(listed) => listed.into_iter().filter_map(stat_of).collect(),
+        None => alive_or_ended()?,
+    };
     all.retain(|(_, stat)| stat.parent == own && stat.has_ended() == have_ended);
     Some(all.into_iter().map(of_stat).collect())
+}
+
+/// Returns the children that the system lists (CONFIG_PROC_CHILDREN): they are known
+/// without a look at every process.
+fn listed_children() -> Option<Vec<i32>> {
+    let mut listed = Vec::new();
+    for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(text) => listed.extend(
+                text.split_whitespace()
+                    .filter_map(|pid| pid.parse::<i32>().ok()),
+            ),
+            // The system has no such list, or the thread has just ended, and its children
+            // are another one's now.
+            Err(_) => return None,
+        }
+    }
+    Some(listed)
+}
+
+fn stat_of(pid: i32) -> Option<(i32, Stat)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some((pid, parse_stat(&stat)?))
 }
 
 /// Returns these processes and all that descend from them, as far as they are alive.
@@ -455,6 +479,30 @@ mod tests {
         let most = counted.into_iter().flatten().max().unwrap();
         let waited = most.saturating_sub(before);
         assert!(waited > Duration::from_millis(50), "{waited:?}");
+    }
+
+    /// Whether the system lists them or not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_is_known_alive_and_ended() {
+        let mut command = std::process::Command::new("cat");
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let born = born(pid).unwrap();
+        assert!(children(false).unwrap().contains(&born));
+        assert!(!children(true).unwrap().contains(&born));
+        if let Some(listed) = listed_children() {
+            assert!(listed.contains(&pid), "{listed:?}");
+        }
+        // It ends with its input.
+        drop(child.stdin.take());
+        let begun = std::time::Instant::now();
+        while !children(true).unwrap().contains(&born) {
+            assert!(begun.elapsed().as_secs() < 20, "it never ends");
+        }
+        child.wait().unwrap();
+        assert!(!children(true).unwrap().contains(&born));
+        assert!(!born.is_there());
     }
 
     #[cfg(target_os = "linux")]

@@ -172,7 +172,6 @@ impl Child {
     /// Returns its group and all else that it has started.
     pub(super) fn all(&self) -> Vec<i32> {
         let mut all = self.mark.processes();
-        all.extend(procfs::family(self.group()).unwrap_or_default());
         all.extend(procfs::members(self.group()).unwrap_or_default());
         all.sort_unstable();
         all.dedup();
