@@ -261,7 +261,8 @@ pub trait Listener: Send + Unpin + 'static {
     /// runtime may answer from memory, as long as it wakes the task. It may be
     /// polled outside of the runtime. A connection that was taken is always returned, also
     /// where the runtime cannot watch it just now: it is kept then, and watched
-    /// once there is room ([F48](crate::docs::faults#f48)).
+    /// once there is room ([F48](crate::docs::faults#f48)). What was taken by an accept that
+    /// nobody polled for is returned here, or by [`poll_taken`](Listener::poll_taken).
     ///
     /// # Errors
     /// Those of `accept(2)`. After an error it can be polled again.
@@ -269,6 +270,29 @@ pub trait Listener: Send + Unpin + 'static {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Self::Connection, Address)>>;
+
+    /// Gives what it has taken from the accept queue already, and takes nothing more.
+    ///
+    /// The server calls it before it closes the listener, and above all where the queue is
+    /// not swept: with a successor, at the limit of the sweep, and at the abort. From
+    /// then on `poll_accept` is not called any more, and what comes out is served like a
+    /// connection that was swept ([F48](crate::docs::faults#f48)).
+    ///
+    /// - `Ready(Some(..))`: one of those that it holds. It is asked again.
+    /// - `Ready(None)`: it holds nobody, and nothing is under way that could take somebody.
+    /// - `Pending`: an accept that is under way has to be cancelled, and to end. The
+    ///   listener wakes the task then. The abort does not wait for it.
+    ///
+    /// The default is right for a listener that takes nobody except in `poll_accept`. One
+    /// whose accepts are under way before it is polled has to implement it, and one that
+    /// wraps another listener has to pass it on.
+    fn poll_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Self::Connection, Address)>> {
+        let _ = cx;
+        Poll::Ready(None)
+    }
 
     /// Stops accepting new connections, as far as the system can, and returns
     /// the guarantee that a sweep and a close will have from now on. It is

@@ -52,6 +52,12 @@ pub(super) struct ListenerTask<R: Runtime> {
     last_error: Option<io::Error>,
     filter: Filter,
     may_filter: bool,
+    /// Whether only those are waited for whom the listener had taken before its close.
+    is_closing: bool,
+    /// The number of them that were given, and the most that are asked for: as many as the
+    /// queue holds.
+    taken: u64,
+    most_taken: u64,
 }
 
 /// The filter for new handshakes.
@@ -89,11 +95,14 @@ impl<R: Runtime> ListenerTask<R> {
             local_addr: listener.local_addr().clone(),
             listener: Some(listener),
             origin,
+            most_taken: config.queue,
             sweep: Sweep::new(config),
             stopping: None,
             last_error: None,
             filter: Filter::Never,
             may_filter: true,
+            is_closing: false,
+            taken: 0,
         }
     }
 
@@ -158,8 +167,18 @@ impl<R: Runtime> ListenerTask<R> {
                     Output::Yield => return Accepted::Yield,
                     Output::BackOff { pause, is_first } => self.log_pause(pause, is_first),
                     Output::AskHandshakes => return Accepted::AskHandshakes,
-                    Output::Close => return Accepted::Closed(self.close(clock.now())),
+                    Output::Close => self.is_closing = true,
                 }
+            }
+            if self.is_closing && self.listener.is_some() {
+                return match self.poll_taken(cx) {
+                    Poll::Ready(Some((connection, peer))) => {
+                        self.taken += 1;
+                        Accepted::Connection(connection, peer)
+                    }
+                    Poll::Ready(None) => Accepted::Closed(self.close(clock.now())),
+                    Poll::Pending => Accepted::Nothing,
+                };
             }
             let Some(listener) = &mut self.listener else {
                 return Accepted::Nothing;
@@ -189,6 +208,19 @@ impl<R: Runtime> ListenerTask<R> {
                 }
             }
         }
+    }
+
+    /// Asks the listener for those whom it had taken before its close (F48).
+    fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Option<(ConnectionOf<R>, Address)>> {
+        match &mut self.listener {
+            Some(listener) if self.taken < self.most_taken => listener.poll_taken(cx),
+            _ => Poll::Ready(None),
+        }
+    }
+
+    /// Counts one of those that [`close_now`](ListenerTask::close_now) gave.
+    pub(super) fn count_taken(&mut self) {
+        self.taken += 1;
     }
 
     pub(super) fn handle(&mut self, now: Duration, input: Input) {
@@ -232,13 +264,27 @@ impl<R: Runtime> ListenerTask<R> {
     }
 
     /// Closes the listener at once; `None` where it is closed already.
-    pub(super) fn close_now(&mut self, now: Duration) -> Option<Result<(), ServerError>> {
+    ///
+    /// Those whom it had taken are put into `taken`. An accept that is under way is not
+    /// waited for: who is in a hurry cuts off everybody.
+    pub(super) fn close_now(
+        &mut self,
+        now: Duration,
+        taken: &mut Vec<(ConnectionOf<R>, Address)>,
+        cx: &mut Context<'_>,
+    ) -> Option<Result<(), ServerError>> {
         self.listener.as_ref()?;
         self.begin_sweep(now);
         if self.sweep.guarantee().is_none() {
             self.handle(now, Input::Close);
         }
         while self.sweep.poll_output().is_some() {}
+        for _ in 0..self.most_taken {
+            let Poll::Ready(Some(one)) = self.poll_taken(cx) else {
+                break;
+            };
+            taken.push(one);
+        }
         Some(self.close_socket(now))
     }
 
@@ -281,8 +327,8 @@ impl<R: Runtime> ListenerTask<R> {
     pub(super) fn report(&self) -> ListenerReport {
         ListenerReport {
             local_addr: self.local_addr.clone(),
-            accepted: self.sweep.accepted(),
-            swept: self.sweep.swept(),
+            accepted: self.sweep.accepted() + self.taken,
+            swept: self.sweep.swept() + self.taken,
             guarantee: self.sweep.guarantee().unwrap_or(CloseGuarantee::Unswept),
             filtered: match self.filter {
                 Filter::For(time) => Some(time),
@@ -305,6 +351,14 @@ mod tests {
         ListenerTask::new(listener, Origin::Bound, Config::default())
     }
 
+    fn close_now(
+        task: &mut ListenerTask<Smol>,
+        now: Duration,
+    ) -> Option<Result<(), ServerError>> {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        task.close_now(now, &mut Vec::new(), cx)
+    }
+
     /// A successor learns that it holds the socket alone only when all
     /// listeners are closed.
     #[test]
@@ -312,9 +366,9 @@ mod tests {
         let mut task = task();
         let now = Duration::ZERO;
         assert!(!task.is_closed());
-        assert!(task.close_now(now).is_some_and(|closed| closed.is_ok()));
+        assert!(close_now(&mut task, now).is_some_and(|closed| closed.is_ok()));
         assert!(task.is_closed());
-        assert!(task.close_now(now).is_none());
+        assert!(close_now(&mut task, now).is_none());
     }
 
     #[test]
@@ -334,7 +388,7 @@ mod tests {
             let mut task = task().with_filter(may_filter);
             task.stop_accepting(begun, sharing);
             let guarantee = task.stopping;
-            assert!(task.close_now(3 * begun).is_some());
+            assert!(close_now(&mut task, 3 * begun).is_some());
             (guarantee, task.report().filtered)
         };
         let (guarantee, filtered) = closed(true, SocketSharing::Exclusive);

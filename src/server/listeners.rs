@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::listener::{Accepted, Limit, ListenerTask};
 use super::timer::{Clock, Timer};
+use crate::address::Address;
 use crate::machine::sweep::Input;
 use crate::report::ServerError;
 use crate::rt::{ConnectionOf, Listener, Runtime, SocketSharing};
@@ -28,10 +29,15 @@ pub(super) struct Listeners<R: Runtime> {
     stopping: Vec<usize>,
     /// Those that want to know about handshakes under way.
     asking: Vec<usize>,
+    /// Those whom listeners that were closed at once had taken.
+    taken: VecDeque<Taken<R>>,
     deadlines: Deadlines,
     timer: Timer<R>,
     open: usize,
 }
+
+/// A connection that the listener of an id had taken before its close, and its peer.
+type Taken<R> = (usize, ConnectionOf<R>, Address);
 
 /// The deadlines of the sweeps, which share one timer.
 #[derive(Default)]
@@ -131,6 +137,7 @@ impl<R: Runtime> Listeners<R> {
             at_limit: VecDeque::new(),
             stopping: Vec::new(),
             asking: Vec::new(),
+            taken: VecDeque::new(),
             deadlines: Deadlines {
                 of: vec![None; count],
                 ..Deadlines::default()
@@ -284,13 +291,26 @@ impl<R: Runtime> Listeners<R> {
         lock(&self.woken.inner).push(id);
     }
 
-    /// Closes a listener at once; `None` where it is closed already.
+    /// Returns one of those whom a listener that was closed at once had taken.
+    pub(super) fn next_taken(&mut self) -> Option<Taken<R>> {
+        let taken = self.taken.pop_front()?;
+        self.tasks[taken.0].count_taken();
+        Some(taken)
+    }
+
+    /// Closes a listener at once; `None` where it is closed already. Those whom it had
+    /// taken come by [`next_taken`](Listeners::next_taken).
     pub(super) fn close_now(
         &mut self,
         id: usize,
         clock: &Clock<R>,
     ) -> Option<Result<(), ServerError>> {
-        let closed = self.tasks[id].close_now(clock.now())?;
+        let cx = &mut Context::from_waker(&self.wakers[id]);
+        let mut taken = Vec::new();
+        let closed = self.tasks[id].close_now(clock.now(), &mut taken, cx)?;
+        let taken = taken.into_iter();
+        self.taken
+            .extend(taken.map(|(connection, peer)| (id, connection, peer)));
         self.open -= 1;
         self.deadlines.set(id, None);
         Some(closed)

@@ -95,6 +95,17 @@ pub struct TlsListener<R: Runtime> {
     config: Option<TlsConfig>,
 }
 
+impl<R: Runtime> TlsListener<R> {
+    fn connection(&self, accepted: ConnectionOf<R>) -> TlsConnection<R, ConnectionOf<R>> {
+        match &self.config {
+            None => TlsConnection::plain(accepted),
+            Some(config) => {
+                TlsConnection::accepted(accepted, self.runtime.clone(), config.clone())
+            }
+        }
+    }
+}
+
 impl<R: Runtime> Listener for TlsListener<R> {
     type Connection = TlsConnection<R, ConnectionOf<R>>;
 
@@ -107,14 +118,17 @@ impl<R: Runtime> Listener for TlsListener<R> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Self::Connection, Address)>> {
         let accepted = self.listener.poll_accept(cx);
-        accepted.map_ok(|(connection, peer)| {
-            let connection = match &self.config {
-                None => TlsConnection::plain(connection),
-                Some(config) => {
-                    TlsConnection::accepted(connection, self.runtime.clone(), config.clone())
-                }
-            };
-            (connection, peer)
+        accepted.map_ok(|(connection, peer)| (self.connection(connection), peer))
+    }
+
+    fn poll_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Self::Connection, Address)>> {
+        let taken = self.listener.poll_taken(cx);
+        taken.map(|taken| {
+            let (connection, peer) = taken?;
+            Some((self.connection(connection), peer))
         })
     }
 

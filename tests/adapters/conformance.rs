@@ -6,6 +6,7 @@ use lameduck::Runtime;
 use lameduck::rt::conformance;
 use lameduck::runtimes::tokio::Tokio;
 
+use crate::completing::{Completing, Flaw};
 use crate::naive::Naive;
 use crate::own_runtime::OwnPool;
 use crate::sloppy::{Mistake, Sloppy};
@@ -80,4 +81,21 @@ fn f72_lost_wake_ups_signals_and_time_are_caught() {
             scope.spawn(move || is_caught(mistake, claim));
         }
     });
+}
+
+/// A flaw is caught, and nothing else is blamed.
+fn is_flawed(flaw: Flaw, broken: &[&str]) {
+    let completing = Completing::new(own_pool(), flaw);
+    let failures = conformance::check(completing).expect_err("not caught");
+    let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
+    assert_eq!(claims, broken, "{flaw:?}: {failures}");
+}
+
+#[test]
+fn f48_an_adapter_that_drops_whom_it_had_taken_is_caught() {
+    let broken = [
+        "a socket that is handed over is left to the successor",
+        "poll_taken gives whom the listener had taken before its close",
+    ];
+    is_flawed(Flaw::DropsTaken, &broken);
 }

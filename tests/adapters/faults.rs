@@ -21,6 +21,7 @@ use lameduck::{Cause, Phase, Readiness, Runtime, Session, Signal};
 use rustix::process::{Signal as Number, getpid, kill_process};
 use socket2::{Domain, Socket, Type};
 
+use crate::completing::Completing;
 use crate::support::{Client, builder, echo, eventually, start};
 
 pub(crate) fn f3_a_port_is_not_shared_by_two_sockets(runtime: impl Runtime) {
@@ -319,4 +320,22 @@ pub(crate) fn f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor(runtime:
     let report = server.report();
     assert_eq!(report.cause, Cause::Successor, "{report}");
     assert_eq!(said.try_iter().collect::<Vec<_>>(), [Readiness::Ready]);
+}
+
+/// It came before the successor, whose queue it is no more in.
+pub(crate) fn f48_whom_a_listener_had_taken_is_served_in_a_restart(runtime: impl Runtime) {
+    let _alone = RESTARTS.lock();
+    // The first client fills the server: the second one waits in the queue.
+    let server = builder(Completing::new(runtime, None)).connection_limit(1);
+    let server = start(server.restart(restart()).bind().unwrap(), echo);
+    let mut first = server.connect();
+    first.exchange(b"before");
+    let mut taken = server.connect();
+    taken.send(b"taken already");
+    kill_process(getpid(), Number::HUP).unwrap();
+    assert_eq!(taken.rest(), b"taken already");
+    drop((first, taken));
+    let report = server.report();
+    assert_eq!(report.accepted, 2, "{report}");
+    assert_eq!(report.listeners[0].guarantee, CloseGuarantee::HandedOver);
 }

@@ -7,6 +7,7 @@
 
 mod broker;
 mod closing;
+mod completing;
 mod conformance;
 mod draining;
 mod faults;
@@ -78,7 +79,8 @@ mod with_a_successor {
     suite! {
         faults:
             f43_a_supervisor_hears_nothing_of_a_stop_with_a_successor,
-            f51_a_stop_by_the_program_in_a_restart_has_the_usual_budget;
+            f51_a_stop_by_the_program_in_a_restart_has_the_usual_budget,
+            f48_whom_a_listener_had_taken_is_served_in_a_restart;
     }
 }
 
@@ -122,6 +124,9 @@ suite! {
         f24_the_stop_waits_for_a_slow_reader_that_has_half_closed,
         f24_the_stop_does_not_wait_for_a_peer_that_resets,
         f23_a_large_answer_reaches_a_slow_reader;
+    completing:
+        f48_whom_a_listener_had_taken_is_served_where_nobody_sweeps,
+        f48_whom_a_listener_had_taken_at_an_abort_is_counted;
     outcomes:
         s4_each_connection_has_one_outcome,
         f25_a_panic_ends_its_connection_only,

@@ -7,12 +7,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Check, Checked, accept, bind, connect, during, ensure, in_task};
+use super::{Check, Checked, LONG, accept, bind, connect, during, ensure, in_task};
 use crate::address::Address;
 use crate::options::ListenOptions;
-use crate::rt::{CloseGuarantee, Listener, Runtime, Socket, SocketSharing};
+use crate::rt::{CloseGuarantee, ConnectionOf, Listener, Runtime, Socket, SocketSharing};
 use crate::sync::plain::{AtomicU64, Ordering, mpsc};
 
 pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
@@ -46,6 +46,10 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
         (
             "a socket that is handed over is left to the successor",
             a_socket_handed_over_is_left,
+        ),
+        (
+            "poll_taken gives whom the listener had taken before its close",
+            whom_it_has_taken_is_given,
         ),
     ]
 }
@@ -224,13 +228,78 @@ fn a_socket_handed_over_is_left<R: Runtime>(runtime: &R) -> Checked {
     ensure(guarantee == CloseGuarantee::HandedOver, || {
         format!("the guarantee is {guarantee}")
     })?;
-    during("close", listener.close())?;
+    let taken = closed_after_those_taken(runtime, listener)?;
     let is_left = path.exists();
     let _ = std::fs::remove_file(&path);
     ensure(is_left, || "it removed the path of its successor".into())?;
     let successor = UnixListener::from(shared);
     during("nonblocking", successor.set_nonblocking(true))?;
-    during("the successor's accept", successor.accept())?;
+    if taken.is_empty() {
+        during("the successor's accept", successor.accept())?;
+    }
     drop(client);
+    Ok(())
+}
+
+/// Closes a listener as the server does where the queue is not swept; returns those whom it
+/// had taken.
+fn closed_after_those_taken<R: Runtime>(
+    runtime: &R,
+    mut listener: R::Listener,
+) -> Result<Vec<ConnectionOf<R>>, String> {
+    in_task(runtime, async move {
+        let mut taken = Vec::new();
+        while let Some((connection, _)) = poll_fn(|cx| listener.poll_taken(cx)).await {
+            taken.push(connection);
+        }
+        during("close", listener.close())?;
+        Ok(taken)
+    })
+    .map_err(|why| format!("poll_taken, and the close: {why}"))
+}
+
+/// A listener whose accepts are under way takes some of them, and a successor the others.
+fn whom_it_has_taken_is_given<R: Runtime>(runtime: &R) -> Checked {
+    const CLIENTS: usize = 4;
+    for _ in 0..20 {
+        let (mut listener, address) = bind(runtime)?;
+        let Some(shared) = optional("share", listener.share())? else {
+            return Ok(());
+        };
+        let mut clients = vec![connect(address)?];
+        // The first one is asked for: from here on the next accept can be under way.
+        let mut listener = in_task(runtime, async move {
+            accept(&mut listener).await?;
+            Ok(listener)
+        })?;
+        for _ in 0..CLIENTS {
+            clients.push(connect(address)?);
+        }
+        listener.stop_accepting(SocketSharing::HandedOver);
+        let taken = closed_after_those_taken(runtime, listener)?;
+        // One that comes now is for the successor alone.
+        clients.push(connect(address)?);
+        let successor = TcpListener::from(shared);
+        during("nonblocking", successor.set_nonblocking(true))?;
+        let expected = CLIENTS + 1 - taken.len();
+        let begun = Instant::now();
+        let mut left = Vec::new();
+        while left.len() < expected && begun.elapsed() < LONG / 10 {
+            match successor.accept() {
+                Ok(accepted) => left.push(accepted),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error) => return Err(format!("the successor's accept: {error}")),
+            }
+        }
+        let given = taken.len();
+        ensure(left.len() == expected, || {
+            format!(
+                "of {} clients poll_taken gave {given}, and a successor found {} in the queue: \
+                 the others were accepted, and dropped",
+                CLIENTS + 1,
+                left.len()
+            )
+        })?;
+    }
     Ok(())
 }

@@ -25,7 +25,7 @@ where
     /// connection limit, while it lets them in.
     pub(super) fn poll_listeners(&mut self, cx: &mut Context<'_>) -> bool {
         self.listeners.collect(&self.clock);
-        let mut progress = false;
+        let mut progress = self.admit_taken();
         while let Some(id) = self.listeners.next() {
             progress |= self.poll_listener(id);
         }
@@ -35,6 +35,20 @@ where
         progress |= self.listeners.poll_handshakes(&self.clock);
         // Last, when all have said how long they wait.
         progress |= self.listeners.poll_timer(&self.clock, cx);
+        progress
+    }
+
+    /// Admits those whom listeners had taken that were closed at once.
+    fn admit_taken(&mut self) -> bool {
+        let mut progress = false;
+        // Without a handler hooks run, and nobody is let in, nor counted.
+        while self.handler.is_some() {
+            let Some((id, connection, peer)) = self.listeners.next_taken() else {
+                break;
+            };
+            self.admit(id, connection, peer);
+            progress = true;
+        }
         progress
     }
 
