@@ -99,3 +99,10 @@ fn f48_an_adapter_that_drops_whom_it_had_taken_is_caught() {
     ];
     is_flawed(Flaw::DropsTaken, &broken);
 }
+
+/// Its writes are short, and pending while one is under way, and its operations hold what
+/// nobody has asked for yet: all of that is allowed.
+#[test]
+fn f72_an_adapter_that_completes_keeps_every_contract() {
+    f72_the_adapter_keeps_every_contract(Completing::new(own_pool(), None));
+}

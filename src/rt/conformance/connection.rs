@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_io::AsyncWrite;
 
+use super::waking::{Woken, fill};
 use super::{
     Check, Checked, LONG, during, ensure, in_task, pair, read_exact, rest, send, write_all,
 };
@@ -225,24 +226,12 @@ fn reading_works_after_the_half_close<R: Runtime>(runtime: &R) -> Checked {
 }
 
 fn unacknowledged_output_is_seen<R: Runtime>(runtime: &R) -> Checked {
-    let (mut connection, mut client) = pair(runtime)?;
+    let (connection, mut client) = pair(runtime)?;
     if connection.unacknowledged().is_none() {
         // Not known here: the server waits for the peer's end alone.
         return Ok(());
     }
-    // Written until the peer, who does not read, takes no more.
-    let (connection, written) = in_task(runtime, async move {
-        let mut written = 0;
-        poll_fn(|cx| {
-            while let Poll::Ready(n) = Pin::new(&mut connection).poll_write(cx, &[b'x'; 65536])
-            {
-                written += during("poll_write", n)?;
-            }
-            Poll::Ready(Ok::<_, String>(()))
-        })
-        .await?;
-        Ok((connection, written))
-    })?;
+    let (connection, written) = fill(runtime, connection, &Woken::new().0)?;
     let left = connection.unacknowledged();
     ensure(left.is_some_and(|left| left > 0), || {
         format!("{left:?} of {written} bytes that nobody has read")

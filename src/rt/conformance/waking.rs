@@ -1,15 +1,17 @@
 //! Wake-ups: of each wait of a connection, and of the last task that waits.
 
-use std::future::poll_fn;
 use std::io::Read;
 use std::pin::Pin;
 use std::sync::Condvar;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_io::AsyncWrite;
 
 use super::connection::read_in_vain;
 use super::{Check, Checked, LONG, during, ensure, in_task, pair, read_exact, send};
-use crate::rt::{Connection, Runtime};
+use crate::rt::{ConnectionOf, Runtime};
 use crate::sync::plain::{Arc, Mutex, lock, mpsc};
 
 pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
@@ -31,7 +33,7 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
 
 /// A waker that can be asked whether it was used.
 #[derive(Default)]
-struct Woken {
+pub(super) struct Woken {
     is_woken: Mutex<bool>,
     changed: Condvar,
 }
@@ -44,58 +46,77 @@ impl Wake for Woken {
 }
 
 impl Woken {
-    fn new() -> (Arc<Woken>, Waker) {
+    pub(super) fn new() -> (Arc<Woken>, Waker) {
         let woken = Arc::new(Woken::default());
         (woken.clone(), woken.into())
     }
 
-    /// Returns whether it was used since it was asked last.
-    fn take(&self) -> bool {
-        std::mem::take(&mut *lock(&self.is_woken))
+    /// Forgets that it was used.
+    fn take(&self) {
+        *lock(&self.is_woken) = false;
     }
 
-    /// Waits until it is used.
-    fn ensure(&self, why: &str) -> Checked {
-        let (is_woken, patience) = (lock(&self.is_woken), LONG / 4);
+    /// Waits until it is used; returns whether it was.
+    fn wait(&self, patience: Duration) -> bool {
         let waited = self
             .changed
-            .wait_timeout_while(is_woken, patience, |woken| !*woken);
-        let is_woken = waited.is_ok_and(|(woken, _)| *woken);
-        ensure(is_woken, || format!("not woken in {patience:?}: {why}"))
+            .wait_timeout_while(lock(&self.is_woken), patience, |woken| !*woken);
+        waited.is_ok_and(|(woken, _)| *woken)
+    }
+
+    fn ensure(&self, why: &str) -> Checked {
+        let patience = LONG / 4;
+        ensure(self.wait(patience), || {
+            format!("not woken in {patience:?}: {why}")
+        })
     }
 }
 
 /// Writes until the peer, who does not read, takes no more; returns how much it took.
-async fn fill<C: Connection>(connection: &mut C, woken: &Arc<Woken>) -> Result<usize, String> {
-    let (mut written, writer) = (0, Waker::from(woken.clone()));
-    poll_fn(|cx| {
-        let mut writes = Context::from_waker(&writer);
-        while let Poll::Ready(n) =
-            Pin::new(&mut *connection).poll_write(&mut writes, &[b'x'; 65536])
-        {
-            written += during("poll_write", n)?;
+///
+/// A write that is pending says nothing by itself: it may be the turn of others, or a write
+/// of the adapter's own may be under way. So it is looked at again when it is woken, until
+/// nothing moves for a while.
+pub(super) fn fill<R: Runtime>(
+    runtime: &R,
+    mut connection: ConnectionOf<R>,
+    woken: &Arc<Woken>,
+) -> Result<(ConnectionOf<R>, usize), String> {
+    let (mut written, mut moved_at) = (0, Instant::now());
+    while moved_at.elapsed() < QUIET {
+        let writer = Waker::from(woken.clone());
+        let look = async move {
+            let (mut written, mut writes) = (0, Context::from_waker(&writer));
+            while let Poll::Ready(n) =
+                Pin::new(&mut connection).poll_write(&mut writes, &[b'x'; 65536])
+            {
+                written += during("poll_write", n)?;
+            }
+            Ok((connection, written))
+        };
+        let more;
+        (connection, more) = in_task(runtime, look)?;
+        if more > 0 {
+            (written, moved_at) = (written + more, Instant::now());
         }
-        if woken.take() {
-            // It was the turn of others.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(written))
-    })
-    .await
+        woken.wait(QUIET / 5);
+        woken.take();
+    }
+    Ok((connection, written))
 }
+
+/// How long nothing moves where the peer takes no more.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// A session can be split between two tasks.
 fn both_directions_are_woken<R: Runtime>(runtime: &R) -> Checked {
-    let (mut connection, mut client) = pair(runtime)?;
-    let (writer, (reader, reads)) = (Arc::<Woken>::default(), Woken::new());
-    let writes = writer.clone();
-    let waiting = in_task(runtime, async move {
-        let written = fill(&mut connection, &writes).await?;
+    let (connection, mut client) = pair(runtime)?;
+    let ((writer, _), (reader, reads)) = (Woken::new(), Woken::new());
+    let (mut connection, written) = fill(runtime, connection, &writer)?;
+    let _connection = in_task(runtime, async move {
         read_in_vain(&mut connection, &mut Context::from_waker(&reads))?;
-        Ok((connection, written))
-    });
-    let (_connection, written) = waiting?;
+        Ok(connection)
+    })?;
     let mut buffer = vec![0; written];
     during("the client's read", client.read_exact(&mut buffer))?;
     writer.ensure("a write, beside a read, once there was room")?;
