@@ -38,6 +38,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use futures_io::AsyncWrite;
+use log::{debug, info};
 
 use super::{Connection, ConnectionOf, Listener, Runtime};
 use crate::address::Address;
@@ -58,17 +59,46 @@ type Check<R> = (&'static str, fn(&R) -> Checked);
 /// # Errors
 /// [`Failures`], with every claim that does not hold.
 pub fn check<R: Runtime>(runtime: R) -> Result<(), Failures> {
+    check_matching(runtime, "")
+}
+
+/// Runs those checks on a runtime whose claim contains `part`.
+///
+/// Each is logged as it begins, at the level of information, and with its time as it ends,
+/// for debugging.
+///
+/// ```
+/// use lameduck::rt::conformance;
+/// use lameduck::runtimes::smol::Smol;
+///
+/// conformance::check_matching(Smol, "a timer is never early")?;
+/// # Ok::<(), conformance::Failures>(())
+/// ```
+///
+/// # Errors
+/// [`Failures`], with every claim that does not hold, or the one that no claim contains
+/// `part`.
+pub fn check_matching<R: Runtime>(runtime: R, part: &str) -> Result<(), Failures> {
     let checks = connection::checks::<R>()
         .into_iter()
         .chain(waking::checks())
         .chain(listener::checks())
         .chain(runtime::checks())
         .chain(server::checks());
-    let failures = checks.filter_map(|(claim, check)| {
-        let why = run(&runtime, check).err()?;
-        Some(Failure { claim, why })
-    });
-    let failures: Vec<_> = failures.collect();
+    let (mut failures, mut count) = (Vec::new(), 0);
+    for (claim, check) in checks.filter(|(claim, _)| claim.contains(part)) {
+        count += 1;
+        info!("checking: {claim}");
+        let begun = Instant::now();
+        let checked = run(&runtime, check);
+        debug!("{claim}: {checked:?} after {:?}", begun.elapsed());
+        failures.extend(checked.err().map(|why| Failure { claim, why }));
+    }
+    if count == 0 {
+        let claim = "a check is chosen by a part of its claim";
+        let why = format!("no claim contains `{part}`");
+        failures.push(Failure { claim, why });
+    }
     if failures.is_empty() {
         Ok(())
     } else {

@@ -106,3 +106,12 @@ fn f48_an_adapter_that_drops_whom_it_had_taken_is_caught() {
 fn f72_an_adapter_that_completes_keeps_every_contract() {
     f72_the_adapter_keeps_every_contract(Completing::new(own_pool(), None));
 }
+
+#[test]
+fn f72_checks_are_chosen_by_their_claim() {
+    let checked = conformance::check_matching(own_pool(), "a timer is never early");
+    assert_eq!(checked, Ok(()));
+    let none = conformance::check_matching(own_pool(), "no such thing");
+    let why = none.expect_err("nothing was checked").to_string();
+    assert!(why.contains("no claim contains `no such thing`"), "{why}");
+}
