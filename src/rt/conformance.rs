@@ -79,11 +79,12 @@ pub fn check<R: Runtime>(runtime: R) -> Result<(), Failures> {
 /// [`Failures`], with every claim that does not hold, or the one that no claim contains
 /// `part`.
 pub fn check_matching<R: Runtime>(runtime: R, part: &str) -> Result<(), Failures> {
-    let checks = connection::checks::<R>()
+    // The runtime first: nothing works without its tasks.
+    let checks = runtime::checks::<R>()
         .into_iter()
+        .chain(connection::checks())
         .chain(waking::checks())
         .chain(listener::checks())
-        .chain(runtime::checks())
         .chain(server::checks());
     let (mut failures, mut count) = (Vec::new(), 0);
     for (claim, check) in checks.filter(|(claim, _)| claim.contains(part)) {

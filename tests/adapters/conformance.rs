@@ -108,6 +108,26 @@ fn f72_an_adapter_that_completes_keeps_every_contract() {
 }
 
 #[test]
+fn f72_a_time_that_goes_back_is_not_blamed_on_the_timer() {
+    let sloppy = Sloppy(own_pool(), Mistake::TimeGoesBack);
+    let failures = conformance::check(sloppy).expect_err("not caught");
+    let claims: Vec<_> = failures.failures.iter().map(|f| f.claim).collect();
+    assert_eq!(claims, ["the time never goes back"], "{failures}");
+}
+
+#[test]
+fn f72_a_spawn_that_runs_the_task_is_named_by_all_that_fail_for_it() {
+    let sloppy = Sloppy(own_pool(), Mistake::SpawnsInline);
+    let failures = conformance::check(sloppy).expect_err("not caught");
+    let first = failures.failures[0].claim;
+    assert_eq!(first, "spawn returns, and the runtime runs the task");
+    for failure in &failures.failures {
+        let why = "spawn runs the task itself, in the thread of its caller";
+        assert_eq!(failure.why, why, "{failures}");
+    }
+}
+
+#[test]
 fn f72_checks_are_chosen_by_their_claim() {
     let checked = conformance::check_matching(own_pool(), "a timer is never early");
     assert_eq!(checked, Ok(()));

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -21,6 +22,10 @@ pub(crate) enum Mistake {
     OneSignal,
     /// Every sleep is too long.
     LateTimer,
+    /// The time goes back every other time.
+    TimeGoesBack,
+    /// The task begins in the thread that spawns it.
+    SpawnsInline,
 }
 
 /// An adapter around an adapter, with a mistake.
@@ -33,16 +38,26 @@ impl<R: Runtime> Runtime for Sloppy<R> {
     type Sleep = R::Sleep;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task);
+        if self.1 != Mistake::SpawnsInline {
+            return self.0.spawn(task);
+        }
+        let mut task = Box::pin(task);
+        let begun = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if begun.is_pending() {
+            self.0.spawn(task);
+        }
     }
 
     fn now(&self) -> Instant {
-        self.0.now()
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let goes_back = self.1 == Mistake::TimeGoesBack;
+        let asked = ASKED.fetch_add(usize::from(goes_back), Ordering::Relaxed);
+        self.0.now() - Duration::from_millis(if asked % 2 == 1 { 5 } else { 0 })
     }
 
     fn sleep_until(&self, at: Instant) -> R::Sleep {
         match self.1 {
-            Mistake::LateTimer => self.0.sleep_until(at + Duration::from_millis(200)),
+            Mistake::LateTimer => self.0.sleep_until(at + Duration::from_millis(50)),
             _ => self.0.sleep_until(at),
         }
     }
