@@ -107,6 +107,21 @@ fn f72_an_adapter_that_completes_keeps_every_contract() {
     f72_the_adapter_keeps_every_contract(Completing::new(own_pool(), None));
 }
 
+fn caught(flaw: Flaw, claim: &str) -> String {
+    let completing = Completing::new(own_pool(), flaw);
+    let failures = conformance::check_matching(completing, claim).expect_err("not caught");
+    failures.to_string()
+}
+
+#[test]
+fn f72_an_accept_that_keeps_a_closed_port_open_is_caught() {
+    caught(
+        Flaw::HoldsSocket,
+        "stop_accepting keeps the queue, and the close ends the port",
+    );
+    caught(Flaw::HoldsSocket, "a close without a sweep ends the port");
+}
+
 #[test]
 fn f72_a_time_that_goes_back_is_not_blamed_on_the_timer() {
     let sloppy = Sloppy(own_pool(), Mistake::TimeGoesBack);

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::task::Poll;
@@ -29,6 +29,10 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
         (
             "stop_accepting keeps the queue, and the close ends the port",
             the_queue_is_kept_and_the_port_ends,
+        ),
+        (
+            "a close without a sweep ends the port",
+            the_port_ends_with_the_close,
         ),
         ("bind refuses a port that is taken", a_taken_port_is_refused),
         (
@@ -123,11 +127,36 @@ fn the_queue_is_kept_and_the_port_ends<R: Runtime>(runtime: &R) -> Checked {
         for _ in &clients {
             accept(&mut listener).await?;
         }
-        during("close", listener.close())
+        close_while_it_waits(listener).await
     })?;
-    match TcpStream::connect(address) {
+    port_has_ended(address)
+}
+
+/// Without a sweep, as at an abort.
+fn the_port_ends_with_the_close<R: Runtime>(runtime: &R) -> Checked {
+    let (listener, address) = bind(runtime)?;
+    in_task(runtime, close_while_it_waits(listener))?;
+    port_has_ended(address)
+}
+
+/// Closes a listener that waits for clients, as it does at the end of a sweep: an accept can
+/// be under way then.
+async fn close_while_it_waits(mut listener: impl Listener) -> Checked {
+    let waits = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx).is_pending()));
+    ensure(waits.await, || {
+        "poll_accept gave something where nobody had connected".into()
+    })?;
+    during("close", listener.close())
+}
+
+fn port_has_ended(address: SocketAddr) -> Checked {
+    // A socket that is left, and filters new handshakes, would let us wait for minutes.
+    match TcpStream::connect_timeout(&address, LONG / 4) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        other => Err(format!("a client of the closed port got {other:?}")),
+        other => Err(format!(
+            "a client of the closed port got {other:?}: has an accept that is under way kept \
+             the socket?"
+        )),
     }
 }
 
