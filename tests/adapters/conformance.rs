@@ -114,6 +114,30 @@ fn caught(flaw: Flaw, claim: &str) -> String {
 }
 
 #[test]
+fn f72_an_adapter_that_drops_what_a_buffer_has_no_room_for_is_caught() {
+    caught(
+        Flaw::DropsRest,
+        "what the buffer of a read has no room for comes with the next read",
+    );
+}
+
+#[test]
+fn f72_a_half_close_that_overtakes_a_write_is_caught_each_time() {
+    for _ in 0..10 {
+        let why = caught(
+            Flaw::OvertakesWrite,
+            "after the half-close the peer sees the end, and reading works",
+        );
+        assert!(why.contains(": the peer has read "), "{why}");
+    }
+}
+
+#[test]
+fn f72_a_reset_that_is_taken_for_the_end_is_caught() {
+    caught(Flaw::ResetIsEnd, "a reset by the peer is an error");
+}
+
+#[test]
 fn f72_an_accept_that_keeps_a_closed_port_open_is_caught() {
     caught(
         Flaw::HoldsSocket,

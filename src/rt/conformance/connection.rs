@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_io::AsyncWrite;
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::net::sockopt::set_socket_linger;
 
 use super::waking::{Woken, fill};
 use super::{
@@ -33,6 +34,11 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
         ),
         ("poll_read_now registers the task", poll_read_now_registers),
         ("poll_read registers the task", poll_read_registers),
+        (
+            "what the buffer of a read has no room for comes with the next read",
+            more_than_the_buffer_holds,
+        ),
+        ("a reset by the peer is an error", reset_is_no_end),
         (
             "poll_write takes what it says, and registers the task",
             large_output_arrives,
@@ -132,7 +138,8 @@ fn the_end_that_came_a_moment_ago<R: Runtime>(runtime: &R) -> Checked {
             ensure(seen == Some(0), || {
                 format!("{seen:?}, and the end was there")
             })
-        })?;
+        })
+        .map_err(|why| format!("the peer has ended: {why}"))?;
     }
     Ok(())
 }
@@ -166,7 +173,7 @@ fn poll_read_now_registers<R: Runtime>(runtime: &R) -> Checked {
         }
         Poll::Pending
     });
-    in_task(runtime, woken)
+    in_task(runtime, woken).map_err(|why| format!("poll_read_now, and then a byte came: {why}"))
 }
 
 fn poll_read_registers<R: Runtime>(runtime: &R) -> Checked {
@@ -176,6 +183,7 @@ fn poll_read_registers<R: Runtime>(runtime: &R) -> Checked {
         let _ = waits.send(());
         read_exact(&mut connection, 1).await
     })
+    .map_err(|why| format!("poll_read, and then a byte came: {why}"))
 }
 
 fn large_output_arrives<R: Runtime>(runtime: &R) -> Checked {
@@ -202,18 +210,111 @@ fn large_output_arrives<R: Runtime>(runtime: &R) -> Checked {
     })
 }
 
-fn reading_works_after_the_half_close<R: Runtime>(runtime: &R) -> Checked {
+fn more_than_the_buffer_holds<R: Runtime>(runtime: &R) -> Checked {
+    const SIZE: usize = 1_000;
     let (mut connection, client) = pair(runtime)?;
+    let sent: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
+    send(&client, &sent)?;
+    during("shutdown", client.shutdown(Shutdown::Write))?;
+    let read = in_task(runtime, async move {
+        let (mut read, mut is_look) = (Vec::new(), false);
+        loop {
+            let mut buffer = [0; 16];
+            // By turns, since both have to know what the other has left.
+            is_look = !is_look;
+            let n = poll_fn(|cx| {
+                if !is_look {
+                    let polled = Pin::new(&mut connection).poll_read(cx, &mut buffer);
+                    return polled.map(|n| during("poll_read", n));
+                }
+                let looked = ready!(connection.poll_read_now(cx, &mut buffer));
+                match during("poll_read_now", looked)? {
+                    None => Poll::Pending,
+                    Some(n) => Poll::Ready(Ok(n)),
+                }
+            });
+            match n.await? {
+                0 => return Ok(read),
+                n => read.extend_from_slice(&buffer[..n]),
+            }
+        }
+    })
+    .map_err(|why| format!("the peer has sent {SIZE} bytes and its end: {why}"))?;
+    ensure(read == sent, || {
+        format!(
+            "{} bytes of {SIZE} came, or others: what a buffer has no room for is kept for \
+             the next read",
+            read.len()
+        )
+    })
+}
+
+fn reset_is_no_end<R: Runtime>(runtime: &R) -> Checked {
+    for is_look in [false, true] {
+        let (mut connection, client) = pair(runtime)?;
+        send(&client, b"hello")?;
+        let mut client = Some(client);
+        let read = in_task(runtime, async move {
+            read_exact(&mut connection, 5).await?;
+            if let Some(client) = client.take() {
+                // Its close is a reset.
+                let linger = set_socket_linger(&client, Some(Duration::ZERO));
+                during("linger", linger)?;
+            }
+            let read = poll_fn(|cx| {
+                if !is_look {
+                    return Pin::new(&mut connection).poll_read(cx, &mut [0; 16]);
+                }
+                match ready!(connection.poll_read_now(cx, &mut [0; 16])) {
+                    Ok(None) => Poll::Pending,
+                    read => Poll::Ready(read.map(|n| n.unwrap_or(0))),
+                }
+            });
+            Ok(read.await)
+        });
+        let read = read.map_err(|why| format!("the peer has reset: {why}"))?;
+        ensure(read.is_err(), || {
+            let name = if is_look {
+                "poll_read_now"
+            } else {
+                "poll_read"
+            };
+            format!("the peer has reset the connection, and {name} gave {read:?}")
+        })?;
+    }
+    Ok(())
+}
+
+fn reading_works_after_the_half_close<R: Runtime>(runtime: &R) -> Checked {
+    let (connection, client) = pair(runtime)?;
+    // The last write cannot have ended when the connection is half-closed: nobody reads.
+    let (mut connection, written) = fill(runtime, connection, &Woken::new().0)?;
+    let (reads, may_read) = mpsc::channel();
     let peer = thread::spawn(move || {
-        let last = rest(&client)?;
-        ensure(last == b"last", || format!("the peer has read {last:?}"))?;
+        let _ = may_read.recv_timeout(LONG);
+        let read = rest(&client).map_err(|why| format!("the peer has read no end: {why}"))?;
+        ensure(read.len() == written, || {
+            let read = read.len();
+            format!("the peer has read {read} bytes of {written} before the end")
+        })?;
         send(&client, b"answer")?;
         during("shutdown", client.shutdown(Shutdown::Write))
     });
-    in_task(runtime, async move {
-        write_all(&mut connection, b"last").await?;
-        let half_closed = poll_fn(|cx| connection.poll_half_close(cx)).await;
-        during("poll_half_close", half_closed)?;
+    let ours = in_task(runtime, async move {
+        let flushed = poll_fn(|cx| {
+            let flushed = Pin::new(&mut connection).poll_flush(cx);
+            if flushed.is_pending() {
+                let _ = reads.send(());
+            }
+            flushed
+        });
+        during("poll_flush", flushed.await)?;
+        let half_closed = poll_fn(|cx| {
+            let half_closed = connection.poll_half_close(cx);
+            let _ = reads.send(());
+            half_closed
+        });
+        during("poll_half_close", half_closed.await)?;
         read_exact(&mut connection, 6).await?;
         let end = poll_fn(|cx| match ready!(poll_now(&mut connection, cx))? {
             None => Poll::Pending,
@@ -221,8 +322,12 @@ fn reading_works_after_the_half_close<R: Runtime>(runtime: &R) -> Checked {
         });
         let n = end.await?;
         ensure(n == 0, || format!("{n} bytes in place of the end"))
-    })?;
-    peer.join().map_err(|_| "the peer panicked")?
+    });
+    match (peer.join().map_err(|_| "the peer panicked")?, ours) {
+        // What the peer has seen is the reason, and what we see follows from it.
+        (Err(peer), Err(ours)) => Err(format!("{peer}; the adapter's side: {ours}")),
+        (peer, ours) => peer.and(ours),
+    }
 }
 
 fn unacknowledged_output_is_seen<R: Runtime>(runtime: &R) -> Checked {
