@@ -179,8 +179,14 @@ where
     runtime.spawn(async move {
         let _ = done.send(work.await);
     });
-    let result = is_done.recv_timeout(LONG);
-    result.unwrap_or_else(|_| Err("the task is not woken, or was dropped".into()))
+    is_done.recv_timeout(LONG).unwrap_or_else(|why| match why {
+        mpsc::RecvTimeoutError::Timeout => {
+            Err(format!("nobody has woken the task in {LONG:?}"))
+        }
+        mpsc::RecvTimeoutError::Disconnected => {
+            Err("the task was dropped before its end, or has panicked".into())
+        }
+    })
 }
 
 struct Unpark(Thread);

@@ -28,6 +28,8 @@ pub(crate) enum Flaw {
     OvertakesWrite,
     /// A reset is taken for the end.
     ResetIsEnd,
+    /// The end wakes nobody.
+    SwallowsEnd,
 }
 
 #[derive(Clone)]
@@ -313,6 +315,9 @@ impl<R: Runtime> Connection for CompletingConnection<R> {
         let Some(read) = read.transpose() else {
             return Poll::Ready(Ok(None));
         };
+        if self.has(Flaw::SwallowsEnd) && matches!(read, Ok(0)) {
+            return Poll::Pending;
+        }
         let read = self.completed(read.map(|n| &own[..n]), buffer);
         Poll::Ready(read.map(Some))
     }

@@ -147,6 +147,18 @@ fn f72_an_accept_that_keeps_a_closed_port_open_is_caught() {
 }
 
 #[test]
+fn f72_a_missing_wake_at_the_end_is_named() {
+    let why = caught(
+        Flaw::SwallowsEnd,
+        "poll_read_now has the end that came a moment ago",
+    );
+    assert!(
+        why.contains("the peer has ended: nobody has woken"),
+        "{why}"
+    );
+}
+
+#[test]
 fn f72_a_time_that_goes_back_is_not_blamed_on_the_timer() {
     let sloppy = Sloppy(own_pool(), Mistake::TimeGoesBack);
     let failures = conformance::check(sloppy).expect_err("not caught");
