@@ -133,7 +133,8 @@ pub enum ListeningSocket<T = TcpListener, U = UnixListener> {
 }
 
 impl ListeningSocket {
-    /// Binds and listens; the socket is nonblocking.
+    /// Binds and listens; the socket is nonblocking (`O_NONBLOCK`). So an accept of io_uring
+    /// ends at once where nobody waits, unless the socket is made blocking again.
     ///
     /// # Errors
     /// Those of the operating system, and `InvalidInput` for a Unix socket
@@ -147,7 +148,8 @@ impl ListeningSocket {
         }
     }
 
-    /// Takes over a socket that was bound elsewhere, and makes it nonblocking.
+    /// Takes over a socket that was bound elsewhere, and makes it nonblocking
+    /// (`O_NONBLOCK`), which its other holders share.
     ///
     /// # Errors
     /// Those of the operating system.

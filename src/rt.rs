@@ -28,7 +28,11 @@ use crate::tls::TlsInfo;
 /// A stream of bytes in both directions.
 ///
 /// The server closes it in three steps: it flushes, half-closes, and drops it
-/// after the peer's end of input.
+/// after the peer's end of input. It can be dropped while an operation is under way, which
+/// is cancelled then.
+///
+/// It is `Send`, and so are sessions and the tasks of connections: also where a runtime
+/// keeps each task in one thread.
 ///
 /// ```
 /// use lameduck::Connection;
@@ -49,11 +53,18 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// - `Ready(Ok(None))`: the system was asked just now, and has nothing. The
     ///   task is registered to be woken all the same.
     /// - `Pending`: not known yet, since it is the turn of other tasks, or since
-    ///   an operation is under way. The task is polled again.
+    ///   an operation is under way. The connection wakes the task once it can be
+    ///   known: nobody polls it before.
     ///
     /// The default believes a pending `poll_read`. A runtime that remembers
     /// that a socket was not readable, and does not ask again, has to
     /// implement it.
+    ///
+    /// So does one whose reads are under way before anybody polls, as over io_uring. A
+    /// socket that a peek finds empty is no answer there: the read may have taken the
+    /// bytes, and nobody has seen its completion yet. After the peek the queue of
+    /// completions is read to its end, and only where the read is still under way there is
+    /// nothing.
     ///
     /// # Errors
     /// Those of the connection.
@@ -80,7 +91,8 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Returns the number of bytes that the peer has not acknowledged, the end
     /// of our side counting as one: what would be lost if this host went away
-    /// now ([F24](crate::docs::faults#f24)). `None`, as by default, when it is
+    /// now ([F24](crate::docs::faults#f24)). Bytes that `poll_write` has taken, and that
+    /// the system does not have yet, are among them. `None`, as by default, when it is
     /// not known.
     fn unacknowledged(&self) -> Option<u64> {
         None
@@ -320,8 +332,8 @@ pub trait Listener: Send + Unpin + 'static {
 
     /// Returns the most connections that the accept queue can hold, no matter who set
     /// it: a sweep that has taken as many has taken everybody who was in it
-    /// ([F52](crate::docs::faults#f52)). `None`, as by default, when it is not
-    /// known.
+    /// ([F52](crate::docs::faults#f52)). Those whom the listener can have taken before
+    /// anybody asks are among them. `None`, as by default, when it is not known.
     fn queue_limit(&self) -> Option<u64> {
         None
     }
@@ -426,8 +438,9 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     fn bind(&self, address: &Address, options: &ListenOptions) -> io::Result<Self::Listener>;
 
     /// Takes over a socket that was bound elsewhere, and that others may hold:
-    /// nothing is set on it, and dropping the listener must not remove its path.
-    /// Of the options, those hold that are about connections.
+    /// nothing is set on it but `O_NONBLOCK`, and dropping the listener must not remove its
+    /// path. Nobody is taken from it before the first `poll_accept`: a predecessor serves
+    /// until then. Of the options, those hold that are about connections.
     ///
     /// # Errors
     /// Those of the operating system; `Unsupported` unless it is implemented.
