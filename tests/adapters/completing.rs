@@ -152,9 +152,11 @@ impl<R: Runtime> Listener for CompletingListener<R> {
     }
 
     fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee {
+        let guarantee = self.inner.stop_accepting(sharing);
+        // From here on the inner one asks the system, and does not answer from memory.
         self.complete();
         self.is_under_way = true;
-        self.inner.stop_accepting(sharing)
+        guarantee
     }
 
     fn handshakes(listeners: &[&Self]) -> Vec<Option<usize>> {
