@@ -64,7 +64,7 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// socket that a peek finds empty is no answer there: the read may have taken the
     /// bytes, and nobody has seen its completion yet. After the peek the queue of
     /// completions is read to its end, and only where the read is still under way there is
-    /// nothing.
+    /// nothing. A peek that fails has taken the error from the socket: it has to be given.
     ///
     /// # Errors
     /// Those of the connection.
