@@ -7,6 +7,7 @@ use super::options::Options;
 use super::state::State;
 use crate::connection::ConnectionFacts;
 use crate::gate::{Guard, PhaseReached};
+use crate::nanos::Nanos;
 use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Runtime;
@@ -94,9 +95,10 @@ pub(super) struct Driver<R: Runtime> {
     retirement: Retirement,
     notice: Notice,
     /// Since when it is so. A field of its own takes less room than one in the enum.
-    notice_at: Duration,
-    /// Until when the first data of streams are waited for.
-    first_data_by: Option<Duration>,
+    notice_at: Nanos,
+    /// Until when the first data of streams are waited for; the last of all times where they
+    /// are not.
+    first_data_by: Nanos,
     /// The last response had begun before responses announced the close, and ended since.
     was_unannounced: bool,
 }
@@ -114,8 +116,8 @@ impl<R: Runtime> Driver<R> {
             retire_at: options.max_age.map(|age| age.of(id)),
             retirement: Retirement::No,
             notice: Notice::Possible,
-            notice_at: Duration::ZERO,
-            first_data_by: None,
+            notice_at: Nanos::ZERO,
+            first_data_by: Nanos::MAX,
             was_unannounced: false,
             options,
         }
@@ -213,25 +215,25 @@ impl<R: Runtime> Driver<R> {
             _ if state.calls() > 0 => Possible,
             AwaitsSettings | EndAwaitsSettings if state.is_open() => AwaitsRequest,
             AwaitsSettings if ends => EndAwaitsSettings,
-            AwaitsRequest if now >= self.notice_at + FIRST => Possible,
+            AwaitsRequest if now >= self.notice_at.duration() + FIRST => Possible,
             same => same,
         };
         if next != self.notice {
-            (self.notice, self.notice_at) = (next, now);
+            (self.notice, self.notice_at) = (next, Nanos::of(now));
         }
         next != Possible
     }
 
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
-        (self.notice, self.notice_at) = (Notice::Sent, self.clock.now());
+        (self.notice, self.notice_at) = (Notice::Sent, Nanos::of(self.clock.now()));
     }
 
     /// Waits for the first data of the streams that have had none, once the server drains:
     /// they may follow the head of the request ([F95](crate::docs::faults#f95)).
     pub(super) fn await_first_data(&mut self, state: &State) {
-        if self.first_data_by.is_none() && state.await_first() {
-            self.first_data_by = Some(self.clock.now() + FIRST);
+        if self.first_data_by == Nanos::MAX && state.await_first() {
+            self.first_data_by = Nanos::of(self.clock.now() + FIRST);
         }
     }
 
@@ -309,14 +311,20 @@ impl<R: Runtime> Driver<R> {
             // A peer that has its hands full with a response answers no ping.
             Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
                 let limit = self.options.goaway_timeout;
-                Some((self.notice_at.max(self.since) + limit, Due::Goaway))
+                Some((
+                    self.notice_at.duration().max(self.since) + limit,
+                    Due::Goaway,
+                ))
             }
-            Notice::AwaitsRequest if ends_idle => Some((self.notice_at + FIRST, Due::Settled)),
+            Notice::AwaitsRequest if ends_idle => {
+                Some((self.notice_at.duration() + FIRST, Due::Settled))
+            }
             _ => None,
         };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
-        let first_data = self.first_data_by.map(|at| (at, Due::FirstData));
+        let first_data = (self.first_data_by != Nanos::MAX)
+            .then(|| (self.first_data_by.duration(), Due::FirstData));
         let all = [retires, waits, notice, settles, first_data];
         let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
@@ -338,7 +346,7 @@ impl<R: Runtime> Driver<R> {
                 match due {
                     Due::Retired => self.retire(),
                     Due::Aged => self.age(),
-                    Due::FirstData => self.first_data_by = None,
+                    Due::FirstData => self.first_data_by = Nanos::MAX,
                     Due::Head | Due::Goaway | Due::Settled => {}
                 }
                 return Poll::Ready(due);
