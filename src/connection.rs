@@ -273,7 +273,6 @@ impl ConnectionFacts {
         before & DRAINS_LAST != 0
     }
 
-    /// Lets reads refuse input, or not any more.
     pub(crate) fn set_may_refuse(&self, may_refuse: bool) {
         match may_refuse {
             true => self.flags.fetch_or(MAY_REFUSE, Ordering::Relaxed),
@@ -416,6 +415,11 @@ pub(crate) trait Describe: Send + Sync {
     #[cfg(feature = "http")]
     fn is_answered(&self, _answers: u64) -> bool {
         false
+    }
+
+    /// Lets the reads of a look refuse input, or not any more (F97).
+    fn set_may_refuse(&self, may_refuse: bool) {
+        self.facts().set_may_refuse(may_refuse);
     }
 
     /// Notes what the handler does at its idle point.

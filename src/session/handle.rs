@@ -431,9 +431,9 @@ impl Waiting<'_> {
             let mut polled = Poll::Pending;
             let mut is_refused = false;
             if ends_busy {
-                connection.facts().set_may_refuse(true);
+                connection.set_may_refuse(true);
                 polled = work(cx);
-                connection.facts().set_may_refuse(false);
+                connection.set_may_refuse(false);
                 is_refused = connection.has_found_nothing(begun) && is_idle();
             }
             if polled.is_pending() && !is_refused {

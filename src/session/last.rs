@@ -58,6 +58,10 @@ impl Describe for DrainsLast {
         self.connection.is_answered(answers)
     }
 
+    fn set_may_refuse(&self, may_refuse: bool) {
+        self.connection.set_may_refuse(may_refuse);
+    }
+
     fn set_activity(&self, activity: Activity) {
         self.connection.set_activity(activity);
     }
