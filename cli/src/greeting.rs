@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether clients may ask before the greeting of a server that drops some of the
-    /// connections, counted from 0.
+    /// Probes a server that drops the connections of these numbers, counted from 0. Returns
+    /// whether its clients may ask before its greeting.
     fn takes_early(drops: impl Fn(usize) -> bool + Send + 'static) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

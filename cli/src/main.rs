@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Has the log say what matters to whoever runs the tool, and not where in it that is said.
+/// Makes the log print each message without the name of the module that it comes from.
 fn log_plainly() {
     let filter = env_logger::Env::default().default_filter_or("warn");
     let mut builder = env_logger::Builder::from_env(filter);

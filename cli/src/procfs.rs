@@ -481,7 +481,7 @@ mod tests {
         assert!(waited > Duration::from_millis(50), "{waited:?}");
     }
 
-    /// Whether the system lists them or not.
+    /// It is so whether the system lists the children of a process or not.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_child_is_known_alive_and_ended() {

@@ -156,8 +156,9 @@ pub(crate) fn judge(
     if let Some(rule) = message.returned {
         return Debt::Excused(rule);
     }
-    // What came before the signal is not the stop's doing, whatever it was. The signal is
-    // noted before it is sent, and an end after it is read: no end of the stop is excused.
+    // The stop does not cause what happens before its signal. The time of the signal is
+    // taken before it is sent, and that of an end after it is read: no end by the stop is
+    // excused.
     let is_early = |at: Option<Instant>| at.is_some_and(|at| at < signal);
     if is_early(message.failed) {
         return Debt::Excused(Rule::WrongBefore);
@@ -172,7 +173,7 @@ pub(crate) fn judge(
     {
         return Debt::Excused(announced.rule);
     }
-    // It owes the first answer alone, and whoever did not get that had no right to more.
+    // The server owes the first answer of a connection, and no other.
     if connection.is_single && message.number > 0 {
         return Debt::Excused(Rule::SingleAnswer);
     }

@@ -191,8 +191,8 @@ impl Round {
         });
     }
 
-    /// Returns which of some processes have the connections of clients, or else the socket
-    /// where they wait, for people; none if that cannot be told.
+    /// Names those of the processes that have the connections of clients, or else the socket
+    /// where these wait. `None`: it is not known.
     fn holders(&self, clients: &[SocketAddr], among: &[i32]) -> Option<String> {
         let server = self.server.address;
         let mut holders = sockets::serving(server, clients, among).unwrap_or_default();

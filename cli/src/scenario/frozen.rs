@@ -69,7 +69,7 @@ async fn freeze(
     round.arrived().await;
     Timer::at(frozen + FROZEN).await;
     for client in &mut served {
-        // What has come by now is of before the stop, which the journal has to tell.
+        // The journal notes now what came before the stop.
         client.connection.has_end().await;
     }
     Ok((served, waiting))

@@ -32,7 +32,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
     }
     round.arrived().await;
     for client in clients.iter_mut().filter(|_| can_freeze) {
-        // What has come by now is of before the stop, which the journal has to tell.
+        // The journal notes now what came before the stop.
         client.connection.has_end().await;
     }
     for client in clients {
