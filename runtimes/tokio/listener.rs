@@ -70,15 +70,21 @@ impl Listener {
     fn accept_tcp(&self, socket: &TcpListener) -> io::Result<(Connection, Address)> {
         let (stream, peer) = listening_socket::accept_tcp(socket)?;
         self.accepted.set_on(&stream);
-        let connection = Connection::unwatched(stream.into(), self.handle.clone());
-        Ok((connection, peer.into()))
+        Ok((self.connection(stream.into()), peer.into()))
     }
 
     fn accept_unix(&self, socket: &UnixListener) -> io::Result<(Connection, Address)> {
         let (stream, peer) = socket.accept()?;
         stream.set_nonblocking(true)?;
-        let connection = Connection::unwatched(stream.into(), self.handle.clone());
-        Ok((connection, (&peer).into()))
+        Ok((self.connection(stream.into()), (&peer).into()))
+    }
+
+    fn connection(&self, socket: OwnedFd) -> Connection {
+        let handle = self.handle.clone();
+        match self.has_stopped {
+            false => Connection::watched(socket, handle),
+            true => Connection::unwatched(socket, handle),
+        }
     }
 }
 

@@ -35,14 +35,17 @@ const LESS_IS_ALL: bool = cfg!(any(
     target_os = "dragonfly",
 ));
 
-/// What a [`Listener`](super::Listener) accepts: a socket that tokio's reactor watches from
-/// the first wait to the half-close.
+/// What a [`Listener`](super::Listener) accepts: a socket that tokio's reactor watches
+/// until the half-close.
 ///
-/// Many connections that are swept, or that bring their one request along, never
-/// wait. With its half-close a socket leaves the reactor: when thousands end at
-/// once, nearly all peers have answered with their own end before anybody looks,
-/// and the kernel, the reactor and the scheduler would hand on that event one
-/// after the other.
+/// It is watched from its accept on: the place in the reactor then takes the least memory,
+/// since the thread that makes it makes the task of the connection as well, and each fills
+/// the gaps that the other leaves. What is swept is watched from its first wait on: many
+/// such connections never wait.
+///
+/// With its half-close a socket leaves the reactor: when thousands end at once, nearly all
+/// peers have answered with their own end before anybody looks, and the kernel, the
+/// reactor and the scheduler would hand on that event one after the other.
 #[derive(Debug)]
 pub struct Connection {
     /// `None` only while it changes.
@@ -59,8 +62,10 @@ enum State {
 #[derive(Debug)]
 struct Stream {
     socket: OwnedFd,
+    // Both are here since they take no place of their own: each open connection has them.
+    /// A read has found nothing. Until then the reactor may not know that there is something.
+    was_empty: bool,
     /// A write has found no room. Until then the reactor may not know that there is some.
-    /// It is here since it takes no place of its own: each open connection has one.
     was_full: bool,
 }
 
@@ -71,10 +76,19 @@ impl AsRawFd for Stream {
 }
 
 impl Connection {
+    /// Wraps a nonblocking socket that the reactor watches from now on.
+    pub(super) fn watched(socket: OwnedFd, handle: Handle) -> Connection {
+        let mut connection = Connection::unwatched(socket, handle);
+        // Where the reactor has no room, the first wait tries again, and has the error.
+        let _ = connection.watch();
+        connection
+    }
+
     /// Wraps a nonblocking socket that no reactor watches.
     pub(super) fn unwatched(socket: OwnedFd, handle: Handle) -> Connection {
         let stream = Stream {
             socket,
+            was_empty: false,
             was_full: false,
         };
         Connection {
@@ -102,7 +116,7 @@ impl Connection {
         matches!(self.state, Some(State::Watched(_)))
     }
 
-    fn watched(&mut self) -> io::Result<&AsyncFd<Stream>> {
+    fn watch_if_unwatched(&mut self) -> io::Result<&AsyncFd<Stream>> {
         if !self.is_watched() {
             self.watch()?;
         }
@@ -112,7 +126,6 @@ impl Connection {
         }
     }
 
-    #[cold]
     #[allow(
         deprecated,
         reason = "what is unsound for a type that closes its descriptor early is sound for \
@@ -139,7 +152,9 @@ impl Connection {
     fn half_close(&mut self) -> io::Result<()> {
         self.state = match (self.state.take(), Handle::try_current()) {
             (Some(State::Watched(watched)), Ok(handle)) => {
-                Some(State::Unwatched(watched.into_inner(), handle))
+                let mut stream = watched.into_inner();
+                stream.was_empty = false;
+                Some(State::Unwatched(stream, handle))
             }
             // Outside of the runtime it could not come back.
             (state, _) => state,
@@ -174,12 +189,20 @@ impl Connection {
         self.poll_system(cx, |socket| receive(socket, buffer))
     }
 
-    /// Reads what the reactor knows of, and registers the task otherwise.
+    /// Reads what the reactor knows of, and registers the task otherwise. Until there was
+    /// nothing for the first time, the system is asked at once.
+    #[inline]
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.stream()?.was_empty {
+            if let Some(n) = ready!(self.poll_receive_now(cx, buffer))? {
+                return Poll::Ready(Ok(n));
+            }
+            self.stream_mut()?.was_empty = true;
+        }
         self.poll_watched(cx, AsyncFd::poll_read_ready, buffer.len(), |socket| {
             receive(socket, buffer)
         })
@@ -216,7 +239,7 @@ impl Connection {
         most: usize,
         mut call: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let watched = self.watched()?;
+        let watched = self.watch_if_unwatched()?;
         loop {
             let mut known = ready!(poll_ready(watched, cx))?;
             match call(&watched.get_ref().socket) {
@@ -253,11 +276,6 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.is_watched() {
-            if let Some(n) = ready!(self.poll_receive_now(cx, buffer))? {
-                return Poll::Ready(Ok(n));
-            }
-        }
         self.poll_receive(cx, buffer)
     }
 }
@@ -304,11 +322,6 @@ impl rt::Connection for Connection {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
-        if !self.is_watched() {
-            if let Some(n) = ready!(self.poll_receive_now(cx, buffer))? {
-                return Poll::Ready(Ok(Some(n)));
-            }
-        }
         if let Poll::Ready(read) = self.poll_receive(cx, buffer) {
             return Poll::Ready(read.map(Some));
         }
