@@ -19,6 +19,11 @@ pub(crate) struct Framing {
     state: State,
     /// Bytes after the head of the request that the service was not called for yet.
     kept: Vec<u8>,
+    /// How many bytes are still accepted, once the server ends connections that are never
+    /// idle.
+    accepted: Option<u32>,
+    /// The end of the last request that was called has used them up.
+    is_past_accepted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +85,22 @@ impl Framing {
         Framing {
             state: State::Between,
             kept: Vec::new(),
+            accepted: None,
+            is_past_accepted: false,
         }
+    }
+
+    /// Notes how many bytes are still accepted of those that were not pushed yet. Only the
+    /// first note counts.
+    pub(crate) fn accept(&mut self, bytes: u64) {
+        let all = bytes.saturating_add(self.kept.len() as u64);
+        self.accepted = self.accepted.or_else(|| u32::try_from(all).ok());
+    }
+
+    /// Returns whether the last request that was called has come to its end, and with it
+    /// all that is accepted.
+    pub(crate) fn is_past_accepted(&self) -> bool {
+        self.is_past_accepted && self.all_complete()
     }
 
     /// Returns whether the last request that was called is the last of which a
@@ -116,7 +136,7 @@ impl Framing {
     /// Takes bytes that the server was given.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let taken = match &mut self.state {
+            let (taken, ends) = match &mut self.state {
                 State::Lost => return,
                 State::AwaitsCall => {
                     self.kept.extend_from_slice(bytes);
@@ -129,37 +149,41 @@ impl Framing {
                     if skipped < bytes.len() {
                         self.state = State::Head { line: 2 };
                     }
-                    skipped
+                    (skipped, false)
                 }
                 State::Head { line } => {
                     let (taken, ended) = push_lines(line, bytes);
                     if ended {
                         self.state = State::AwaitsCall;
                     }
-                    taken
+                    (taken, false)
                 }
                 State::Body(left) => {
                     let taken = clamp(*left, bytes);
                     *left -= taken as u64;
-                    if *left == 0 {
-                        self.state = State::Between;
-                    }
-                    taken
+                    (taken, *left == 0)
                 }
                 State::Chunk(chunk) => match chunk.push(bytes) {
-                    Some((taken, false)) => taken,
-                    Some((taken, true)) => {
-                        self.state = State::Between;
-                        taken
-                    }
+                    Some(taken) => taken,
                     None => {
                         self.state = State::Lost;
                         return;
                     }
                 },
             };
+            if let Some(accepted) = &mut self.accepted {
+                *accepted -= clamp((*accepted).into(), &bytes[..taken]) as u32;
+            }
+            if ends {
+                self.end_request();
+            }
             bytes = &bytes[taken..];
         }
+    }
+
+    fn end_request(&mut self) {
+        self.state = State::Between;
+        self.is_past_accepted = self.accepted == Some(0);
     }
 
     /// Notes that the service was called with the next request.
@@ -168,11 +192,11 @@ impl Framing {
             self.state = State::Lost;
             return;
         }
-        self.state = match body {
-            BodyLength::Known(0) => State::Between,
-            BodyLength::Known(length) => State::Body(length),
-            BodyLength::Chunked => State::Chunk(Chunk::start()),
-        };
+        match body {
+            BodyLength::Known(0) => self.end_request(),
+            BodyLength::Known(length) => self.state = State::Body(length),
+            BodyLength::Chunked => self.state = State::Chunk(Chunk::start()),
+        }
         let kept = std::mem::take(&mut self.kept);
         self.push(&kept);
         if self.kept.is_empty() {

@@ -162,6 +162,11 @@ impl State {
         self.hides_end.load(Ordering::Relaxed)
     }
 
+    /// Returns whether responses are to announce the close.
+    pub(crate) fn announces(&self) -> bool {
+        self.announces.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_announces(&self, announces: bool) {
         self.announces.store(announces, Ordering::Relaxed);
         self.has_asked.store(false, Ordering::Relaxed);
@@ -283,7 +288,7 @@ impl State {
     /// requests had arrived.
     pub(crate) fn is_look_stale(&self) -> bool {
         self.framing().is_some()
-            && !self.announces.load(Ordering::Relaxed)
+            && !self.announces()
             && self.info.shutdown().phase() >= self.announce_from
     }
 
@@ -297,7 +302,11 @@ impl State {
             1..MOST_LOOKS => self.has_asked.load(Ordering::Relaxed),
             _ => false,
         };
-        may_ask && self.keeps_alive && self.seems_last() && !self.info.facts().found_nothing()
+        may_ask
+            && self.keeps_alive
+            && self.seems_last()
+            && !self.is_past_accepted()
+            && !self.info.facts().found_nothing()
     }
 
     /// Notes that hyper asks for input.
@@ -309,9 +318,22 @@ impl State {
     /// what hyper was given tells: it does not read on in every state.
     fn seems_last(&self) -> bool {
         let nothing_follows = |framing: &Mutex<Framing>| lock(framing).nothing_follows();
-        self.announces.load(Ordering::Relaxed)
-            && !self.is_mid_record()
-            && self.framing().is_some_and(nothing_follows)
+        self.announces() && !self.is_mid_record() && self.framing().is_some_and(nothing_follows)
+    }
+
+    /// Notes that so many bytes, and no more, are accepted behind those that hyper was given.
+    #[cold]
+    pub(crate) fn accept(&self, bytes: u64) {
+        if let Some(framing) = self.framing() {
+            lock(framing).accept(bytes);
+        }
+    }
+
+    /// Returns whether the next response of HTTP/1 is to announce the close, whatever
+    /// follows: all that is accepted was read ([F97](crate::docs::faults#f97)).
+    fn is_past_accepted(&self) -> bool {
+        let is_past = |framing: &Mutex<Framing>| lock(framing).is_past_accepted();
+        self.announces() && self.framing().is_some_and(is_past)
     }
 
     /// Returns whether the peer's end of input can wait: a request is being
@@ -440,7 +462,8 @@ impl State {
             self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
-        if !self.keeps_alive || (self.seems_last() && self.info.facts().found_nothing()) {
+        let is_last = self.seems_last() && self.info.facts().found_nothing();
+        if !self.keeps_alive || is_last || self.is_past_accepted() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
             if version == Version::HTTP_10 {

@@ -137,6 +137,11 @@ impl<C: Connection> Wire<C> {
         // In the connection's own task the abort drops all of this: the wait need
         // not be registered for it. After an upgrade, it may be another task's.
         self.state.note_asked();
+        if self.state.announces() {
+            if let Some(bytes) = self.session.still_accepts() {
+                self.state.accept(bytes);
+            }
+        }
         let task = self.task.get_or_insert_with(|| cx.waker().clone());
         let read = match task.will_wake(cx.waker()) {
             true => self.session.poll_read_in_task(cx, room),

@@ -140,11 +140,17 @@ impl<C: Connection> Session<C> {
         Poll::Ready(())
     }
 
-    /// Returns whether reads between two messages find nothing, whatever has come: the
-    /// server ends connections that are never idle, and all that had arrived when that was
-    /// seen first was read ([F97](crate::docs::faults#f97)).
+    /// Returns whether reads between two messages find nothing, whatever has come.
     #[cold]
     fn refuses_input(&mut self) -> bool {
+        !self.inner().connection.is_mid_message() && self.still_accepts() == Some(0)
+    }
+
+    /// Returns how many bytes are still to be read, once the server ends connections that
+    /// are never idle: of those that had arrived when that was seen first
+    /// ([F97](crate::docs::faults#f97)).
+    #[cold]
+    pub(crate) fn still_accepts(&mut self) -> Option<u64> {
         let read = self.record.facts().bytes_read();
         let GuardedConnection {
             connection,
@@ -152,12 +158,13 @@ impl<C: Connection> Session<C> {
             rare,
             ..
         } = self.inner_mut();
-        if !guard.ends_busy() || connection.is_mid_message() {
-            return false;
+        if !guard.ends_busy() {
+            return None;
         }
         let refused_after = &mut rare.get_or_insert_default().refused_after;
         let arrived = || read.saturating_add(connection.readable().unwrap_or(u64::MAX));
-        read >= *refused_after.get_or_insert_with(arrived)
+        let last = refused_after.get_or_insert_with(arrived);
+        Some(last.saturating_sub(read))
     }
 
     /// Notes where the error of a read means that the peer has ended its side between two

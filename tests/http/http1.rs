@@ -544,6 +544,40 @@ pub(crate) fn f75_responses_before_half_a_request_are_sent_whatever_hyper_is_tol
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 
+/// All that had arrived by half of the time is answered, and the last answer says so.
+pub(crate) fn f97_a_client_that_pipelines_without_a_pause_is_told_of_the_close<R: Runtime>(
+    runtime: R,
+) {
+    const WINDOW: usize = 25;
+    for request in [&b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"[..], CHUNKED] {
+        let builder = builder(runtime.clone()).grace_period(Duration::from_secs(4));
+        let report = serving(builder, http(), |server| {
+            let mut client = server.connect();
+            client.send(&request.repeat(WINDOW));
+            let (mut sent, mut answered) = (WINDOW, 0);
+            loop {
+                let answer = client.answer();
+                assert_eq!((answer.status, &answer.body[..]), (200, &b"slow"[..]));
+                answered += 1;
+                if answer.closes {
+                    break;
+                }
+                if answered == 10 {
+                    server.shutdown.stop("now");
+                }
+                client.send(request);
+                sent += 1;
+            }
+            assert!(answered > WINDOW + 10, "{answered} of {sent}");
+            client.expect_end();
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
+const CHUNKED: &[u8] =
+    b"PUT /slow HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+
 pub(crate) fn f23_a_large_answer_reaches_a_slow_reader<R: Runtime>(runtime: R) {
     large_answer(&runtime, b"", LARGE_GET);
 }

@@ -53,6 +53,7 @@ suite! {
         f23_a_large_answer_reaches_a_slow_reader,
         f75_requests_behind_a_body_are_answered_after_its_early_response,
         f75_responses_before_half_a_request_are_sent_whatever_hyper_is_told,
+        f97_a_client_that_pipelines_without_a_pause_is_told_of_the_close,
         f79_a_request_in_the_accept_queue_is_read_to_its_end,
         f79_a_request_is_read_to_its_end_where_no_connection_is_kept,
         f79_a_request_has_its_end_whatever_follows_on_it,

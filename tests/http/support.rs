@@ -214,6 +214,10 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             let frames = endless.map(|event| Ok(Frame::data(Bytes::from(event))));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
+        (_, "/slow") => {
+            smol::Timer::after(WORK).await;
+            Response::new(full("slow"))
+        }
         (_, "/large") => Response::new(full(vec![b'x'; LARGE])),
         (_, "/panic") => panic!("it was asked to"),
         (_, "/forever") => std::future::pending().await,
@@ -455,9 +459,8 @@ impl<S: Read + Write> Client<S> {
         Ok(self.read.drain(..length).collect())
     }
 
-    /// Reads one response; interim ones are passed over.
-    #[track_caller]
     /// Reads to the end of the next `last`, and returns all of it.
+    #[track_caller]
     pub(crate) fn until(&mut self, last: &[u8]) -> String {
         loop {
             let found = self.read.windows(last.len()).position(|part| part == last);
@@ -469,6 +472,8 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// Reads one response; interim ones are passed over.
+    #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
         match self.try_answer() {
             Ok(answer) => answer,
