@@ -203,6 +203,18 @@ impl<S> Http<S> {
         self
     }
 
+    /// Sets whether a client of HTTP/1 is answered that has ended its side of the
+    /// connection behind its request, as `nc` and some proxies do. Default: yes.
+    ///
+    /// A client that has gone away looks the same until something is written to it. So
+    /// by default the work for its request goes on, also in a stop. With `false`, the
+    /// future of the service is dropped when a client ends its side, as by hyper alone,
+    /// and a client that only awaits its response loses it.
+    pub fn half_close(mut self, half_close: bool) -> Http<S> {
+        self.options_mut().half_close = half_close;
+        self
+    }
+
     /// Sets the longest age of a connection, so that clients connect again, to
     /// other servers as well. It is then drained: what had arrived is answered, and
     /// the next response announces the close. Default: no limit.
@@ -220,8 +232,11 @@ impl<S> Http<S> {
 
     /// Sets the time for which a connection is still read after a response that
     /// did not announce the close. Default: none, since it puts off the end of
-    /// the stop. [`Builder::settle`](crate::Builder::settle) is the same for
-    /// what was idle at the stop.
+    /// the stop. It is never below 100 ms where the response has ended in the stop,
+    /// such as server-sent events that end with
+    /// [`until_draining`](ConnectionInfo::until_draining).
+    /// [`Builder::settle`](crate::Builder::settle) is the same for what was idle at
+    /// the stop.
     pub fn settle(mut self, settle: Duration) -> Http<S> {
         self.options_mut().settle = settle;
         self

@@ -42,6 +42,12 @@ enum Retirement {
 /// crosses the end is lost.
 const AGED_IDLE: Duration = Duration::from_secs(1);
 
+/// How long a connection of HTTP/1 is idle in a stop before it is ended, where its last
+/// response has ended since and has not announced the close: its client may be about to
+/// send its next request, or have sent it after hyper's last look, which comes before the
+/// end of a response is written.
+const UNTOLD_IDLE: Duration = Duration::from_millis(100);
+
 /// Whether we have told the client of an HTTP/2 connection that it ends.
 ///
 /// Clients such as those of gRPC's C core wait for our SETTINGS before their first
@@ -177,9 +183,8 @@ impl<R: Runtime> Driver<R> {
         self.options.announce.phase()
     }
 
-    /// Returns whether a connection of HTTP/1 is used for more than one request.
-    pub(super) fn keeps_alive(&self) -> bool {
-        self.options.keep_alive
+    pub(super) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Completes when connections begin to announce their close.
@@ -252,7 +257,7 @@ impl<R: Runtime> Driver<R> {
             Waiting::Request
         };
         if waiting != self.waiting || state.calls() != self.calls {
-            if self.waiting == Waiting::Exchange {
+            if self.waiting == Waiting::Exchange || state.calls() != self.calls {
                 // One that announces it is the last of its connection.
                 self.was_unannounced = self.has_phase_to_announce();
             }
@@ -284,6 +289,9 @@ impl<R: Runtime> Driver<R> {
             0 => Duration::ZERO,
             _ => self.options.settle,
         };
+        if self.was_unannounced && self.notice != Notice::Sent {
+            idle = idle.max(UNTOLD_IDLE);
+        }
         if self.retirement == Retirement::Aged && !self.handle.is_draining() {
             let limit = self.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
             idle = idle.max(limit.min(AGED_IDLE));

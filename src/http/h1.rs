@@ -74,9 +74,7 @@ where
 {
     async move {
         loop {
-            let state =
-                State::http1(info.clone(), driver.announce_from(), driver.keeps_alive());
-            let state = Arc::new(state);
+            let state = Arc::new(State::http1(info.clone(), driver.options()));
             let (session, prefix) = unbox(found);
             let wire = Wire::new(session, prefix, state.clone());
             let service = CountedService {

@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::{BodyLength, Framing};
 use super::info::ConnectionInfo;
+use super::options::Options;
 use super::stream_idle::StreamIdle;
 use super::streams::{DataOf, Streams};
 use crate::phase::Phase;
@@ -53,6 +54,8 @@ pub(crate) struct State {
     upgrade: Mutex<Option<OnUpgrade>>,
     /// A connection of HTTP/1 is used for more than one request.
     keeps_alive: bool,
+    /// A client of HTTP/1 that has ended its side is answered.
+    half_close: bool,
     /// The phase from which on responses announce the close.
     announce_from: Phase,
     /// The driver of HTTP/2 connections, whose streams end in other tasks.
@@ -69,15 +72,12 @@ enum Exchanges {
 }
 
 impl State {
-    pub(crate) fn http1(
-        info: ConnectionInfo,
-        announce_from: Phase,
-        keeps_alive: bool,
-    ) -> State {
-        let framing = Mutex::new(Framing::new());
+    pub(super) fn http1(info: ConnectionInfo, options: &Options) -> State {
+        let exchanges = Exchanges::Http1(Mutex::new(Framing::new()));
         State {
-            keeps_alive,
-            ..State::new(info, announce_from, Exchanges::Http1(framing))
+            keeps_alive: options.keep_alive,
+            half_close: options.half_close,
+            ..State::new(info, options.announce.phase(), exchanges)
         }
     }
 
@@ -101,6 +101,7 @@ impl State {
             is_write_blocked: AtomicBool::new(false),
             upgrade: Mutex::new(None),
             keeps_alive: true,
+            half_close: true,
             announce_from,
             driver: Mutex::new(None),
             panic: Mutex::new(None),
@@ -340,7 +341,8 @@ impl State {
     /// answered, all of which has come. hyper would give up its response.
     pub(crate) fn hide_end(&self) -> bool {
         let is_complete = |framing: &Mutex<Framing>| lock(framing).all_complete();
-        let hides = self.is_answering() && self.framing().is_some_and(is_complete);
+        let hides =
+            self.half_close && self.is_answering() && self.framing().is_some_and(is_complete);
         self.hides_end.store(hides, Ordering::Relaxed);
         hides
     }

@@ -283,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::http::info::{ConnectionInfo, Local};
+    use crate::http::options::{Announce, Options};
     use crate::http::rt::HyperTimer;
-    use crate::phase::Phase;
     use crate::runtimes::smol::Smol;
     use crate::sim::Sim;
 
@@ -300,7 +300,11 @@ mod tests {
             #[cfg(feature = "tls")]
             None,
         );
-        let state = Arc::new(State::http1(info, Phase::Draining, true));
+        let options = Options {
+            announce: Announce::Draining,
+            ..Options::default()
+        };
+        let state = Arc::new(State::http1(info, &options));
         Ok(Wire::new(session, Bytes::new(), state))
     }
 

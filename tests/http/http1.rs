@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use lameduck::Runtime;
 use lameduck::report::{Activity, Straggler};
 
-use crate::support::{Client, GET, LARGE, LONG, builder, http, received_on, run, serving};
+use crate::support::{
+    Client, GET, LARGE, LONG, builder, http, next_at_end, received_on, run, serving,
+};
 
 /// A state of a connection at the stop.
 struct State {
@@ -539,6 +541,23 @@ pub(crate) fn f75_responses_before_half_a_request_are_sent_whatever_hyper_is_tol
         client.send(&GET[5..]);
         let closes = [(); 3].map(|()| client.answer().closes);
         assert_eq!(closes, [false, false, true]);
+        client.expect_end();
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+/// It comes after hyper's last look for input, which comes before the end of the response
+/// is written. The client was not told of the close: the head of the response had left.
+pub(crate) fn f100_the_request_at_the_end_of_a_response_is_answered<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = server.connect();
+        next_at_end(server.pair(&client.stream), &client.stream);
+        client.send(b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.until(b"one\r\n");
+        server.shutdown.stop("now");
+        client.until(b"end\r\n0\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.closes), (200, true));
         client.expect_end();
     });
     assert_eq!(report.exit_status(), 0, "{report}");

@@ -54,6 +54,7 @@ suite! {
         f75_requests_behind_a_body_are_answered_after_its_early_response,
         f75_responses_before_half_a_request_are_sent_whatever_hyper_is_told,
         f97_a_client_that_pipelines_without_a_pause_is_told_of_the_close,
+        f100_the_request_at_the_end_of_a_response_is_answered,
         f79_a_request_in_the_accept_queue_is_read_to_its_end,
         f79_a_request_is_read_to_its_end_where_no_connection_is_kept,
         f79_a_request_has_its_end_whatever_follows_on_it,
@@ -95,6 +96,7 @@ suite! {
     options:
         health_follows_the_phase,
         f13_a_lame_duck_announces_the_close_and_serves,
+        a_client_that_has_gone_ends_its_request_where_that_is_wanted,
         an_old_connection_is_drained,
         f82_an_old_connection_announces_its_end,
         f20_empty_lines_are_no_request,

@@ -1,5 +1,6 @@
 //! What can be set, and what follows the phase.
 
+use std::net::Shutdown;
 use std::time::Duration;
 
 use hyper::Request;
@@ -46,6 +47,28 @@ fn health_has_a_service_of_its_own() {
     assert_eq!(ask("/livez"), (200, "draining\n".to_owned()));
     assert_eq!(ask("/").0, 404);
     drop(guard);
+}
+
+/// One goes before the stop, and one in it.
+pub(crate) fn a_client_that_has_gone_ends_its_request_where_that_is_wanted<R: Runtime>(
+    runtime: R,
+) {
+    let forever = b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n";
+    let report = serving(builder(runtime), http().half_close(false), |server| {
+        for gone_before_the_stop in [true, false] {
+            let mut client = server.connect();
+            client.send(forever);
+            let mut next = server.connect();
+            assert_eq!(next.exchange(GET).status, 200);
+            if !gone_before_the_stop {
+                server.shutdown.stop("now");
+            }
+            client.stream.shutdown(Shutdown::Write).expect("it is open");
+            client.expect_end();
+        }
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < LONG / 2, "{report}");
 }
 
 pub(crate) fn f13_a_lame_duck_announces_the_close_and_serves<R: Runtime>(runtime: R) {

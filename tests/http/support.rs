@@ -64,6 +64,22 @@ pub(crate) fn received_on(pair: &Pair) -> Option<Result<usize, ()>> {
     received.map(|(_, length)| *length)
 }
 
+/// The clients that send their next request at the end of `/next`.
+static NEXT: Mutex<Vec<(Pair, TcpStream)>> = Mutex::new(Vec::new());
+
+/// Lets a client of `/next` send a request just before the end of the response is written.
+pub(crate) fn next_at_end(pair: Pair, client: &TcpStream) {
+    let client = client.try_clone().expect("a descriptor");
+    NEXT.lock().expect("no panic").push((pair, client));
+}
+
+fn send_next(pair: &Pair) {
+    let mut next = NEXT.lock().expect("no panic");
+    let client = next.iter_mut().find(|(on, _)| on == pair);
+    let (_, client) = client.expect("it was noted");
+    client.write_all(GET).expect("the server reads");
+}
+
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The service of all tests.
@@ -177,6 +193,19 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
                 Poll::Ready(event)
             });
             let frames = events.map(|event| Ok(Frame::data(Bytes::from(event))));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        // The client sends its next request when this ends, once the server drains.
+        (_, "/next") => {
+            let pair = [info.local_addr().to_string(), info.peer_addr().to_string()];
+            let shutdown = info.shutdown().clone();
+            let end = stream::once(async move {
+                shutdown.draining().await;
+                send_next(&pair);
+                "end"
+            });
+            let frames = stream::once(async { "one" }).chain(end);
+            let frames = frames.map(|event| Ok(Frame::data(Bytes::from(event))));
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
         // Another event comes a moment after the server began to drain.
