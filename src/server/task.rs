@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use log::{debug, error, warn};
+use log::{Level, debug, error, log, warn};
 
 use super::close::{self, CutOff};
 use super::hooks::BoxError;
@@ -214,6 +214,34 @@ where
     }
 }
 
+/// Returns what the first error of I/O says in a chain of causes.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref().map(io::Error::kind) {
+            None | Some(io::ErrorKind::Other) => cause = error.source(),
+            kind => return kind,
+        }
+    }
+    None
+}
+
+/// Returns whether the peer alone can make this error come: it has broken off, has sent
+/// what cannot be read, or has taken too long.
+fn is_of_peer(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::*;
+
+    matches!(
+        kind,
+        ConnectionReset
+            | ConnectionAborted
+            | BrokenPipe
+            | UnexpectedEof
+            | InvalidData
+            | TimedOut
+    )
+}
+
 impl<R: Runtime, H> ConnectionTask<R, H> {
     fn shared(&self) -> &ServerShared<R> {
         &self.aborting.shared().0.server
@@ -238,7 +266,16 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
                     return Some(CloseReason::Finished);
                 }
                 let peer = facts.peer_addr();
-                warn!("#{id} {peer}: the handler failed: {}", Chain(&*error));
+                // Anybody who can connect can break off: that is nothing to warn of.
+                let level = match io_kind(&*error).is_some_and(is_of_peer) {
+                    true => Level::Info,
+                    false => Level::Warn,
+                };
+                log!(
+                    level,
+                    "#{id} {peer}: the handler failed: {}",
+                    Chain(&*error)
+                );
                 Some(CloseReason::Failed)
             }
             Err(Panicked) => {
@@ -266,15 +303,7 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
         if !self.record.facts().has_ended(Ended::BareEndAtIdle) {
             return false;
         }
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            match error.downcast_ref().map(io::Error::kind) {
-                Some(io::ErrorKind::UnexpectedEof) => return true,
-                None | Some(io::ErrorKind::Other) => cause = error.source(),
-                Some(_) => return false,
-            }
-        }
-        true
+        io_kind(error).is_none_or(|kind| kind == io::ErrorKind::UnexpectedEof)
     }
 
     /// Closes in order, once the session was returned, unless the abort comes
@@ -372,6 +401,18 @@ mod tests {
             size_of::<T>()
         }
         returned(connection_task::<Smol, H, F, io::Error>)
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn what_a_peer_can_do_is_found_in_a_chain_of_causes() {
+        let is_of_peer = |error: io::Error| io_kind(&error).is_some_and(is_of_peer);
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(is_of_peer(reset()));
+        let wrapped = crate::http::Error::Io(reset());
+        assert!(is_of_peer(io::Error::other(wrapped)));
+        assert!(!is_of_peer(io::ErrorKind::PermissionDenied.into()));
+        assert!(!is_of_peer(io::Error::other("a bug")));
     }
 
     /// The close has its place in each task from the start, and decides the size of small
