@@ -5,11 +5,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::address::{Address, PeerAddress};
+use crate::follows::Follows;
 use crate::gate::{Guard, PhaseReached, Unused};
 use crate::nanos::Nanos;
 use crate::report::{Activity, CloseReason, Straggler};
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
-use crate::websocket::WebSocket;
 
 /// A connection and its guard, which end together.
 pub(crate) struct GuardedConnection<C> {
@@ -27,8 +27,8 @@ pub(crate) struct GuardedConnection<C> {
 #[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
-    /// Follows the messages of a WebSocket.
-    pub(crate) websocket: Option<WebSocket>,
+    /// Where each message ends, if that is followed.
+    pub(crate) follows: Option<Follows>,
     /// So many bytes had come, at most, when it was first asked whether input is refused.
     pub(crate) refused_after: Option<u64>,
 }
@@ -53,10 +53,10 @@ impl<C> GuardedConnection<C> {
         })
     }
 
-    /// Returns where each message of a WebSocket ends, if that is followed.
+    /// Returns where each message ends, if that is followed.
     #[inline]
-    pub(crate) fn websocket(&mut self) -> Option<&mut WebSocket> {
-        self.rare.as_mut().and_then(|rare| rare.websocket.as_mut())
+    pub(crate) fn follows(&mut self) -> Option<&mut Follows> {
+        self.rare.as_mut().and_then(|rare| rare.follows.as_mut())
     }
 
     /// Drops the connection, and returns the guard.

@@ -272,9 +272,9 @@ impl<S> Http<S> {
     /// Changes hyper's own options for HTTP/1, such as its limits.
     ///
     /// Four of them have no effect, since they would lose requests or responses at
-    /// a stop: `half_close` and `pipeline_flush`; `header_read_timeout`, in place of
-    /// which there is [`header_timeout`](Http::header_timeout); and `keep_alive`, in
-    /// place of which there is [`keep_alive`](Http::keep_alive).
+    /// a stop: `pipeline_flush`; and `header_read_timeout`, `keep_alive` and `half_close`,
+    /// in place of which there are [`header_timeout`](Http::header_timeout),
+    /// [`keep_alive`](Http::keep_alive) and [`half_close`](Http::half_close).
     pub fn http1(mut self, configure: impl FnOnce(&mut http1::Builder)) -> Http<S> {
         configure(&mut self.shared.http1);
         set_what_is_ours(&mut self.shared.http1);

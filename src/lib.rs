@@ -88,6 +88,7 @@ mod address;
 mod cause;
 mod connection;
 pub mod docs;
+mod follows;
 pub mod gate;
 #[cfg(feature = "handover")]
 #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
@@ -116,6 +117,7 @@ mod sync;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
+mod tls_records;
 mod websocket;
 
 pub use address::{Address, AddressError};

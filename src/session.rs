@@ -18,11 +18,13 @@ pub use self::buffered::BufferedSession;
 pub use self::handle::SessionHandle;
 use crate::address::Address;
 use crate::connection::{Aborts, ConnectionRecord, GuardedConnection, LastRead};
+use crate::follows::Follows;
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Connection;
 use crate::sync::plain::Arc;
+use crate::tls_records::TlsRecords;
 use crate::websocket::WebSocket;
 
 /// A connection, as its handler has it.
@@ -283,9 +285,54 @@ impl<C> Session<C> {
     ///
     /// It is for a session of which nothing was read yet, and which a WebSocket's library
     /// gets. There is an example at [`SessionHandle`].
-    pub fn with_websocket_frames(mut self) -> Session<C> {
+    pub fn with_websocket_frames(self) -> Session<C> {
+        self.following(Follows::Websocket(WebSocket::new()))
+    }
+
+    /// Follows the records of TLS from here on, so that a client in the middle of one is not
+    /// idle for [`SessionHandle::next_or_drain`]: rustls does not say that it holds a part
+    /// of a record.
+    ///
+    /// It is for TLS that begins on a plain connection, as after STARTTLS, with a library
+    /// of the program's choice around the session. What is TLS from the start is
+    /// [`tls`](crate::docs::guide)'s.
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::sync::Arc;
+    ///
+    /// use futures::io::{AsyncReadExt, AsyncWriteExt};
+    /// use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
+    /// use lameduck::{Connection, Session};
+    ///
+    /// async fn serve(
+    ///     mut session: Session<impl Connection>,
+    ///     config: Arc<ServerConfig>,
+    /// ) -> io::Result<()> {
+    ///     let mut line = [0; 10];
+    ///     session.read_exact(&mut line).await?; // "STARTTLS\r\n"
+    ///     session.write_all(b"220 go ahead\r\n").await?;
+    ///
+    ///     let mut handle = session.handle()?;
+    ///     let session = session.with_tls_records();
+    ///     let mut stream = TlsAcceptor::from(config).accept(session).await?;
+    ///     let mut buffer = [0; 4096];
+    ///     while let Some(n) = handle.next_or_drain(stream.read(&mut buffer), || true).await {
+    ///         match n? {
+    ///             0 => break,
+    ///             n => stream.write_all(&buffer[..n]).await?,
+    ///         }
+    ///     }
+    ///     stream.close().await
+    /// }
+    /// ```
+    pub fn with_tls_records(self) -> Session<C> {
+        self.following(Follows::TlsRecords(TlsRecords::default()))
+    }
+
+    fn following(mut self, follows: Follows) -> Session<C> {
         let rare = self.inner_mut().rare.get_or_insert_default();
-        rare.websocket = Some(WebSocket::new());
+        rare.follows = Some(follows);
         self
     }
 

@@ -374,6 +374,71 @@ async fn tls_of_tokio_rustls_ends_with_close_notify() {
     assert_eq!(report.outcome, Outcome::Clean, "{report}");
 }
 
+/// TLS begins on a plain connection, and the stop comes in the middle of a record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f27_half_a_record_of_tls_after_starttls_is_awaited() {
+    let (server, client) = tls();
+    let (acceptor, client) = (
+        tokio_rustls::TlsAcceptor::from(Arc::new(server)),
+        Arc::new(client),
+    );
+    let echo = move |mut session: Session<Connection>| {
+        let acceptor = acceptor.clone();
+        async move {
+            AsyncReadExt::read_exact(&mut session, &mut [0; 10]).await?;
+            AsyncWriteExt::write_all(&mut session, b"go\n").await?;
+            let mut handle = session.handle()?;
+            let mut stream = acceptor.accept(session.with_tls_records()).await?;
+            let mut buffer = [0; 1024];
+            while let Some(n) = handle
+                .next_or_drain(stream.read(&mut buffer), || true)
+                .await
+            {
+                match n? {
+                    0 => break,
+                    n => stream.write_all(&buffer[..n]).await?,
+                }
+            }
+            stream.shutdown().await
+        }
+    };
+    let (report, ()) = served(echo, async |address, shutdown| {
+        let cut_by_the_stop = move || {
+            use std::io::{Read, Write};
+
+            let mut socket = std::net::TcpStream::connect(address)?;
+            socket.write_all(b"STARTTLS\r\n")?;
+            socket.read_exact(&mut [0; 3])?;
+            let name = "localhost".try_into().expect("a name");
+            let mut tls =
+                rustls::ClientConnection::new(client, name).map_err(io::Error::other)?;
+            let mut echoed = [0; 5];
+            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+            stream.write_all(b"hello")?;
+            stream.read_exact(&mut echoed)?;
+            tls.writer().write_all(b"again")?;
+            let mut record = Vec::new();
+            tls.write_tls(&mut record)?;
+            socket.write_all(&record[..7])?;
+            shutdown.stop("now");
+            while std::net::TcpStream::connect(address).is_ok() {}
+            std::thread::sleep(Duration::from_millis(50));
+            socket.write_all(&record[7..])?;
+            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+            stream.read_exact(&mut echoed)?;
+            assert_eq!(&echoed, b"again");
+            stream.read(&mut echoed)
+        };
+        let read = tokio::task::spawn_blocking(cut_by_the_stop)
+            .await
+            .expect("no panic");
+        // Without close_notify this would be an error.
+        assert_eq!(read.expect("an orderly end"), 0);
+    })
+    .await;
+    assert_eq!(report.outcome, Outcome::Clean, "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hyper_serves_a_session_in_hyper_utils_tokio_io() {
     use hyper_util::rt::TokioIo;

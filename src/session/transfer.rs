@@ -115,9 +115,9 @@ impl<C: Connection> Session<C> {
     fn note_nothing(&mut self) {
         let connection = &self.inner().connection;
         let is_mid_message = connection.is_mid_message();
-        let websocket = self.inner_mut().websocket();
+        let follows = self.inner_mut().follows();
         let is_mid_message =
-            is_mid_message || websocket.is_some_and(|websocket| websocket.is_mid_message());
+            is_mid_message || follows.is_some_and(|follows| follows.is_mid_message());
         self.record.facts().set_found_nothing(!is_mid_message);
     }
 
@@ -283,8 +283,8 @@ impl<C: Connection> AsyncRead for Session<C> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
             Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
         };
-        if let Some(websocket) = self.inner_mut().websocket() {
-            websocket.push(&buffer[..n]);
+        if let Some(follows) = self.inner_mut().follows() {
+            follows.push(&buffer[..n]);
         }
         if !buffer.is_empty() {
             self.note_read(n);
@@ -314,11 +314,11 @@ impl<C: Connection> AsyncRead for Session<C> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.note_bare_end(error))),
             Poll::Pending => ready!(self.poll_abort(cx, |aborts| &mut aborts.read))?,
         };
-        if let Some(websocket) = self.inner_mut().websocket() {
+        if let Some(follows) = self.inner_mut().follows() {
             let mut left = n;
             for buffer in buffers.iter() {
                 let read = left.min(buffer.len());
-                websocket.push(&buffer[..read]);
+                follows.push(&buffer[..read]);
                 left -= read;
             }
         }

@@ -13,9 +13,10 @@ use futures_rustls::{FallibleAccept, TlsAcceptor};
 
 use super::config::TlsConfig;
 use super::info::TlsInfo;
-use super::records::{Flags, HEAD, Records, poll_write_all};
+use super::records::{Flags, Records, poll_write_all};
 use crate::rt::{Connection, Runtime};
 use crate::sync::plain::Arc;
+use crate::tls_records::HEAD;
 
 /// A connection that speaks TLS over another one, or the other one as it is.
 ///

@@ -9,43 +9,7 @@ use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 
 use crate::rt::Connection;
 use crate::sync::plain::{Arc, AtomicBool, Ordering};
-
-/// Where one record ends and the next begins: type, version, length, and then
-/// as many bytes, in TLS 1.2 and 1.3 alike.
-#[derive(Debug, Default)]
-pub(super) struct Heads {
-    head: [u8; HEAD],
-    head_len: usize,
-    payload: usize,
-}
-
-pub(super) const HEAD: usize = 5;
-
-impl Heads {
-    /// Returns whether a record has begun that has not ended.
-    pub(super) fn is_mid_record(&self) -> bool {
-        self.head_len > 0 || self.payload > 0
-    }
-
-    pub(super) fn push(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.payload > 0 {
-                let taken = self.payload.min(bytes.len());
-                self.payload -= taken;
-                bytes = &bytes[taken..];
-                continue;
-            }
-            let taken = (HEAD - self.head_len).min(bytes.len());
-            self.head[self.head_len..][..taken].copy_from_slice(&bytes[..taken]);
-            self.head_len += taken;
-            bytes = &bytes[taken..];
-            if self.head_len == HEAD {
-                self.payload = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
-                self.head_len = 0;
-            }
-        }
-    }
-}
+use crate::tls_records::{HEAD, TlsRecords};
 
 /// What a connection and the transport below its rustls tell each other. Both
 /// are polled in one task, one within the other: all orderings are relaxed.
@@ -89,7 +53,7 @@ impl Flags {
 #[derive(Debug)]
 pub(super) struct Records<C> {
     connection: C,
-    heads: Heads,
+    heads: TlsRecords,
     flags: Arc<Flags>,
     /// What was read before rustls was.
     first: [u8; HEAD],
@@ -105,7 +69,7 @@ impl<C> Records<C> {
     pub(super) fn new(connection: C, first: &[u8], flags: Arc<Flags>) -> Records<C> {
         let mut records = Records {
             connection,
-            heads: Heads::default(),
+            heads: TlsRecords::default(),
             flags,
             first: [0; HEAD],
             first_len: first.len().min(HEAD),
@@ -235,33 +199,5 @@ impl<C: Connection> AsyncWrite for Records<C> {
     /// The half-close is the server's: here only close_notify is sent.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_is_followed_in_pieces_of_any_size() {
-        let records = [&[22, 3, 1, 0, 2, 9, 9][..], &[23, 3, 3, 1, 0], &[7; 256]].concat();
-        for piece in 1..=records.len() {
-            let (mut heads, mut seen) = (Heads::default(), 0);
-            for piece in records.chunks(piece) {
-                heads.push(piece);
-                seen += piece.len();
-                let is_between = seen == 7 || seen == records.len();
-                assert_eq!(heads.is_mid_record(), !is_between, "after {seen}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_record_ends_with_its_head() {
-        let mut heads = Heads::default();
-        heads.push(&[23, 3, 3, 0]);
-        assert!(heads.is_mid_record());
-        heads.push(&[0]);
-        assert!(!heads.is_mid_record());
     }
 }

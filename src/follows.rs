@@ -1,0 +1,31 @@
+//! What a session follows where a library reads from it that does not say whether it holds
+//! a part of a message.
+
+use crate::tls_records::TlsRecords;
+use crate::websocket::WebSocket;
+
+/// Follows what is read.
+#[derive(Debug)]
+pub(crate) enum Follows {
+    Websocket(WebSocket),
+    /// The records of TLS that the program speaks itself.
+    TlsRecords(TlsRecords),
+}
+
+impl Follows {
+    /// Takes bytes that were read.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Follows::Websocket(websocket) => websocket.push(bytes),
+            Follows::TlsRecords(records) => records.push(bytes),
+        }
+    }
+
+    /// Returns whether something has begun that has not ended.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        match self {
+            Follows::Websocket(websocket) => websocket.is_mid_message(),
+            Follows::TlsRecords(records) => records.is_mid_record(),
+        }
+    }
+}
