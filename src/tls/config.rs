@@ -28,6 +28,28 @@ impl TlsConfig {
     /// Early data (0-RTT) is not accepted, whatever `max_early_data_size` says: it can
     /// be replayed by others (RFC 8446, 8), and clients send it again after the
     /// handshake.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use lameduck::tls::TlsConfig;
+    /// use rustls::RootCertStore;
+    /// use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    /// use rustls::server::{ServerConfig, WebPkiClientVerifier};
+    ///
+    /// /// Lets those in who have a certificate of one of the authorities.
+    /// fn for_known_clients(
+    ///     chain: Vec<CertificateDer<'static>>,
+    ///     key: PrivateKeyDer<'static>,
+    ///     authorities: RootCertStore,
+    /// ) -> Result<TlsConfig, Box<dyn std::error::Error>> {
+    ///     let verifier = WebPkiClientVerifier::builder(Arc::new(authorities)).build()?;
+    ///     let config = ServerConfig::builder()
+    ///         .with_client_cert_verifier(verifier)
+    ///         .with_single_cert(chain, key)?;
+    ///     Ok(TlsConfig::new(config).with_http_protocols())
+    /// }
+    /// ```
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> TlsConfig {
         TlsConfig {
             current: Arc::new(Mutex::new(without_early_data(config.into()))),
