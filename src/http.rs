@@ -115,7 +115,7 @@ pub struct Http<S> {
 
 /// What all connections share.
 struct Shared<S> {
-    service: Arc<S>,
+    service: S,
     health: Option<HealthPaths>,
     options: Arc<Options>,
     protocol: Protocol,
@@ -157,7 +157,7 @@ impl<S> Http<S> {
         set_what_is_ours(&mut http1);
         Http {
             shared: Shared {
-                service: Arc::new(service),
+                service,
                 health: None,
                 options: Arc::new(Options::default()),
                 protocol: Protocol::Any,

@@ -59,7 +59,7 @@ enum Told {
     reason = "an `async fn` would have a place for each argument twice"
 )]
 pub(super) fn serve<R, C, S, B>(
-    shared: &Shared<S>,
+    shared: &Arc<Shared<S>>,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     mut found: Box<(Session<C>, Bytes)>,
@@ -78,8 +78,7 @@ where
             let (session, prefix) = unbox(found);
             let wire = Wire::new(session, prefix, state.clone());
             let service = CountedService {
-                service: shared.service.clone(),
-                health: shared.health.clone(),
+                shared: shared.clone(),
                 state: state.clone(),
             };
             let hyper = shared.http1.serve_connection(wire, service);

@@ -44,7 +44,7 @@ struct Told {
     reason = "an `async fn` would have a place for each argument twice"
 )]
 pub(super) fn serve<R, C, S, B>(
-    shared: &Shared<S>,
+    shared: &Arc<Shared<S>>,
     runtime: R,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
@@ -71,8 +71,7 @@ where
             shared.options.stop_on_panic,
         );
         let service = CountedService {
-            service: shared.service.clone(),
-            health: shared.health.clone(),
+            shared: shared.clone(),
             state: state.clone(),
         };
         let wire = Wire::new(session, prefix, state.clone());

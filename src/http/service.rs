@@ -12,15 +12,14 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 
-use super::health::HealthPaths;
+use super::Shared;
 use super::state::{InFlight, Panic, State};
 use crate::sync::plain::Arc;
 
 /// The service of one connection.
 pub(crate) struct CountedService<S> {
-    pub(crate) service: Arc<S>,
-    pub(crate) health: Option<HealthPaths>,
-    pub(crate) state: Arc<State>,
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) state: Arc<State>,
 }
 
 impl<S, B> Service<Request<Incoming>> for CountedService<S>
@@ -33,7 +32,7 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = self.state.begin(&mut request);
-        let health = self.health.as_ref().and_then(|paths| {
+        let health = self.shared.health.as_ref().and_then(|paths| {
             let shutdown = self.state.info.shutdown();
             paths.status(request.uri().path(), shutdown)
         });
@@ -48,10 +47,13 @@ where
                 Some(status) => Awaited::Health { status },
                 // Its panic is the request's own, as that of its future is: other
                 // streams of HTTP/2 are not called from here.
-                None => match catch_unwind(AssertUnwindSafe(|| self.service.call(request))) {
-                    Ok(response) => Awaited::Service { response },
-                    Err(panic) => Awaited::Panicked { panic: Some(panic) },
-                },
+                None => {
+                    let service = &self.shared.service;
+                    match catch_unwind(AssertUnwindSafe(|| service.call(request))) {
+                        Ok(response) => Awaited::Service { response },
+                        Err(panic) => Awaited::Panicked { panic: Some(panic) },
+                    }
+                }
             },
             ready: None,
             method,
