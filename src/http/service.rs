@@ -37,11 +37,7 @@ where
             paths.status(request.uri().path(), shutdown)
         });
         let version = request.version();
-        let method = match *request.method() {
-            Method::CONNECT => Method::CONNECT,
-            // What is not a tunnel is all the same here.
-            _ => Method::GET,
-        };
+        let is_connect = *request.method() == Method::CONNECT;
         CountedResponse {
             awaited: match health {
                 Some(status) => Awaited::Health { status },
@@ -56,7 +52,7 @@ where
                 }
             },
             ready: None,
-            method,
+            is_connect,
             version,
             looks: 0,
             in_flight: Some(in_flight),
@@ -66,13 +62,14 @@ where
 
 pin_project! {
     /// A response that is awaited.
+    #[project = ProjectedResponse]
     pub(crate) struct CountedResponse<F, B> {
         #[pin]
         awaited: Awaited<F>,
         // The response, while the driver has to look at the stop: rarely, so it
         // takes no room here.
-        ready: Option<Box<Response<CountedBody<B>>>>,
-        method: Method,
+        ready: Option<Box<Response<Option<B>>>>,
+        is_connect: bool,
         version: Version,
         // The looks that it has waited for.
         looks: u8,
@@ -96,39 +93,54 @@ where
     type Output = Result<Response<CountedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut response = match this.ready.take() {
-            Some(response) => *response,
-            None => match this.awaited.project() {
-                Projected::Health { status } => {
-                    let mut response = Response::new(CountedBody::empty());
-                    *response.status_mut() = *status;
-                    response
-                }
-                Projected::Panicked { panic } => match panic.take() {
-                    Some(panic) => resume_unwind(panic),
-                    None => return Poll::Pending,
-                },
-                Projected::Service { response } => {
-                    ready!(response.poll(cx))?.map(CountedBody::new)
-                }
-            },
-        };
-        let Some(in_flight) = this.in_flight.take() else {
-            return Poll::Ready(Ok(response));
-        };
-        let is_stale = in_flight.state().is_look_stale();
-        if is_stale || in_flight.state().awaits_look(*this.looks) {
-            *this.looks += u8::from(!is_stale);
-            (*this.ready, *this.in_flight) = (Some(Box::new(response)), Some(in_flight));
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        let mut this = self.project();
+        if let Some(response) = this.ready.take() {
+            return this.poll_give(*response, |body| body, cx);
         }
-        in_flight
-            .state()
-            .announce(this.method, *this.version, &mut response);
-        response.body_mut().in_flight = Some(in_flight);
-        Poll::Ready(Ok(response))
+        match this.awaited.as_mut().project() {
+            Projected::Health { status } => {
+                let mut response = Response::new(());
+                *response.status_mut() = *status;
+                this.poll_give(response, |()| None, cx)
+            }
+            Projected::Panicked { panic } => match panic.take() {
+                Some(panic) => resume_unwind(panic),
+                None => Poll::Pending,
+            },
+            Projected::Service { response } => {
+                let response = ready!(response.poll(cx))?;
+                this.poll_give(response, Some, cx)
+            }
+        }
+    }
+}
+
+impl<F, B> ProjectedResponse<'_, F, B> {
+    /// Gives a response, whose body gets its type only here: a change of the type copies
+    /// the head.
+    #[inline]
+    fn poll_give<T, E>(
+        self,
+        mut response: Response<T>,
+        body: impl FnOnce(T) -> Option<B>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Response<CountedBody<B>>, E>> {
+        let in_flight = self.in_flight.take();
+        if let Some(state) = in_flight.as_ref().map(InFlight::state) {
+            let is_stale = state.is_look_stale();
+            if is_stale || state.awaits_look(*self.looks) {
+                *self.looks += u8::from(!is_stale);
+                *self.ready = Some(Box::new(response.map(body)));
+                *self.in_flight = in_flight;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            state.announce(*self.is_connect, *self.version, &mut response);
+        }
+        Poll::Ready(Ok(response.map(|of_service| CountedBody {
+            body: body(of_service),
+            in_flight,
+        })))
     }
 }
 
@@ -138,22 +150,6 @@ pin_project! {
         #[pin]
         body: Option<B>,
         in_flight: Option<InFlight>,
-    }
-}
-
-impl<B> CountedBody<B> {
-    fn new(body: B) -> CountedBody<B> {
-        CountedBody {
-            body: Some(body),
-            in_flight: None,
-        }
-    }
-
-    fn empty() -> CountedBody<B> {
-        CountedBody {
-            body: None,
-            in_flight: None,
-        }
     }
 }
 

@@ -445,7 +445,7 @@ impl State {
     /// arrived ([F75](crate::docs::faults#f75)).
     pub(crate) fn announce<B>(
         &self,
-        method: &Method,
+        is_connect: bool,
         version: Version,
         response: &mut Response<B>,
     ) {
@@ -453,7 +453,7 @@ impl State {
             return;
         };
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (*method == Method::CONNECT && response.status().is_success());
+            || (is_connect && response.status().is_success());
         if is_tunnel {
             self.is_tunnel.store(true, Ordering::Relaxed);
             *lock(&self.upgrade) = None;

@@ -279,7 +279,7 @@ mod tests {
     use futures::io::AsyncWriteExt;
     use hyper::header::{HeaderValue, UPGRADE};
     use hyper::rt::ReadBuf;
-    use hyper::{Method, Response, StatusCode, Version};
+    use hyper::{Response, StatusCode, Version};
 
     use super::*;
     use crate::http::info::{ConnectionInfo, Local};
@@ -329,8 +329,7 @@ mod tests {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let websocket = HeaderValue::from_static("websocket");
         response.headers_mut().insert(UPGRADE, websocket);
-        wire.state
-            .announce(&Method::GET, Version::HTTP_11, &mut response);
+        wire.state.announce(false, Version::HTTP_11, &mut response);
         Ok(wire)
     }
 
