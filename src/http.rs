@@ -400,8 +400,12 @@ impl<R: Runtime, S> Handler<R, S> {
     }
 
     fn local(runtime: &R, address: Address) -> Local {
-        let timer = Box::new(HyperTimer(runtime.clone()));
-        Local { address, timer }
+        let runtime = runtime.clone();
+        Local {
+            address,
+            timer: Box::new(HyperTimer(runtime.clone())),
+            spawn: Box::new(move |task| runtime.spawn(task)),
+        }
     }
 
     fn serve<C: Connection, B>(

@@ -62,14 +62,8 @@ where
     B::Error: Into<BoxError>,
 {
     async move {
-        let guard = driver.handle.try_guard().map_err(Error::guard)?;
         let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
-        let executor = StreamExecutor::new(
-            runtime.clone(),
-            guard,
-            state.clone(),
-            shared.options.stop_on_panic,
-        );
+        let executor = StreamExecutor::new(state.clone(), shared.options.stop_on_panic);
         let service = CountedService {
             shared: shared.clone(),
             state: state.clone(),
@@ -80,6 +74,8 @@ where
             builder.timer(HyperTimer(runtime));
             if let Some(configure) = &shared.http2 {
                 configure(&mut builder);
+                // Only pings to the peer need it, which are an option.
+                builder.timer(HyperTimer(runtime));
             }
             builder.serve_connection(wire, service)
         });

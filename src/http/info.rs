@@ -10,6 +10,7 @@ use futures_core::Stream;
 use hyper::rt::{Sleep, Timer};
 use pin_project_lite::pin_project;
 
+use super::rt::Task;
 use super::stream_idle::StreamIdle;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
@@ -46,6 +47,7 @@ pub struct ConnectionInfo {
 pub(super) struct Local {
     pub(super) address: Address,
     pub(super) timer: Box<dyn Timer + Send + Sync>,
+    pub(super) spawn: Box<dyn Fn(Task) + Send + Sync>,
 }
 
 struct Inner {
@@ -206,6 +208,11 @@ impl ConnectionInfo {
             resting: None,
             connection: self.clone(),
         }
+    }
+
+    /// Spawns a task of the connection.
+    pub(super) fn spawn(&self, task: Task) {
+        (self.inner.local.spawn)(task);
     }
 
     /// Returns whether all that had arrived at the stop is with its reader.

@@ -18,27 +18,18 @@ use crate::phase::Phase;
 use crate::rt::Runtime;
 use crate::sync::plain::{Arc, Mutex, lock};
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Spawns the streams of an HTTP/2 connection; each holds a guard.
 #[derive(Clone)]
 pub struct StreamExecutor {
-    spawn: Arc<dyn Fn(Task) + Send + Sync>,
-    guard: Arc<Guard>,
     state: Arc<State>,
     stop_on_panic: bool,
 }
 
 impl StreamExecutor {
-    pub(super) fn new<R: Runtime>(
-        runtime: R,
-        guard: Guard,
-        state: Arc<State>,
-        stop_on_panic: bool,
-    ) -> StreamExecutor {
+    pub(super) fn new(state: Arc<State>, stop_on_panic: bool) -> StreamExecutor {
         StreamExecutor {
-            spawn: Arc::new(move |task| runtime.spawn(task)),
-            guard: Arc::new(guard),
             state,
             stop_on_panic,
         }
@@ -57,8 +48,9 @@ where
 {
     fn execute(&self, work: F) {
         // Refused only once the server was stopped, with the connection.
-        if let Ok(guard) = self.guard.try_clone() {
-            (self.spawn)(Box::pin(Stream {
+        let info = &self.state.info;
+        if let Ok(guard) = info.try_guard() {
+            info.spawn(Box::pin(Stream {
                 work,
                 aborting: guard.shutdown().reached(Phase::Aborting),
                 state: self.state.clone(),

@@ -285,6 +285,7 @@ mod tests {
     use crate::http::info::{ConnectionInfo, Local};
     use crate::http::options::{Announce, Options};
     use crate::http::rt::HyperTimer;
+    use crate::rt::Runtime;
     use crate::runtimes::smol::Smol;
     use crate::sim::Sim;
 
@@ -293,6 +294,7 @@ mod tests {
         let local = Arc::new(Local {
             address: handle.peer_addr(),
             timer: Box::new(HyperTimer(Smol)),
+            spawn: Box::new(|task| Smol.spawn(task)),
         });
         let info = ConnectionInfo::new(
             handle,
