@@ -111,7 +111,7 @@ where
 
 /// Frees the box at once: one that is moved out of lasts as long as its variable.
 #[expect(clippy::boxed_local, reason = "it is here for the box")]
-fn unbox<T>(value: Box<T>) -> T {
+pub(super) fn unbox<T>(value: Box<T>) -> T {
     *value
 }
 

@@ -19,6 +19,7 @@ use log::debug;
 
 use super::driver::{Driver, Due};
 use super::error::Error;
+use super::h1::unbox;
 use super::info::ConnectionInfo;
 use super::rt::{HyperTimer, StreamExecutor};
 use super::service::CountedService;
@@ -38,7 +39,8 @@ struct Told {
     announcing: PhaseReached,
 }
 
-/// Serves a session, of which `prefix` was read before.
+/// Serves a session, of which some bytes were read before; both are in a box, as for
+/// HTTP/1.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` would have a place for each argument twice"
@@ -48,8 +50,7 @@ pub(super) fn serve<R, C, S, B>(
     runtime: R,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
-    session: Session<C>,
-    prefix: Bytes,
+    found: Box<(Session<C>, Bytes)>,
 ) -> impl Future<Output = Result<(), Error>>
 where
     R: Runtime,
@@ -68,14 +69,14 @@ where
             shared: shared.clone(),
             state: state.clone(),
         };
+        let (session, prefix) = unbox(found);
         let wire = Wire::new(session, prefix, state.clone());
         let mut hyper = pin!({
             let mut builder = http2::Builder::new(executor);
-            builder.timer(HyperTimer(runtime));
             if let Some(configure) = &shared.http2 {
-                configure(&mut builder);
                 // Only pings to the peer need it, which are an option.
                 builder.timer(HyperTimer(runtime));
+                configure(&mut builder);
             }
             builder.serve_connection(wire, service)
         });

@@ -67,10 +67,10 @@ where
             Protocol::Http2 => true,
         };
         let prefix = Bytes::copy_from_slice(&first[..n]);
+        let found = Box::new((session, prefix));
         if is_http2 {
-            Box::pin(h2::serve(&shared, runtime, driver, &info, session, prefix)).await
+            Box::pin(h2::serve(&shared, runtime, driver, &info, found)).await
         } else {
-            let found = Box::new((session, prefix));
             Box::pin(h1::serve(&shared, driver, &info, found)).await
         }
     }
