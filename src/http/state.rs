@@ -58,17 +58,29 @@ pub(crate) struct State {
     half_close: bool,
     /// The phase from which on responses announce the close.
     announce_from: Phase,
-    /// The driver of HTTP/2 connections, whose streams end in other tasks.
-    driver: Mutex<Option<Waker>>,
-    /// The first panic in a stream of HTTP/2, which ends in another task.
-    panic: Mutex<Option<Panic>>,
+    /// A stream of HTTP/2 has panicked.
+    has_panicked: AtomicBool,
     exchanges: Exchanges,
 }
 
 /// What is under way on the wire, as far as the bytes of both sides tell.
 enum Exchanges {
     Http1(Mutex<Framing>),
-    Http2(Box<Mutex<Streams>>),
+    Http2(Box<Http2>),
+}
+
+/// What the streams of HTTP/2 share, which end in other tasks.
+struct Http2 {
+    streams: Mutex<Streams>,
+    of_tasks: Mutex<OfTasks>,
+}
+
+#[derive(Default)]
+struct OfTasks {
+    /// The driver, where it waits for their end.
+    driver: Option<Waker>,
+    /// The first panic of one.
+    panic: Option<Panic>,
 }
 
 impl State {
@@ -82,8 +94,11 @@ impl State {
     }
 
     pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
-        let streams = Box::new(Mutex::new(Streams::new()));
-        State::new(info, announce_from, Exchanges::Http2(streams))
+        let http2 = Box::new(Http2 {
+            streams: Mutex::new(Streams::new()),
+            of_tasks: Mutex::default(),
+        });
+        State::new(info, announce_from, Exchanges::Http2(http2))
     }
 
     fn new(info: ConnectionInfo, announce_from: Phase, exchanges: Exchanges) -> State {
@@ -103,8 +118,7 @@ impl State {
             keeps_alive: true,
             half_close: true,
             announce_from,
-            driver: Mutex::new(None),
-            panic: Mutex::new(None),
+            has_panicked: AtomicBool::new(false),
             exchanges,
         }
     }
@@ -119,31 +133,43 @@ impl State {
     fn streams(&self) -> Option<&Mutex<Streams>> {
         match &self.exchanges {
             Exchanges::Http1(_) => None,
-            Exchanges::Http2(streams) => Some(streams),
+            Exchanges::Http2(http2) => Some(&http2.streams),
+        }
+    }
+
+    fn of_tasks(&self) -> Option<&Mutex<OfTasks>> {
+        match &self.exchanges {
+            Exchanges::Http1(_) => None,
+            Exchanges::Http2(http2) => Some(&http2.of_tasks),
         }
     }
 
     /// Keeps the panic of a stream for the end of the connection. The reset of
     /// the stream, which follows, wakes the driver.
     pub(crate) fn note_panic(&self, panic: Panic) {
-        let mut first = lock(&self.panic);
-        if first.is_none() {
-            *first = Some(panic);
+        if let Some(of_tasks) = self.of_tasks() {
+            let mut of_tasks = lock(of_tasks);
+            if of_tasks.panic.is_none() {
+                of_tasks.panic = Some(panic);
+            }
+            self.has_panicked.store(true, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn has_panicked(&self) -> bool {
-        lock(&self.panic).is_some()
+        self.has_panicked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn take_panic(&self) -> Option<Panic> {
-        lock(&self.panic).take()
+        lock(self.of_tasks()?).panic.take()
     }
 
     /// Wakes the driver when the last request in flight has ended.
     pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
-        let before = lock(&self.driver).replace(cx.waker().clone());
-        drop(before);
+        if let Some(of_tasks) = self.of_tasks() {
+            let before = lock(of_tasks).driver.replace(cx.waker().clone());
+            drop(before);
+        }
     }
 
     /// Returns the number of requests whose response has not come to its end.
@@ -205,7 +231,7 @@ impl State {
     pub(crate) fn is_in_head(&self) -> bool {
         let is_in_head = match &self.exchanges {
             Exchanges::Http1(framing) => lock(framing).is_in_head(),
-            Exchanges::Http2(streams) => lock(streams).is_in_head(),
+            Exchanges::Http2(http2) => lock(&http2.streams).is_in_head(),
         };
         is_in_head || self.is_mid_record()
     }
@@ -242,7 +268,7 @@ impl State {
     pub(crate) fn is_exchanging(&self) -> bool {
         match &self.exchanges {
             Exchanges::Http1(framing) => lock(framing).is_in_body(),
-            Exchanges::Http2(streams) => lock(streams).is_any_open(),
+            Exchanges::Http2(http2) => lock(&http2.streams).is_any_open(),
         }
     }
 
@@ -255,7 +281,7 @@ impl State {
     pub(crate) fn note_read(&self, bytes: &[u8]) {
         match &self.exchanges {
             Exchanges::Http1(framing) => lock(framing).push(bytes),
-            Exchanges::Http2(streams) => lock(streams).push_read(bytes),
+            Exchanges::Http2(http2) => lock(&http2.streams).push_read(bytes),
         }
     }
 
@@ -527,10 +553,10 @@ impl Drop for InFlight {
             return;
         }
         let left = self.0.info.facts().end_request();
-        if left == 0 && self.0.framing().is_none() {
+        if let Some(of_tasks) = self.0.of_tasks().filter(|_| left == 0) {
             // The lock orders this with `watch_in_flight`: either the driver has
             // seen the end, or its waker is here.
-            let driver = lock(&self.0.driver).take();
+            let driver = lock(of_tasks).driver.take();
             if let Some(driver) = driver {
                 driver.wake();
             }
