@@ -26,6 +26,17 @@ pub(crate) struct Framing {
     is_past_accepted: bool,
 }
 
+/// What [`Framing::known`] says: [`nothing_follows`](Framing::nothing_follows),
+pub(crate) const NOTHING_FOLLOWS: u8 = 1;
+/// [`all_complete`](Framing::all_complete),
+pub(crate) const ALL_COMPLETE: u8 = 1 << 1;
+/// [`is_in_head`](Framing::is_in_head),
+pub(crate) const IN_HEAD: u8 = 1 << 2;
+/// [`is_in_body`](Framing::is_in_body),
+pub(crate) const IN_BODY: u8 = 1 << 3;
+/// and [`is_past_accepted`](Framing::is_past_accepted).
+pub(crate) const PAST_ACCEPTED: u8 = 1 << 4;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Between two requests.
@@ -99,37 +110,46 @@ impl Framing {
 
     /// Returns whether the last request that was called has come to its end, and with it
     /// all that is accepted.
-    pub(crate) fn is_past_accepted(&self) -> bool {
+    fn is_past_accepted(&self) -> bool {
         self.is_past_accepted && self.all_complete()
     }
 
-    /// Returns whether the last request that was called is the last of which a
-    /// byte has come. False where that is not known, as while a body comes: what
-    /// has arrived behind it is not read before its end is.
-    pub(crate) fn nothing_follows(&self) -> bool {
-        self.state == State::Between && self.kept.is_empty()
+    /// Returns what is known of the bytes that have come: a bit for each answer.
+    pub(crate) fn known(&self) -> u8 {
+        let answers = [
+            (self.nothing_follows(), NOTHING_FOLLOWS),
+            (self.all_complete(), ALL_COMPLETE),
+            (self.is_in_head(), IN_HEAD),
+            (self.is_in_body(), IN_BODY),
+            (self.is_past_accepted(), PAST_ACCEPTED),
+        ];
+        answers
+            .into_iter()
+            .fold(0, |known, (is_so, bit)| known | if is_so { bit } else { 0 })
+    }
+
+    /// Returns whether all bytes belong to whole requests that were called: the last of
+    /// them is the last of which a byte has come. False where that is not known, as while
+    /// a body comes: what has arrived behind it is not read before its end is.
+    fn nothing_follows(&self) -> bool {
+        self.state == State::Between
     }
 
     /// Returns whether all requests that were called have come to their ends.
-    pub(crate) fn all_complete(&self) -> bool {
+    fn all_complete(&self) -> bool {
         matches!(
             self.state,
             State::Between | State::Head { .. } | State::AwaitsCall
         )
     }
 
-    /// Returns whether all bytes belong to whole requests that were called.
-    pub(crate) fn is_between(&self) -> bool {
-        self.state == State::Between
-    }
-
     /// Returns whether a request has begun whose head has not ended.
-    pub(crate) fn is_in_head(&self) -> bool {
+    fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head { .. })
     }
 
     /// Returns whether the body of a request that was called has not ended.
-    pub(crate) fn is_in_body(&self) -> bool {
+    fn is_in_body(&self) -> bool {
         matches!(self.state, State::Body(_) | State::Chunk(_))
     }
 

@@ -11,13 +11,15 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::framing::{BodyLength, Framing};
+use super::framing::{
+    ALL_COMPLETE, BodyLength, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED,
+};
 use super::info::ConnectionInfo;
 use super::options::Options;
 use super::stream_idle::StreamIdle;
 use super::streams::{DataOf, Streams};
 use crate::phase::Phase;
-use crate::sync::plain::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::plain::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
 /// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
@@ -60,6 +62,9 @@ pub(crate) struct State {
     announce_from: Phase,
     /// A stream of HTTP/2 has panicked.
     has_panicked: AtomicBool,
+    /// What is known of the bytes of HTTP/1 that have come: it is asked for more often
+    /// than bytes come, and without the lock.
+    known: AtomicU8,
     exchanges: Exchanges,
 }
 
@@ -119,6 +124,7 @@ impl State {
             half_close: true,
             announce_from,
             has_panicked: AtomicBool::new(false),
+            known: AtomicU8::new(Framing::new().known()),
             exchanges,
         }
     }
@@ -128,6 +134,18 @@ impl State {
             Exchanges::Http1(framing) => Some(framing),
             Exchanges::Http2(_) => None,
         }
+    }
+
+    /// Returns whether it is known of the bytes of HTTP/1.
+    fn knows(&self, bit: u8) -> bool {
+        self.known.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Changes what is known of the bytes of HTTP/1.
+    fn change(&self, framing: &Mutex<Framing>, change: impl FnOnce(&mut Framing)) {
+        let mut framing = lock(framing);
+        change(&mut framing);
+        self.known.store(framing.known(), Ordering::Relaxed);
     }
 
     fn streams(&self) -> Option<&Mutex<Streams>> {
@@ -230,7 +248,7 @@ impl State {
     /// Returns whether a request has begun of which the service does not know.
     pub(crate) fn is_in_head(&self) -> bool {
         let is_in_head = match &self.exchanges {
-            Exchanges::Http1(framing) => lock(framing).is_in_head(),
+            Exchanges::Http1(_) => self.knows(IN_HEAD),
             Exchanges::Http2(http2) => lock(&http2.streams).is_in_head(),
         };
         is_in_head || self.is_mid_record()
@@ -259,15 +277,14 @@ impl State {
     /// Returns whether the bytes that have come are whole requests, as far as
     /// this side can tell.
     pub(crate) fn is_between(&self) -> bool {
-        let framing = self.framing();
-        framing.is_none_or(|framing| lock(framing).is_between())
+        self.framing().is_none() || self.knows(NOTHING_FOLLOWS)
     }
 
     /// Returns whether a request that the service knows of is still coming, or its
     /// response is still leaving, although the service may be done with both.
     pub(crate) fn is_exchanging(&self) -> bool {
         match &self.exchanges {
-            Exchanges::Http1(framing) => lock(framing).is_in_body(),
+            Exchanges::Http1(_) => self.knows(IN_BODY),
             Exchanges::Http2(http2) => lock(&http2.streams).is_any_open(),
         }
     }
@@ -280,7 +297,7 @@ impl State {
     /// Notes bytes that hyper is given.
     pub(crate) fn note_read(&self, bytes: &[u8]) {
         match &self.exchanges {
-            Exchanges::Http1(framing) => lock(framing).push(bytes),
+            Exchanges::Http1(framing) => self.change(framing, |framing| framing.push(bytes)),
             Exchanges::Http2(http2) => lock(&http2.streams).push_read(bytes),
         }
     }
@@ -344,31 +361,31 @@ impl State {
     /// Returns whether the next response of HTTP/1 is to announce the close, as far as
     /// what hyper was given tells: it does not read on in every state.
     fn seems_last(&self) -> bool {
-        let nothing_follows = |framing: &Mutex<Framing>| lock(framing).nothing_follows();
-        self.announces() && !self.is_mid_record() && self.framing().is_some_and(nothing_follows)
+        self.announces()
+            && !self.is_mid_record()
+            && self.framing().is_some()
+            && self.knows(NOTHING_FOLLOWS)
     }
 
     /// Notes that so many bytes, and no more, are accepted behind those that hyper was given.
     #[cold]
     pub(crate) fn accept(&self, bytes: u64) {
         if let Some(framing) = self.framing() {
-            lock(framing).accept(bytes);
+            self.change(framing, |framing| framing.accept(bytes));
         }
     }
 
     /// Returns whether the next response of HTTP/1 is to announce the close, whatever
     /// follows: all that is accepted was read ([F97](crate::docs::faults#f97)).
     fn is_past_accepted(&self) -> bool {
-        let is_past = |framing: &Mutex<Framing>| lock(framing).is_past_accepted();
-        self.announces() && self.framing().is_some_and(is_past)
+        self.announces() && self.framing().is_some() && self.knows(PAST_ACCEPTED)
     }
 
     /// Returns whether the peer's end of input can wait: a request is being
     /// answered, all of which has come. hyper would give up its response.
     pub(crate) fn hide_end(&self) -> bool {
-        let is_complete = |framing: &Mutex<Framing>| lock(framing).all_complete();
-        let hides =
-            self.half_close && self.is_answering() && self.framing().is_some_and(is_complete);
+        let is_complete = self.framing().is_some() && self.knows(ALL_COMPLETE);
+        let hides = self.half_close && self.is_answering() && is_complete;
         self.hides_end.store(hides, Ordering::Relaxed);
         hides
     }
@@ -385,7 +402,7 @@ impl State {
                 Some(length) => BodyLength::Known(length),
                 None => BodyLength::Chunked,
             };
-            lock(framing).call(length);
+            self.change(framing, |framing| framing.call(length));
             let is_last = match request.version() {
                 Version::HTTP_10 => !has_token(request.headers(), "keep-alive"),
                 _ => has_token(request.headers(), "close"),
@@ -475,9 +492,9 @@ impl State {
         version: Version,
         response: &mut Response<B>,
     ) {
-        let Some(framing) = self.framing() else {
+        if self.framing().is_none() {
             return;
-        };
+        }
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (is_connect && response.status().is_success());
         if is_tunnel {
@@ -486,7 +503,7 @@ impl State {
             let protocol = response.headers().get(UPGRADE);
             let is_websocket =
                 protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-            let follows = is_websocket && lock(framing).is_between();
+            let follows = is_websocket && self.knows(NOTHING_FOLLOWS);
             self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
