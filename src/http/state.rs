@@ -414,12 +414,14 @@ impl State {
                 *lock(&self.upgrade) = Some(upgrade.clone());
             }
         }
+        // Asked once: HTTP/2 takes a lock for the answer.
+        let has_body = !request.body().is_end_stream();
         let stream = self
             .streams()
-            .and_then(|streams| self.begin_stream(streams, request));
-        let info = stream.unwrap_or_else(|| match request.body().is_end_stream() {
-            true => self.info.clone(),
-            false => self.info.with_body(),
+            .and_then(|streams| self.begin_stream(streams, request, has_body));
+        let info = stream.unwrap_or_else(|| match has_body {
+            true => self.info.with_body(),
+            false => self.info.clone(),
         });
         request.extensions_mut().insert(info);
         InFlight(self.clone())
@@ -431,10 +433,11 @@ impl State {
         self: &Arc<State>,
         streams: &Mutex<Streams>,
         request: &Request<Incoming>,
+        has_body: bool,
     ) -> Option<ConnectionInfo> {
         let stream = lock(streams).call()?;
         // hyper has no body for a tunnel.
-        if request.body().is_end_stream() && *request.method() != Method::CONNECT {
+        if !has_body && *request.method() != Method::CONNECT {
             return None;
         }
         lock(streams).follow(stream, data_of(request));
