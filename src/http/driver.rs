@@ -95,9 +95,11 @@ pub(super) struct Driver<R: Runtime> {
     clock: Clock<R>,
     timer: Timer<R>,
     waiting: Waiting,
-    since: Duration,
+    /// Since when, where [`keeps_since`](Driver::keeps_since).
+    since: Nanos,
     calls: u64,
-    retire_at: Option<Duration>,
+    /// The last of all times where it is not.
+    retire_at: Nanos,
     retirement: Retirement,
     notice: Notice,
     /// Since when it is so. A field of its own takes less room than one in the enum.
@@ -117,9 +119,11 @@ impl<R: Runtime> Driver<R> {
             clock: Clock::new(runtime),
             timer: Timer::new(),
             waiting: Waiting::Request,
-            since: Duration::ZERO,
+            since: Nanos::ZERO,
             calls: 0,
-            retire_at: options.max_age.map(|age| age.of(id)),
+            retire_at: options
+                .max_age
+                .map_or(Nanos::MAX, |age| Nanos::of(age.of(id))),
             retirement: Retirement::No,
             notice: Notice::Possible,
             notice_at: Nanos::ZERO,
@@ -144,12 +148,12 @@ impl<R: Runtime> Driver<R> {
 
     /// Retires the connection: it ends as soon as it is idle.
     pub(super) fn retire(&mut self) {
-        (self.retirement, self.retire_at) = (Retirement::AtOnce, None);
+        (self.retirement, self.retire_at) = (Retirement::AtOnce, Nanos::MAX);
     }
 
     /// Retires the connection for its age: it ends once it has been idle for a time.
     fn age(&mut self) {
-        (self.retirement, self.retire_at) = (Retirement::Aged, None);
+        (self.retirement, self.retire_at) = (Retirement::Aged, Nanos::MAX);
     }
 
     /// Returns whether the stop ends the connection where it is idle.
@@ -160,7 +164,7 @@ impl<R: Runtime> Driver<R> {
     /// Returns whether responses are to announce the close.
     pub(super) fn announces(&mut self) -> bool {
         // On a busy machine the next request can overtake the timer's wake.
-        if self.retire_at.is_some_and(|at| self.clock.now() >= at) {
+        if self.retire_at != Nanos::MAX && self.clock.now() >= self.retire_at.duration() {
             self.age();
         }
         self.is_retired() || self.has_phase_to_announce()
@@ -244,7 +248,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that a head has begun.
     pub(super) fn head_begins(&mut self) {
-        (self.waiting, self.since) = (Waiting::Head, self.clock.now());
+        (self.waiting, self.since) = (Waiting::Head, Nanos::of(self.clock.now()));
     }
 
     /// Looks what the connection waits for, and since when.
@@ -262,8 +266,8 @@ impl<R: Runtime> Driver<R> {
                 self.was_unannounced = self.has_phase_to_announce();
             }
             (self.waiting, self.calls) = (waiting, state.calls());
-            if waiting != Waiting::Exchange {
-                self.since = self.clock.now();
+            if self.keeps_since() {
+                self.since = Nanos::of(self.clock.now());
             }
         }
         let is_idle = waiting == Waiting::Request && self.facts().found_nothing();
@@ -271,6 +275,26 @@ impl<R: Runtime> Driver<R> {
             true => Activity::Idle,
             false => Activity::Busy,
         });
+    }
+
+    /// Returns whether it matters since when the connection waits: the clock is not read
+    /// for each request to no purpose.
+    fn keeps_since(&self) -> bool {
+        let Options {
+            keep_alive_timeout,
+            settle,
+            max_age,
+            ..
+        } = &*self.options;
+        let is_limited = keep_alive_timeout.is_some() || !settle.is_zero() || max_age.is_some();
+        match self.waiting {
+            Waiting::Exchange => false,
+            Waiting::Head => true,
+            Waiting::Request => {
+                let awaits_answer = [Notice::EndAwaitsSettings, Notice::Sent];
+                is_limited || awaits_answer.contains(&self.notice)
+            }
+        }
     }
 
     /// Returns whether the connection is idle, as far as the last poll of hyper
@@ -296,31 +320,37 @@ impl<R: Runtime> Driver<R> {
             let limit = self.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
             idle = idle.max(limit.min(AGED_IDLE));
         }
-        (!idle.is_zero()).then(|| self.since + idle)
+        (!idle.is_zero()).then(|| self.since.duration() + idle)
     }
 
     fn next_due(&mut self) -> Option<(Duration, Due)> {
         let ends_idle = self.is_retired() || self.is_settled();
-        let retires = self.retire_at.map(|at| (at, Due::Aged));
-        let waits = match self.waiting {
+        let limit = match self.waiting {
             Waiting::Exchange => None,
-            Waiting::Head => {
-                let limit = self.options.header_timeout;
-                limit.map(|limit| (self.since + limit, Due::Head))
-            }
+            Waiting::Head => self.options.header_timeout.map(|limit| (limit, Due::Head)),
             Waiting::Request => {
                 let limit = self.options.keep_alive_timeout;
                 let limit = limit.filter(|_| !self.is_retired());
-                limit.map(|limit| (self.since + limit, Due::Retired))
+                limit.map(|limit| (limit, Due::Retired))
             }
         };
+        let is_open =
+            !ends_idle && !matches!(self.notice, Notice::EndAwaitsSettings | Notice::Sent);
+        if is_open && limit.is_none() && [self.retire_at, self.first_data_by] == [Nanos::MAX; 2]
+        {
+            // So it is after nearly each request, and costs little there.
+            return None;
+        }
+        let known = |at: Nanos, due| (at != Nanos::MAX).then(|| (at.duration(), due));
+        let retires = known(self.retire_at, Due::Aged);
+        let waits = limit.map(|(limit, due)| (self.since.duration() + limit, due));
         let is_idle = self.waiting == Waiting::Request;
         let notice = match self.notice {
             // A peer that has its hands full with a response answers no ping.
             Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
                 let limit = self.options.goaway_timeout;
                 Some((
-                    self.notice_at.duration().max(self.since) + limit,
+                    self.notice_at.max(self.since).duration() + limit,
                     Due::Goaway,
                 ))
             }
@@ -331,8 +361,7 @@ impl<R: Runtime> Driver<R> {
         };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
-        let first_data = (self.first_data_by != Nanos::MAX)
-            .then(|| (self.first_data_by.duration(), Due::FirstData));
+        let first_data = known(self.first_data_by, Due::FirstData);
         let all = [retires, waits, notice, settles, first_data];
         let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
