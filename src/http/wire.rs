@@ -21,19 +21,25 @@ use crate::websocket::Frames;
 /// follows when the session comes back (F16, F22).
 pub(crate) struct Wire<C> {
     pub(crate) session: Session<C>,
-    /// What was read before: it comes first.
-    prefix: Bytes,
     state: Arc<State>,
     has_ended: bool,
+    /// The task of the connection, which hyper is polled in at first.
+    task: Option<Waker>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What a connection has at its beginning or its end, and not while it waits for requests.
+#[derive(Default)]
+struct Rare {
+    /// What was read before: it comes first.
+    prefix: Bytes,
     /// Output that the system had no room for, or did not say yet that it has. hyper would
     /// give the connection away without it: the head of a response of status 101, or the end of
     /// a response after an upgrade that was refused.
     unsent: Bytes,
     /// The frames of a WebSocket: a library that owns it, such as a framework's,
     /// does not say that it holds a part of a message.
-    frames: Option<Box<Frames>>,
-    /// The task of the connection, which hyper is polled in at first.
-    task: Option<Waker>,
+    frames: Option<Frames>,
 }
 
 thread_local! {
@@ -47,28 +53,34 @@ const ROOM_SIZE: usize = 64 * 1024;
 
 impl<C> Wire<C> {
     pub(crate) fn new(session: Session<C>, prefix: Bytes, state: Arc<State>) -> Wire<C> {
+        let rare = Rare {
+            prefix,
+            ..Rare::default()
+        };
         Wire {
             session,
-            prefix,
             state,
             has_ended: false,
-            unsent: Bytes::new(),
-            frames: None,
             task: None,
+            rare: (!rare.prefix.is_empty()).then(|| Box::new(rare)),
         }
     }
 
     /// Returns the session, what hyper has not taken yet, and what the system
-    /// has not taken yet: see [`unsent`](Wire::unsent).
+    /// has not taken yet: see [`unsent`](Rare::unsent).
     pub(crate) fn into_parts(self) -> (Session<C>, Bytes, Bytes) {
-        (self.session, self.prefix, self.unsent)
+        let Rare { prefix, unsent, .. } = self.rare.map_or_else(Rare::default, |rare| *rare);
+        (self.session, prefix, unsent)
     }
 }
 
 impl<C: Connection> Wire<C> {
     /// Writes what hyper has given the connection away without.
     pub(super) fn poll_send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        poll_send(&mut self.session, &mut self.unsent, cx)
+        match &mut self.rare {
+            Some(rare) => poll_send(&mut self.session, &mut rare.unsent, cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Keeps what could not be written, where hyper does not wait for it: no more than it
@@ -78,12 +90,13 @@ impl<C: Connection> Wire<C> {
             return Poll::Pending;
         }
         let length = buffers.iter().map(|buffer| buffer.len()).sum();
-        let mut bytes = Vec::with_capacity(self.unsent.len() + length);
-        bytes.extend_from_slice(&self.unsent);
+        let unsent = &mut self.rare.get_or_insert_default().unsent;
+        let mut bytes = Vec::with_capacity(unsent.len() + length);
+        bytes.extend_from_slice(unsent);
         buffers
             .iter()
             .for_each(|buffer| bytes.extend_from_slice(buffer));
-        self.unsent = bytes.into();
+        *unsent = bytes.into();
         self.state.set_write_blocked(false);
         Poll::Ready(Ok(length))
     }
@@ -103,6 +116,21 @@ impl<C: Connection> Wire<C> {
             }
             failed => failed,
         }
+    }
+
+    /// Gives hyper what was read before; returns false where nothing of it is left.
+    fn take_prefix(&mut self, cursor: &mut ReadBufCursor<'_>) -> bool {
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.prefix.is_empty()) else {
+            return false;
+        };
+        let n = rare.prefix.len().min(cursor.remaining());
+        let bytes = rare.prefix.split_to(n);
+        if rare.prefix.is_empty() && rare.unsent.is_empty() && rare.frames.is_none() {
+            self.rare = None;
+        }
+        self.state.note_read(&bytes);
+        cursor.put_slice(&bytes);
+        true
     }
 
     fn poll_read_into(
@@ -149,7 +177,7 @@ impl<C: Connection> Wire<C> {
         };
         let is_mid_record = self.session.connection().is_mid_message();
         self.state.set_mid_record(is_mid_record);
-        let frames = self.frames.as_ref();
+        let frames = self.rare.as_ref().and_then(|rare| rare.frames.as_ref());
         if read.is_pending() && frames.is_some_and(|frames| frames.is_mid_message()) {
             self.state.info.facts().set_found_nothing(false);
         }
@@ -162,8 +190,8 @@ impl<C: Connection> Wire<C> {
             read => read?,
         };
         if self.state.is_websocket() {
-            let frames = self.frames.get_or_insert_with(|| Box::new(Frames::new()));
-            frames.push(&room[..n]);
+            let frames = &mut self.rare.get_or_insert_default().frames;
+            frames.get_or_insert_with(Frames::new).push(&room[..n]);
         } else {
             self.state.note_read(&room[..n]);
         }
@@ -194,21 +222,19 @@ impl<C: Connection> Read for Wire<C> {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(Err(error)) = self.poll_send_unsent(cx) {
-            return Poll::Ready(Err(error));
-        }
-        if !self.prefix.is_empty() {
-            let n = self.prefix.len().min(cursor.remaining());
-            let bytes = self.prefix.split_to(n);
-            self.state.note_read(&bytes);
-            cursor.put_slice(&bytes);
-            // What follows goes with it: hyper would look at the head twice.
-            if self.prefix.is_empty() && cursor.remaining() > 0 {
-                if let Poll::Ready(read) = self.poll_read_into(cx, &mut cursor) {
-                    self.has_ended = read? == 0;
-                }
+        if self.rare.is_some() {
+            if let Poll::Ready(Err(error)) = self.poll_send_unsent(cx) {
+                return Poll::Ready(Err(error));
             }
-            return Poll::Ready(Ok(()));
+            if self.take_prefix(&mut cursor) {
+                // What follows goes with it: hyper would look at the head twice.
+                if self.rare.is_none() && cursor.remaining() > 0 {
+                    if let Poll::Ready(read) = self.poll_read_into(cx, &mut cursor) {
+                        self.has_ended = read? == 0;
+                    }
+                }
+                return Poll::Ready(Ok(()));
+            }
         }
         if !self.has_ended {
             let n = ready!(self.poll_read_into(cx, &mut cursor))?;
