@@ -200,14 +200,17 @@ impl ConnectionFacts {
         self.written.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn count_read(&self, bytes: usize) {
         add(&self.read, bytes);
     }
 
+    #[inline]
     pub(crate) fn count_written(&self, bytes: usize) {
         add(&self.written, bytes);
     }
 
+    #[inline]
     pub(crate) fn set_activity(&self, activity: Activity) {
         if self.activity.load(Ordering::Relaxed) != activity as u8 {
             self.activity.store(activity as u8, Ordering::Relaxed);
@@ -233,12 +236,14 @@ impl ConnectionFacts {
     }
 
     /// Notes whether a read has just found nothing, between two messages.
+    #[inline]
     pub(crate) fn set_found_nothing(&self, found_nothing: bool) {
         if self.found_nothing.load(Ordering::Relaxed) != found_nothing {
             self.found_nothing.store(found_nothing, Ordering::Relaxed);
         }
     }
 
+    #[inline]
     pub(crate) fn found_nothing(&self) -> bool {
         self.found_nothing.load(Ordering::Relaxed)
     }
@@ -280,21 +285,25 @@ impl ConnectionFacts {
         };
     }
 
+    #[inline]
     pub(crate) fn may_refuse(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & MAY_REFUSE != 0
     }
 
     #[cfg(feature = "http")]
+    #[inline]
     pub(crate) fn begin_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of requests that are left.
     #[cfg(feature = "http")]
+    #[inline]
     pub(crate) fn end_request(&self) -> u32 {
         self.requests.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
+    #[inline]
     pub(crate) fn requests(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -495,6 +504,7 @@ impl<C: Send> Describe for ConnectionRecord<C> {
 }
 
 /// Adds to a counter that nobody else writes.
+#[inline]
 fn add(counter: &AtomicU64, bytes: usize) {
     let sum = counter.load(Ordering::Relaxed) + bytes as u64;
     counter.store(sum, Ordering::Relaxed);

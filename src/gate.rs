@@ -402,6 +402,7 @@ impl Shutdown {
     /// shutdown.stop("done"); // and no guard is held
     /// assert_eq!(shutdown.phase(), Phase::Stopped);
     /// ```
+    #[inline]
     pub fn phase(&self) -> Phase {
         self.shared.word().phase()
     }

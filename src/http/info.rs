@@ -125,6 +125,7 @@ impl ConnectionInfo {
     }
 
     /// Returns the server's gate: to ask for the stop, or to observe it.
+    #[inline]
     pub fn shutdown(&self) -> &Shutdown {
         self.inner.handle.shutdown()
     }
@@ -220,10 +221,12 @@ impl ConnectionInfo {
         self.inner.handle.is_handed_on(cx)
     }
 
+    #[inline]
     pub(super) fn connection(&self) -> &dyn Describe {
         self.inner.handle.connection()
     }
 
+    #[inline]
     pub(super) fn facts(&self) -> &ConnectionFacts {
         self.connection().facts()
     }

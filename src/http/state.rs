@@ -129,6 +129,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn framing(&self) -> Option<&Mutex<Framing>> {
         match &self.exchanges {
             Exchanges::Http1(framing) => Some(framing),
@@ -137,6 +138,7 @@ impl State {
     }
 
     /// Returns whether it is known of the bytes of HTTP/1.
+    #[inline]
     fn knows(&self, bit: u8) -> bool {
         self.known.load(Ordering::Relaxed) & bit != 0
     }
@@ -148,6 +150,7 @@ impl State {
         self.known.store(framing.known(), Ordering::Relaxed);
     }
 
+    #[inline]
     fn streams(&self) -> Option<&Mutex<Streams>> {
         match &self.exchanges {
             Exchanges::Http1(_) => None,
@@ -155,6 +158,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn of_tasks(&self) -> Option<&Mutex<OfTasks>> {
         match &self.exchanges {
             Exchanges::Http1(_) => None,
@@ -174,6 +178,7 @@ impl State {
         }
     }
 
+    #[inline]
     pub(crate) fn has_panicked(&self) -> bool {
         self.has_panicked.load(Ordering::Relaxed)
     }
@@ -191,27 +196,33 @@ impl State {
     }
 
     /// Returns the number of requests whose response has not come to its end.
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.info.facts().requests()
     }
 
+    #[inline]
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn is_last(&self) -> bool {
         self.is_last.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn hides_end(&self) -> bool {
         self.hides_end.load(Ordering::Relaxed)
     }
 
     /// Returns whether responses are to announce the close.
+    #[inline]
     pub(crate) fn announces(&self) -> bool {
         self.announces.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn set_announces(&self, announces: bool) {
         self.announces.store(announces, Ordering::Relaxed);
         self.has_asked.store(false, Ordering::Relaxed);
@@ -219,6 +230,7 @@ impl State {
 
     /// Returns whether what hyper writes is the last before it gives the
     /// connection away.
+    #[inline]
     pub(crate) fn is_tunnel(&self) -> bool {
         self.is_tunnel.load(Ordering::Relaxed)
     }
@@ -241,11 +253,13 @@ impl State {
     }
 
     /// Returns whether all that comes now are the frames of a WebSocket.
+    #[inline]
     pub(crate) fn is_websocket(&self) -> bool {
         self.is_websocket.load(Ordering::Relaxed)
     }
 
     /// Returns whether a request has begun of which the service does not know.
+    #[inline]
     pub(crate) fn is_in_head(&self) -> bool {
         let is_in_head = match &self.exchanges {
             Exchanges::Http1(_) => self.knows(IN_HEAD),
@@ -256,11 +270,13 @@ impl State {
 
     /// Returns whether the transport holds a part of what is to come, such as half
     /// of a record of TLS.
+    #[inline]
     fn is_mid_record(&self) -> bool {
         self.is_mid_record.load(Ordering::Relaxed)
     }
 
     /// Notes whether it does.
+    #[inline]
     pub(crate) fn set_mid_record(&self, is_mid_record: bool) {
         if self.is_mid_record() != is_mid_record {
             self.is_mid_record.store(is_mid_record, Ordering::Relaxed);
@@ -276,12 +292,14 @@ impl State {
 
     /// Returns whether the bytes that have come are whole requests, as far as
     /// this side can tell.
+    #[inline]
     pub(crate) fn is_between(&self) -> bool {
         self.framing().is_none() || self.knows(NOTHING_FOLLOWS)
     }
 
     /// Returns whether a request that the service knows of is still coming, or its
     /// response is still leaving, although the service may be done with both.
+    #[inline]
     pub(crate) fn is_exchanging(&self) -> bool {
         match &self.exchanges {
             Exchanges::Http1(_) => self.knows(IN_BODY),
@@ -290,11 +308,13 @@ impl State {
     }
 
     /// Returns whether a part of the first request has come, and not its whole head.
+    #[inline]
     pub(crate) fn awaits_first_head(&self) -> bool {
         self.calls() == 0 && !self.is_between()
     }
 
     /// Notes bytes that hyper is given.
+    #[inline]
     pub(crate) fn note_read(&self, bytes: &[u8]) {
         match &self.exchanges {
             Exchanges::Http1(framing) => self.change(framing, |framing| framing.push(bytes)),
@@ -303,6 +323,7 @@ impl State {
     }
 
     /// Notes the first `n` bytes of what hyper has written: the system has them.
+    #[inline]
     pub(crate) fn note_written(&self, buffers: &[IoSlice<'_>], mut n: usize) {
         let Some(streams) = self.streams() else {
             return;
@@ -316,11 +337,13 @@ impl State {
     }
 
     /// Returns whether a response is awaited, or on its way to the system.
+    #[inline]
     pub(crate) fn is_answering(&self) -> bool {
         self.in_flight() > 0 || self.is_write_blocked.load(Ordering::Relaxed)
     }
 
     /// Notes whether the system has room for output.
+    #[inline]
     pub(crate) fn set_write_blocked(&self, is_blocked: bool) {
         if self.is_write_blocked.load(Ordering::Relaxed) != is_blocked {
             self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
@@ -330,6 +353,7 @@ impl State {
     /// Returns whether the stop came since the driver has looked at it: then a
     /// response has to wait for the next look, which also shows whether more
     /// requests had arrived.
+    #[inline]
     pub(crate) fn is_look_stale(&self) -> bool {
         self.framing().is_some()
             && !self.announces()
@@ -339,6 +363,7 @@ impl State {
     /// Returns whether a response has to wait for a look that finds no more input: it
     /// would announce the close, and what hyper was given is all that is known. hyper
     /// does not read on in every state: it has had so many looks for it.
+    #[inline]
     pub(crate) fn awaits_look(&self, looks: u8) -> bool {
         let may_ask = match looks {
             0 => true,
@@ -354,12 +379,14 @@ impl State {
     }
 
     /// Notes that hyper asks for input.
+    #[inline]
     pub(crate) fn note_asked(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the next response of HTTP/1 is to announce the close, as far as
     /// what hyper was given tells: it does not read on in every state.
+    #[inline]
     fn seems_last(&self) -> bool {
         self.announces()
             && !self.is_mid_record()
@@ -377,6 +404,7 @@ impl State {
 
     /// Returns whether the next response of HTTP/1 is to announce the close, whatever
     /// follows: all that is accepted was read ([F97](crate::docs::faults#f97)).
+    #[inline]
     fn is_past_accepted(&self) -> bool {
         self.announces() && self.framing().is_some() && self.knows(PAST_ACCEPTED)
     }
@@ -561,6 +589,7 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
 pub(crate) struct InFlight(Arc<State>);
 
 impl InFlight {
+    #[inline]
     pub(crate) fn state(&self) -> &State {
         &self.0
     }

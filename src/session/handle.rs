@@ -95,6 +95,7 @@ impl SessionHandle {
     }
 
     /// Returns the server's gate.
+    #[inline]
     pub fn shutdown(&self) -> &Shutdown {
         self.guard.shutdown()
     }
@@ -153,16 +154,19 @@ impl SessionHandle {
     }
 
     #[cfg(feature = "http")]
+    #[inline]
     pub(crate) fn connection(&self) -> &dyn Describe {
         &*self.connection
     }
 
     #[cfg(feature = "http")]
+    #[inline]
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
 
     #[cfg(feature = "http")]
+    #[inline]
     pub(crate) fn guard_mut(&mut self) -> &mut Guard {
         &mut self.guard
     }
