@@ -118,42 +118,68 @@ impl<C: Connection> Wire<C> {
         }
     }
 
-    /// Gives hyper what was read before; returns false where nothing of it is left.
-    fn take_prefix(&mut self, cursor: &mut ReadBufCursor<'_>) -> bool {
+    /// Sends what is unsent, and gives hyper what was read before; pending where nothing of
+    /// it is left.
+    #[cold]
+    fn poll_read_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = self.poll_send_unsent(cx) {
+            return Poll::Ready(Err(error));
+        }
         let Some(rare) = self.rare.as_mut().filter(|rare| !rare.prefix.is_empty()) else {
-            return false;
+            return Poll::Pending;
         };
         let n = rare.prefix.len().min(cursor.remaining());
         let bytes = rare.prefix.split_to(n);
-        if rare.prefix.is_empty() && rare.unsent.is_empty() && rare.frames.is_none() {
+        let is_all = rare.prefix.is_empty();
+        if is_all && rare.unsent.is_empty() && rare.frames.is_none() {
             self.rare = None;
         }
         self.state.note_read(&bytes);
         cursor.put_slice(&bytes);
-        true
+        // What follows goes with it: hyper would look at the head twice.
+        if is_all && cursor.remaining() > 0 {
+            if let Poll::Ready(read) = self.poll_read_apart(cx, cursor) {
+                self.has_ended = read? == 0;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,
         cursor: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<usize>> {
-        let read = ROOM.try_with(|room| match room.try_borrow_mut() {
-            Ok(mut room) => {
-                if room.is_empty() {
-                    *room = vec![0; ROOM_SIZE];
-                }
-                Some(self.poll_read_by(&mut room, cx, cursor))
+        let read = ROOM.try_with(|room| {
+            let mut room = room.try_borrow_mut().ok()?;
+            if room.is_empty() {
+                *room = vec![0; ROOM_SIZE];
             }
-            Err(_) => None,
+            Some(self.poll_read_by(&mut room, cx, cursor))
         });
         match read {
             Ok(Some(read)) => read,
             // The thread ends, or is in the read of another connection.
-            _ => self.poll_read_by(&mut [0; 2 * 1024], cx, cursor),
+            _ => self.poll_read_apart(cx, cursor),
         }
     }
 
+    /// Reads with room of its own.
+    #[cold]
+    fn poll_read_apart(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_by(&mut [0; 2 * 1024], cx, cursor)
+    }
+
+    #[inline]
     fn poll_read_by(
         &mut self,
         room: &mut [u8],
@@ -223,17 +249,8 @@ impl<C: Connection> Read for Wire<C> {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.rare.is_some() {
-            if let Poll::Ready(Err(error)) = self.poll_send_unsent(cx) {
-                return Poll::Ready(Err(error));
-            }
-            if self.take_prefix(&mut cursor) {
-                // What follows goes with it: hyper would look at the head twice.
-                if self.rare.is_none() && cursor.remaining() > 0 {
-                    if let Poll::Ready(read) = self.poll_read_into(cx, &mut cursor) {
-                        self.has_ended = read? == 0;
-                    }
-                }
-                return Poll::Ready(Ok(()));
+            if let Poll::Ready(read) = self.poll_read_first(cx, &mut cursor) {
+                return Poll::Ready(read);
             }
         }
         if !self.has_ended {
