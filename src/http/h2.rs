@@ -4,10 +4,10 @@
 //! a ping, and with its answer the GOAWAY that names the last stream. All that
 //! had arrived comes before that answer.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -16,6 +16,7 @@ use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use log::debug;
+use pin_project_lite::pin_project;
 
 use super::driver::{Driver, Due};
 use super::error::Error;
@@ -39,19 +40,27 @@ struct Told {
     announcing: PhaseReached,
 }
 
+pin_project! {
+    /// The work of a connection, by hand: an `async fn` would keep room for its arguments,
+    /// and for what polls hyper.
+    pub(super) struct Serve<H, R: Runtime> {
+        #[pin]
+        hyper: H,
+        driver: Box<Driver<R>>,
+        state: Arc<State>,
+        told: Told,
+    }
+}
+
 /// Serves a session, of which some bytes were read before; both are in a box, as for
 /// HTTP/1.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an `async fn` would have a place for each argument twice"
-)]
 pub(super) fn serve<R, C, S, B>(
     shared: &Arc<Shared<S>>,
     runtime: R,
     mut driver: Box<Driver<R>>,
     info: &ConnectionInfo,
     found: Box<(Session<C>, Bytes)>,
-) -> impl Future<Output = Result<(), Error>>
+) -> Serve<Hyper<C, S>, R>
 where
     R: Runtime,
     C: Connection,
@@ -62,50 +71,68 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    async move {
-        let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
-        let executor = StreamExecutor::new(state.clone(), shared.options.stop_on_panic);
-        let service = CountedService {
-            shared: shared.clone(),
-            state: state.clone(),
-        };
-        let (session, prefix) = unbox(found);
-        let wire = Wire::new(session, prefix, state.clone());
-        let mut hyper = pin!({
-            let mut builder = http2::Builder::new(executor);
-            if let Some(configure) = &shared.http2 {
-                // Only pings to the peer need it, which are an option.
-                builder.timer(HyperTimer(runtime));
-                configure(&mut builder);
-            }
-            builder.serve_connection(wire, service)
-        });
-        driver.opens();
-        let mut told = Told {
+    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
+    let service = CountedService {
+        shared: shared.clone(),
+        state: state.clone(),
+    };
+    let (session, prefix) = unbox(found);
+    let wire = Wire::new(session, prefix, state.clone());
+    let executor = StreamExecutor::new(state.clone(), shared.options.stop_on_panic);
+    let mut builder = http2::Builder::new(executor);
+    if let Some(configure) = &shared.http2 {
+        // Only pings to the peer need it, which are an option.
+        builder.timer(HyperTimer(runtime));
+        configure(&mut builder);
+    }
+    driver.opens();
+    Serve {
+        hyper: builder.serve_connection(wire, service),
+        told: Told {
             was_told: false,
             announcing: driver.announcing(),
-        };
-        let ended =
-            poll_fn(|cx| poll(hyper.as_mut(), &mut driver, &state, &mut told, cx)).await;
+        },
+        driver,
+        state,
+    }
+}
+
+impl<R, C, S, B> Future for Serve<Hyper<C, S>, R>
+where
+    R: Runtime,
+    C: Connection,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = self.project();
+        let (driver, state) = (this.driver, this.state);
+        let ended = ready!(poll(this.hyper, driver, state, this.told, cx));
         // By the stop, and not by its age; maybe in the lame duck already.
-        if told.was_told && !driver.handle.shutdown().is_ready() {
+        if this.told.was_told && !driver.handle.shutdown().is_ready() {
             driver.facts().set_drained();
         }
         if let Some(panic) = state.take_panic() {
             // The server counts it, as it counts that of an HTTP/1 handler.
             resume_unwind(panic);
         }
-        match ended {
-            Ok(result) => Error::of_hyper(result, info.id()),
+        Poll::Ready(match ended {
+            Ok(result) => Error::of_hyper(result, state.info.id()),
             Err(due) => {
                 let what = match due {
                     Due::Head => "a head has taken too long",
                     _ => "the peer answers neither SETTINGS nor the ping of a GOAWAY",
                 };
-                debug!("#{}: {what}", info.id());
+                debug!("#{}: {what}", state.info.id());
                 Ok(())
             }
-        }
+        })
     }
 }
 
