@@ -253,6 +253,10 @@ impl Streams {
                 stream,
             } if stream > *last => {
                 *last = stream;
+                if open.len() == open.capacity() {
+                    // It begins with one: most connections have no room for more to keep.
+                    open.reserve_exact(open.len().max(1));
+                }
                 open.push(Stream {
                     id: stream,
                     ended_by_peer: ends_stream,
