@@ -77,7 +77,8 @@ enum Exchanges {
 /// What the streams of HTTP/2 share, which end in other tasks.
 struct Http2 {
     streams: Mutex<Streams>,
-    of_tasks: Mutex<OfTasks>,
+    /// Rarely there is any.
+    of_tasks: Mutex<Option<Box<OfTasks>>>,
 }
 
 #[derive(Default)]
@@ -159,7 +160,7 @@ impl State {
     }
 
     #[inline]
-    fn of_tasks(&self) -> Option<&Mutex<OfTasks>> {
+    fn of_tasks(&self) -> Option<&Mutex<Option<Box<OfTasks>>>> {
         match &self.exchanges {
             Exchanges::Http1(_) => None,
             Exchanges::Http2(http2) => Some(&http2.of_tasks),
@@ -171,6 +172,7 @@ impl State {
     pub(crate) fn note_panic(&self, panic: Panic) {
         if let Some(of_tasks) = self.of_tasks() {
             let mut of_tasks = lock(of_tasks);
+            let of_tasks = of_tasks.get_or_insert_default();
             if of_tasks.panic.is_none() {
                 of_tasks.panic = Some(panic);
             }
@@ -184,13 +186,16 @@ impl State {
     }
 
     pub(crate) fn take_panic(&self) -> Option<Panic> {
-        lock(self.of_tasks()?).panic.take()
+        lock(self.of_tasks()?).as_mut()?.panic.take()
     }
 
     /// Wakes the driver when the last request in flight has ended.
     pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
         if let Some(of_tasks) = self.of_tasks() {
-            let before = lock(of_tasks).driver.replace(cx.waker().clone());
+            let mut of_tasks = lock(of_tasks);
+            let driver = &mut of_tasks.get_or_insert_default().driver;
+            let before = driver.replace(cx.waker().clone());
+            drop(of_tasks);
             drop(before);
         }
     }
@@ -605,7 +610,9 @@ impl Drop for InFlight {
         if let Some(of_tasks) = self.0.of_tasks().filter(|_| left == 0) {
             // The lock orders this with `watch_in_flight`: either the driver has
             // seen the end, or its waker is here.
-            let driver = lock(of_tasks).driver.take();
+            let driver = lock(of_tasks)
+                .as_mut()
+                .and_then(|of_tasks| of_tasks.driver.take());
             if let Some(driver) = driver {
                 driver.wake();
             }
