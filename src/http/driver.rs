@@ -323,9 +323,10 @@ impl<R: Runtime> Driver<R> {
         (!idle.is_zero()).then(|| self.since.duration() + idle)
     }
 
-    fn next_due(&mut self) -> Option<(Duration, Due)> {
-        let ends_idle = self.is_retired() || self.is_settled();
-        let limit = match self.waiting {
+    /// Returns how long it may wait for what it waits for, and what is due then.
+    #[inline]
+    fn limit(&self) -> Option<(Duration, Due)> {
+        match self.waiting {
             Waiting::Exchange => None,
             Waiting::Head => self.options.header_timeout.map(|limit| (limit, Due::Head)),
             Waiting::Request => {
@@ -333,14 +334,23 @@ impl<R: Runtime> Driver<R> {
                 let limit = limit.filter(|_| !self.is_retired());
                 limit.map(|limit| (limit, Due::Retired))
             }
-        };
-        let is_open =
-            !ends_idle && !matches!(self.notice, Notice::EndAwaitsSettings | Notice::Sent);
-        if is_open && limit.is_none() && [self.retire_at, self.first_data_by] == [Nanos::MAX; 2]
-        {
-            // So it is after nearly each request, and costs little there.
-            return None;
         }
+    }
+
+    /// Returns whether there may be a time to wait for. Most connections have none while
+    /// the server is open, and ask for each request.
+    #[inline]
+    fn awaits_time(&mut self) -> bool {
+        self.is_retired()
+            || self.is_settled()
+            || matches!(self.notice, Notice::EndAwaitsSettings | Notice::Sent)
+            || [self.retire_at, self.first_data_by] != [Nanos::MAX; 2]
+            || self.limit().is_some()
+    }
+
+    fn next_due(&mut self) -> Option<(Duration, Due)> {
+        let ends_idle = self.is_retired() || self.is_settled();
+        let limit = self.limit();
         let known = |at: Nanos, due| (at != Nanos::MAX).then(|| (at.duration(), due));
         let retires = known(self.retire_at, Due::Aged);
         let waits = limit.map(|(limit, due)| (self.since.duration() + limit, due));
@@ -372,11 +382,19 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Waits for the next moment at which something is due.
+    #[inline]
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        match self.awaits_time() {
+            true => self.poll_next_due(cx),
+            // A timer that is set stays: it costs less when it comes too early than when
+            // it is set for each request.
+            false => Poll::Pending,
+        }
+    }
+
+    fn poll_next_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         loop {
             let Some((at, due)) = self.next_due() else {
-                // A timer that is set stays: it costs less when it comes too
-                // early than when it is set for each request.
                 return Poll::Pending;
             };
             if self.clock.now() >= at {
