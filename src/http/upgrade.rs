@@ -23,13 +23,13 @@ use crate::websocket::Frames;
 type Work = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Run = Box<dyn FnOnce(Upgraded, SessionHandle) -> Work + Send>;
 
-/// What a request has left for the time after the upgrade.
+/// What a request has left for the time after the upgrade. In a box: few have one.
 #[derive(Default)]
-pub(super) struct UpgradeSlot(Mutex<Option<(OnUpgrade, Run)>>);
+pub(super) struct UpgradeSlot(Mutex<Option<Box<(OnUpgrade, Run)>>>);
 
 impl UpgradeSlot {
     pub(super) fn take(&self) -> Option<(OnUpgrade, Run)> {
-        lock(&self.0).take()
+        lock(&self.0).take().map(|upgrade| *upgrade)
     }
 }
 
@@ -86,7 +86,7 @@ where
         let work = work(upgraded, handle);
         Box::pin(async move { work.await.map_err(Into::into) })
     });
-    let before = lock(&info.upgrade_slot().0).replace((upgrade, run));
+    let before = lock(&info.upgrade_slot().0).replace(Box::new((upgrade, run)));
     drop(before);
     Ok(())
 }
