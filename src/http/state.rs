@@ -583,11 +583,13 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     if !headers.contains_key(CONNECTION) {
         return false;
     }
-    let values = headers.get_all(CONNECTION).iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|found| found.trim().eq_ignore_ascii_case(token))
+    // The text is looked at last: few values have the token.
+    let has = |value: &HeaderValue| {
+        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+        let is_one = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+        tokens.any(is_one) && value.to_str().is_ok()
+    };
+    headers.get_all(CONNECTION).iter().any(has)
 }
 
 /// A request in flight. Its drop ends it, also after a panic.
@@ -617,5 +619,26 @@ impl Drop for InFlight {
                 driver.wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_among_others_as_hyper_finds_it() {
+        let has_close = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = HeaderValue::from_bytes(value).expect("it is a value");
+                headers.append(CONNECTION, value);
+            }
+            has_token(&headers, "close")
+        };
+        assert!(has_close(&[b"close"]) && has_close(&[b"keep-alive", b"x,\tClose "]));
+        assert!(!has_close(&[]) && !has_close(&[b"keep-alive, closed, clos e"]));
+        // hyper passes over a value that is no text.
+        assert!(!has_close(&[b"close, \xff"]) && has_close(&[b"\xff", b"close"]));
     }
 }
