@@ -13,8 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::state::State;
 use crate::cause::Cause;
-use crate::gate::{Guard, PhaseReached};
-use crate::phase::Phase;
+use crate::gate::Guard;
 use crate::rt::Runtime;
 use crate::sync::plain::{Arc, Mutex, lock};
 
@@ -52,10 +51,9 @@ where
         if let Ok(guard) = info.try_guard() {
             info.spawn(Box::pin(Stream {
                 work,
-                aborting: guard.shutdown().reached(Phase::Aborting),
                 state: self.state.clone(),
                 stop_on_panic: self.stop_on_panic,
-                _guard: guard,
+                guard,
             }));
         }
     }
@@ -66,10 +64,10 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         work: F,
-        aborting: PhaseReached,
         state: Arc<State>,
         stop_on_panic: bool,
-        _guard: Guard,
+        // It waits for the abort, and for nothing else.
+        guard: Guard,
     }
 }
 
@@ -92,7 +90,10 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 }
                 Poll::Ready(())
             }
-            Ok(Poll::Pending) => Pin::new(this.aborting).poll(cx),
+            Ok(Poll::Pending) => match this.guard.is_registered_for(cx) {
+                true if !this.guard.is_aborting() => Poll::Pending,
+                _ => this.guard.poll_abort(cx),
+            },
         }
     }
 }
