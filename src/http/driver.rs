@@ -292,7 +292,7 @@ impl<R: Runtime> Driver<R> {
             Waiting::Head => true,
             Waiting::Request => {
                 let awaits_answer = [Notice::EndAwaitsSettings, Notice::Sent];
-                is_limited || awaits_answer.contains(&self.notice)
+                is_limited || self.was_unannounced || awaits_answer.contains(&self.notice)
             }
         }
     }

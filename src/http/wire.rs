@@ -142,7 +142,7 @@ impl<C: Connection> Wire<C> {
         cursor.put_slice(&bytes);
         // What follows goes with it: hyper would look at the head twice.
         if is_all && cursor.remaining() > 0 {
-            if let Poll::Ready(read) = self.poll_read_apart(cx, cursor) {
+            if let Poll::Ready(read) = self.poll_read_into(cx, cursor) {
                 self.has_ended = read? == 0;
             }
         }
