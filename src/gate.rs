@@ -349,6 +349,12 @@ impl Shutdown {
         self.shared.ends_busy.store(true, Ordering::Relaxed);
     }
 
+    /// Ends the connections that drain last, at their idle points, although others are open.
+    pub(crate) fn end_last(&self) {
+        self.shared.last.end();
+        self.shared.waiters.wake_for_round();
+    }
+
     fn end_those_that_wait(&self) {
         if !self.advance(Phase::Draining) {
             // Nothing new for the word: those wait that were in use in the last round.

@@ -4,7 +4,8 @@
 //! A subscriber that is idle at the stop may have a message to come, from a publisher that
 //! is at work, or that waits in the accept queue. It ends once nobody is left who could have
 //! one for it: nobody is accepted any more, all connections that are open drain last, and
-//! all of their handles that do are at their idle points.
+//! all of their handles that do are at their idle points; or once it has waited for long
+//! enough ([F98](crate::docs::faults#f98)).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -67,6 +68,11 @@ impl Last {
         self.change(|state| state.connections -= isize::from(was_last));
     }
 
+    /// Lets nobody wait for others any more: it is for the caller to wake those that do.
+    pub(super) fn end(&self) {
+        self.change(|state| state.is_over = true);
+    }
+
     /// Ready, once, where nobody but those that rest is open any more: `open` counts all.
     /// Otherwise the driver is woken when that may be so.
     pub(super) fn poll_over(&self, cx: &Context<'_>, open: impl FnOnce() -> usize) -> Poll<()> {
@@ -86,7 +92,7 @@ impl Last {
 }
 
 /// The wait of a connection that drains last, at its idle point: for the end of all others,
-/// or for the abort. From its first poll to its drop the connection rests.
+/// or of the time for it. From its first poll to its drop the connection rests.
 #[derive(Debug)]
 pub(crate) struct OthersEnded {
     woken: PhaseReached,
@@ -176,6 +182,22 @@ mod tests {
                 .poll(&mut cx)
                 .is_ready()
         );
+    }
+
+    #[test]
+    fn f98_they_end_at_their_idle_points_although_one_never_rests() {
+        let shutdown = draining(2);
+        let (woken, task) = Woken::new();
+        let mut cx = Context::from_waker(&task);
+        let [mut rests, mut stuck] = [shutdown.others_ended(), shutdown.others_ended()];
+        assert!(Pin::new(&mut rests).poll(&mut cx).is_pending());
+        shutdown.end_last();
+        assert_eq!(woken.times(), 1);
+        assert!(Pin::new(&mut rests).poll(&mut cx).is_ready());
+        // It has come to rest after all.
+        assert!(Pin::new(&mut stuck).poll(&mut cx).is_ready());
+        drop(rests);
+        assert!(!ends_last(&shutdown, 2), "they have ended");
     }
 
     #[test]

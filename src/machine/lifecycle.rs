@@ -58,6 +58,8 @@ struct Plan {
     drain_at: Duration,
     /// The end of the time for clients that never pause (F97).
     busy_until: Duration,
+    /// The end of the time for which those that drain last wait for others (F98).
+    last_until: Duration,
     abort_at: Duration,
     /// What is left then is abandoned.
     abandon_at: Duration,
@@ -71,6 +73,14 @@ enum ListenerState {
     Told,
     Closed,
     Failed,
+}
+
+/// Returns the middle between two times; what never ends has none.
+fn middle(from: Duration, to: Duration) -> Duration {
+    match to {
+        Duration::MAX => to,
+        to => from.saturating_add(to.saturating_sub(from) / 2),
+    }
 }
 
 /// A stop, as a value.
@@ -110,6 +120,8 @@ pub struct Lifecycle {
     prolonged_in: Option<Phase>,
     /// Whether connections that are never idle end, too.
     ends_busy: bool,
+    /// Whether those that drain last do not wait for others any more.
+    ends_last: bool,
     emptied: bool,
     abandoned: bool,
     listeners: Vec<ListenerState>,
@@ -133,6 +145,7 @@ impl Lifecycle {
             in_use_until: Duration::ZERO,
             prolonged_in: None,
             ends_busy: false,
+            ends_last: false,
             emptied: false,
             abandoned: false,
             listeners: vec![ListenerState::Open; listeners],
@@ -203,8 +216,9 @@ impl Lifecycle {
             _ if running.is_some() => running,
             Phase::LameDuck => Some(plan.drain_at.min(plan.abort_at)),
             Phase::Draining => {
-                let next = self.settling_until.unwrap_or(self.busy_until(plan));
-                Some(next.min(plan.abort_at))
+                let next = self.next_end(plan).map(|(at, _)| at);
+                let next = self.settling_until.or(next);
+                Some(next.map_or(plan.abort_at, |at| at.min(plan.abort_at)))
             }
             Phase::Aborting => Some(plan.abandon_at),
         };
@@ -339,13 +353,11 @@ impl Lifecycle {
         };
         let abandon_at = before(end_at, self.hooks.reserve());
         let abort_at = before(abandon_at, self.config.abort_timeout);
-        let busy_until = match abort_at {
-            Duration::MAX => abort_at,
-            at => drain_at.saturating_add(at.saturating_sub(drain_at) / 2),
-        };
+        let busy_until = middle(drain_at, abort_at);
         Plan {
             drain_at,
             busy_until,
+            last_until: middle(busy_until, abort_at),
             abort_at,
             abandon_at,
             end_at,
@@ -359,6 +371,7 @@ impl Lifecycle {
             Some(old) => Plan {
                 drain_at: old.drain_at.min(new.drain_at),
                 busy_until: old.busy_until.min(new.busy_until),
+                last_until: old.last_until.min(new.last_until),
                 abort_at: old.abort_at.min(new.abort_at),
                 abandon_at: old.abandon_at.min(new.abandon_at),
                 end_at: old.end_at.min(new.end_at),
@@ -395,6 +408,7 @@ impl Lifecycle {
             return;
         }
         if phase == Phase::Draining && is_late(plan.abort_at) {
+            plan.last_until = middle(self.now, to);
             plan.abort_at = to;
             plan.abandon_at = to.saturating_add(self.config.abort_timeout);
         } else if phase == Phase::Aborting && is_late(plan.abandon_at) {
@@ -462,22 +476,23 @@ impl Lifecycle {
                     false => Event::Settled,
                 })
             }
-            Phase::Draining if left && now >= self.busy_until(plan) => {
-                Some(Event::HalfTimeOver)
+            Phase::Draining if left => {
+                let (at, event) = self.next_end(plan)?;
+                (now >= at).then_some(event)
             }
             Phase::Aborting if left && now >= plan.abandon_at => Some(Event::AbortTimeoutOver),
-            Phase::Draining | Phase::Aborting if left => None,
+            Phase::Aborting if left => None,
             Phase::Draining | Phase::Aborting => self.hooks.event(now),
         }
     }
 
-    /// Until when connections are read on that are never idle.
-    fn busy_until(&self, plan: Plan) -> Duration {
-        let is_due = !self.ends_busy && self.settling_until.is_none();
-        if is_due {
-            plan.busy_until
-        } else {
-            Duration::MAX
+    /// Returns when more connections end than those that are idle, and the event.
+    fn next_end(&self, plan: Plan) -> Option<(Duration, Event)> {
+        match (self.ends_busy, self.ends_last) {
+            _ if self.settling_until.is_some() => None,
+            (false, _) => Some((plan.busy_until, Event::HalfTimeOver)),
+            (true, false) => Some((plan.last_until, Event::WaitOver)),
+            (true, true) => None,
         }
     }
 
@@ -525,7 +540,15 @@ impl Lifecycle {
             }
             Effect::EndBusy => {
                 self.ends_busy = true;
+                if let Some(plan) = &mut self.plan {
+                    // It may come late: those that it ends still have something for others.
+                    plan.last_until = middle(self.now, plan.abort_at);
+                }
                 self.emit(Output::EndBusy);
+            }
+            Effect::EndLast => {
+                self.ends_last = true;
+                self.emit(Output::EndLast);
             }
             Effect::CloseListeners => {
                 for id in 0..self.listeners.len() {

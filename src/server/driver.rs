@@ -321,6 +321,7 @@ impl<R: Runtime, H> Serve<R, H> {
             Output::EndUnused => self.shared.shutdown.end_unused(),
             Output::EndIdle => self.shared.shutdown.end_idle(),
             Output::EndBusy => self.shared.shutdown.end_busy(),
+            Output::EndLast => self.shared.shutdown.end_last(),
             Output::StopAccepting(id) => {
                 let origin = self.listeners.get(id).origin();
                 let sharing = self.handover.sharing(id, origin);

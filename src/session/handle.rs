@@ -194,17 +194,21 @@ impl SessionHandle {
     /// is left who could have something for it: nobody is accepted any more, all connections
     /// that are still open drain last, and all of these are at their idle points. So what a
     /// publisher had sent before the stop is delivered, also of one that waited in the accept
-    /// queue ([F94](crate::docs::faults#f94)). In a restart that can take as long as others
+    /// queue, be it for the [limit](crate::Builder::connection_limit) of connections
+    /// ([F94](crate::docs::faults#f94)). In a restart that can take as long as others
     /// use their connections.
+    ///
+    /// Where another one is stuck, it ends at its idle point all the same once three quarters
+    /// of the time between the drain and the abort are over
+    /// ([F98](crate::docs::faults#f98)).
     ///
     /// What a connection has for another has to be in the queue of that one before it is
     /// at its own idle point. A task between the two, such as one that distributes messages,
     /// has to confirm what it was given.
     ///
     /// Where several tasks have a handle of the connection, it is for each of them. It is for
-    /// sessions, and for what HTTP has upgraded; server-sent events need a [`settle`](crate::Builder::settle) time
-    /// instead. Where a [limit](crate::Builder::connection_limit) lets no publisher in
-    /// beside the receivers, they wait for each other until the abort.
+    /// sessions, and for what HTTP has upgraded; server-sent events need a
+    /// [`settle`](crate::Builder::settle) time instead.
     ///
     /// ```
     /// use futures::StreamExt;

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -99,7 +100,8 @@ impl Broker {
 const PUBLISHERS: u8 = 20;
 
 pub(crate) fn f94_a_subscriber_has_what_publishers_behind_it_had_sent(runtime: impl Runtime) {
-    let server = builder(runtime).bind().unwrap();
+    // The limit is not for those that wait in the queue.
+    let server = builder(runtime).connection_limit(1).bind().unwrap();
     let address = first_address(&server);
     let mut subscriber = Client::connect(address);
     subscriber.send(b"s");
@@ -126,7 +128,7 @@ pub(crate) fn f94_a_subscriber_has_what_publishers_behind_it_had_sent(runtime: i
 
 type Members = Arc<Mutex<Vec<UnboundedSender<u8>>>>;
 
-/// Sends what its client says to all.
+/// Sends what its client says to all, and a good-bye.
 async fn chat(members: Members, session: Session<impl Connection>) -> io::Result<()> {
     let mut handle = session.handle()?;
     handle.drain_last();
@@ -144,6 +146,7 @@ async fn chat(members: Members, session: Session<impl Connection>) -> io::Result
                     let _ = member.unbounded_send(said[0]);
                 }
             }
+            None => return output.write_all(b".").await,
             _ => return Ok(()),
         }
     }
@@ -166,7 +169,7 @@ pub(crate) fn f94_members_of_a_chat_hear_each_other_and_end(runtime: impl Runtim
         }
         server.shutdown.stop("while they speak");
         for client in &mut clients {
-            assert_eq!(client.rest(), b"xxxxx");
+            assert_eq!(client.rest(), b"xxxxx.");
         }
         drop(clients);
         let report = server.report();
@@ -194,6 +197,37 @@ pub(crate) fn f94_those_that_drain_last_end_by_the_abort(runtime: impl Runtime) 
     server.shutdown.abort("and does not end");
     let report = server.report();
     assert_eq!(report.closed.aborted, 2, "{report}");
+}
+
+/// Two members have a good-bye; the third never takes its turn.
+pub(crate) fn f98_those_that_rest_end_in_order_although_one_is_stuck(runtime: impl Runtime) {
+    let server = builder(runtime).grace_period(Duration::from_secs(5));
+    let members = Members::default();
+    let all = members.clone();
+    let server = start(server.bind().unwrap(), move |session: Session<_>| {
+        let members = all.clone();
+        async move {
+            if session.id() < 3 {
+                return chat(members, session).await;
+            }
+            let mut handle = session.handle()?;
+            handle.drain_last();
+            handle.set_label("stuck");
+            members.lock().unwrap().push(unbounded().0);
+            std::future::pending().await
+        }
+    });
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    eventually("all are members", || members.lock().unwrap().len() == 3);
+    server.shutdown.stop("one is stuck");
+    for client in &mut clients[..2] {
+        assert_eq!(client.rest(), b".");
+    }
+    drop(clients);
+    let report = server.report();
+    assert_eq!(report.closed.drained, 2, "{report}");
+    let labels: Vec<_> = report.aborted.iter().map(|s| s.label.as_deref()).collect();
+    assert_eq!(labels, [Some("stuck")], "{report}");
 }
 
 #[test]

@@ -88,7 +88,8 @@ suite! {
     broker:
         f94_a_subscriber_has_what_publishers_behind_it_had_sent,
         f94_members_of_a_chat_hear_each_other_and_end,
-        f94_those_that_drain_last_end_by_the_abort;
+        f94_those_that_drain_last_end_by_the_abort,
+        f98_those_that_rest_end_in_order_although_one_is_stuck;
     draining:
         answers_exactly_what_it_read,
         f17_readable_bytes_win_over_the_stop,

@@ -509,3 +509,15 @@ fn f94_the_driver_hears_that_only_those_are_left_that_drain_last() {
         ends.join().unwrap();
     });
 }
+
+#[test]
+fn f98_who_drains_last_is_woken_when_it_has_waited_long_enough() {
+    model(Some(3), || {
+        let (shutdown, _hold) = Shutdown::driven();
+        shutdown.joins_last(true);
+        let other = shutdown.clone();
+        let rests = thread::spawn(move || block_on(other.others_ended()));
+        shutdown.end_last();
+        rests.join().unwrap();
+    });
+}

@@ -52,6 +52,9 @@ pub enum Output {
     /// End the connections that are never idle, since their clients never pause: between
     /// two messages, once all that has arrived by now was read. Half of their time is over.
     EndBusy,
+    /// End those of the connections that drain last which are at their idle points, although
+    /// others are still open. A quarter of their time is left, for those that are stuck.
+    EndLast,
     /// Close this listener at once.
     CloseListener(usize),
     /// Run this hook, which has so much time.

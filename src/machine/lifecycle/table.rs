@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Settled,
     /// Half of the connections' time is over.
     HalfTimeOver,
+    /// Those that drain last have waited for others long enough.
+    WaitOver,
     /// Somebody asked for the abort, or the connections' time is over.
     Abort,
     /// The abort timeout is over, and something is still there.
@@ -45,6 +47,8 @@ pub(crate) enum Effect {
     EndIdle,
     /// `EndBusy`.
     EndBusy,
+    /// `EndLast`.
+    EndLast,
     /// `CloseListener` for each listener that is not closed.
     CloseListeners,
     /// Counts what is left as abandoned.
@@ -96,6 +100,7 @@ pub(crate) const TABLE: &[Transition] = {
         row(Draining, On::RoundOver, Draining, &[E::EndUnused]),
         row(Draining, On::Settled, Draining, &[E::EndIdle]),
         row(Draining, On::HalfTimeOver, Draining, &[E::EndBusy]),
+        row(Draining, On::WaitOver, Draining, &[E::EndLast]),
         row(Draining, On::Abort, Aborting, ABORT),
         row(Draining, On::HookDue, Draining, &[E::RunHook]),
         row(Draining, On::HookTimeOver, Draining, &[E::CancelHook]),
@@ -217,6 +222,7 @@ mod tests {
                 (0, Input::HandedOver),
                 (0, Input::Stop),
                 (aborts / 2, Input::Tick),
+                (aborts / 4 * 3, Input::Tick),
                 (aborts, Input::Tick),
                 (abandons, Input::Tick),
                 (abandons, Input::HookDone(0, FAILED)),

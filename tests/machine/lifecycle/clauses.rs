@@ -61,6 +61,7 @@ pub(crate) struct Facts {
     entered: Option<Phase>,
     idle_ended: bool,
     busy_ended: bool,
+    last_ended: bool,
     /// The latest end, and the earliest abort that nobody asks for.
     ends_by: Option<Duration>,
     aborts_at: Option<Duration>,
@@ -268,6 +269,12 @@ impl Facts {
                 let drains = self.entered == Some(Phase::Draining);
                 let settled = !edge.after.is_settling();
                 edge.holds(drains && settled, "F97: busy ones end before idle ones");
+            }
+            Output::EndLast => {
+                let is_new = !std::mem::replace(&mut self.last_ended, true);
+                edge.holds(is_new && !self.emptied, "F98: the last end twice");
+                let drains = self.entered == Some(Phase::Draining);
+                edge.holds(drains && self.busy_ended, "F98: they end before busy ones");
             }
             Output::RunHook(id, limit) => {
                 let is_abandoned = self.entered == Some(Phase::Aborting);

@@ -208,9 +208,9 @@ fn f31_all_deadlines_derive_from_the_one_budget() {
         bare.give(at, Input::Tick).0.unwrap();
     }
     let half = (ms(1015) + ms(1070)) / 2;
-    let [drains, settles, aborts, abandons] = [1015, 1020, 1070, 1080].map(ms);
-    let hooks = [1090, 1100].map(ms);
-    let all = [drains, settles, half, aborts, abandons, hooks[0], hooks[1]];
+    let last = (half + ms(1070)) / 2;
+    let mut all = [1015, 1020, 1070, 1080, 1090, 1100].map(ms).to_vec();
+    all.splice(2..2, [half, last]);
     assert_eq!(deadlines, all);
 }
 
@@ -221,7 +221,8 @@ fn f31_without_hooks_no_time_is_kept_for_them() {
         ..plain()
     });
     bare.must(0, Input::Stop);
-    assert_eq!(bare.must(45, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.must(46, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.must(68, Input::Tick), [Output::EndLast]);
     assert_eq!(bare.lifecycle.deadline(), Some(ms(90)));
 }
 
@@ -569,7 +570,8 @@ fn f51_a_restart_can_have_an_end_of_its_own() {
     bare.must(0, Input::HandedOver);
     bare.close(1);
     assert_eq!(bare.lifecycle.ends_by(), Some(ms(1000)));
-    assert_eq!(bare.must(485, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.must(490, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.must(730, Input::Tick), [Output::EndLast]);
     assert_eq!(bare.lifecycle.deadline(), Some(ms(970)));
 }
 
@@ -650,6 +652,7 @@ fn f61_after_a_freeze_connections_have_the_abort_timeout_before_the_abort() {
     let mut bare = Bare::in_phase(Phase::Draining);
     // Frozen from 40 ms on: the abort was due at 80.
     assert_eq!(bare.must(500, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.must(505, Input::Tick), [Output::EndLast]);
     assert_eq!(bare.phase(), Phase::Draining);
     assert_eq!(bare.lifecycle.deadline(), Some(ms(510)));
     assert_eq!(bare.lifecycle.ends_by(), Some(ms(540)));
@@ -673,6 +676,7 @@ fn f61_what_ended_in_a_freeze_has_ended_by_itself() {
 fn f61_a_frozen_lame_duck_still_drains() {
     let mut bare = Bare::in_phase(Phase::LameDuck);
     bare.must(500, Input::Tick);
+    bare.must(505, Input::Tick);
     assert_eq!(bare.phase(), Phase::Draining);
     assert_eq!(bare.lifecycle.deadline(), Some(ms(510)));
 }
@@ -727,4 +731,48 @@ fn f61_without_an_abort_timeout_nothing_is_made_up_for() {
     bare.must(0, Input::Stop);
     bare.must(500, Input::Tick);
     assert_eq!(bare.outcome(), Some(Outcome::Abandoned));
+}
+
+#[test]
+fn f98_those_that_drain_last_wait_for_others_until_a_quarter_is_left() {
+    let mut setup = plain();
+    setup.config.lame_duck = ms(6);
+    let mut bare = Bare::new(setup);
+    bare.must(0, Input::Stop);
+    bare.must(6, Input::Tick);
+    assert_eq!(bare.must(38, Input::Tick), [Output::EndBusy]);
+    assert_eq!(bare.give(ms(54) - NANO, Input::Tick).1, []);
+    assert_eq!(bare.must(54, Input::Tick), [Output::EndLast]);
+    assert_eq!(bare.lifecycle.deadline(), Some(ms(70)));
+    assert_eq!(bare.give(ms(70) - NANO, Input::Tick).1, []);
+}
+
+/// Those that end first may have something for the others.
+#[test]
+fn f98_those_that_drain_last_never_end_with_busy_ones() {
+    let ended_late = |at| {
+        let mut bare = Bare::in_phase(Phase::Draining);
+        assert_eq!(bare.must(at, Input::Tick), [Output::EndBusy]);
+        bare
+    };
+    assert_eq!(ended_late(70).lifecycle.deadline(), Some(ms(75)));
+    // A freeze beyond the abort, before and after busy ones end.
+    for mut bare in [ended_late(500), ended_late(53)] {
+        let said = bare.must(500, Input::Tick);
+        assert_eq!(said, [], "they have half of what is left");
+        assert_eq!(bare.must(505, Input::Tick), [Output::EndLast]);
+        assert_eq!(bare.lifecycle.deadline(), Some(ms(510)));
+    }
+}
+
+#[test]
+fn f98_a_stop_in_a_restart_leaves_those_that_drain_last_its_own_time() {
+    let mut setup = plain();
+    setup.config.restart_grace_period = Some(ms(1000));
+    let mut bare = Bare::new(setup);
+    bare.must(0, Input::HandedOver);
+    assert_eq!(bare.must(490, Input::Tick), [Output::EndBusy]);
+    bare.must(600, Input::Stop);
+    // From 600 to 670.
+    assert_eq!(bare.lifecycle.deadline(), Some((ms(635) + ms(670)) / 2));
 }

@@ -28,6 +28,8 @@ pub(crate) struct Reference {
     drain_at: Duration,
     half_at: Duration,
     said_half: bool,
+    last_at: Duration,
+    said_last: bool,
     abort_at: Duration,
     abandon_at: Duration,
     end_at: Duration,
@@ -58,6 +60,8 @@ impl Reference {
             drain_at: Duration::MAX,
             half_at: Duration::MAX,
             said_half: false,
+            last_at: Duration::MAX,
+            said_last: false,
             abort_at: Duration::MAX,
             abandon_at: Duration::MAX,
             end_at: Duration::MAX,
@@ -102,12 +106,12 @@ impl Reference {
             Hook::RunsUntil(at) => Some(*at),
             _ => None,
         });
-        let half_at = if self.said_half {
-            Duration::MAX
-        } else {
-            self.half_at
+        let next_at = match (self.said_half, self.said_last) {
+            (false, _) => self.half_at,
+            (true, false) => self.last_at,
+            (true, true) => Duration::MAX,
         };
-        let settling = self.settling_until.unwrap_or(half_at);
+        let settling = self.settling_until.unwrap_or(next_at);
         let at = match (self.phase, running) {
             (Phase::Running | Phase::Stopped, _) => Duration::MAX,
             (_, Some(at)) => at,
@@ -160,6 +164,7 @@ impl Reference {
         let reserve = self.reserve();
         if is_left && self.phase < Phase::Aborting && !self.thawed.0 && is_late(self.abort_at) {
             self.thawed.0 = true;
+            self.last_at = again_at - (again_at - now) / 2;
             self.abort_at = again_at;
             self.abandon_at = again_at.saturating_add(timeout);
             self.end_at = self.end_at.max(self.abandon_at.saturating_add(reserve));
@@ -285,7 +290,10 @@ impl Reference {
                 _ => self.now,
             };
             let half = abort_at.saturating_sub(drain_at) / 2;
-            self.half_at = self.half_at.min(drain_at.saturating_add(half));
+            let half_at = drain_at.saturating_add(half);
+            let last_at = half_at.saturating_add(abort_at.saturating_sub(half_at) / 2);
+            self.half_at = self.half_at.min(half_at);
+            self.last_at = self.last_at.min(last_at);
             self.abort_at = self.abort_at.min(abort_at);
             self.abandon_at = self.abandon_at.min(abandon_at);
             self.end_at = self.end_at.min(end_at);
@@ -367,6 +375,13 @@ impl Reference {
         if is_half && !self.emptied && !self.said_half && self.settling_until.is_none() {
             self.said_half = true;
             self.said.push(Output::EndBusy);
+            // Those that it ends have half of what is left for what others wait for.
+            self.last_at = now.saturating_add(self.abort_at.saturating_sub(now) / 2);
+        }
+        let is_last = self.phase == Phase::Draining && now >= self.last_at;
+        if is_last && !self.emptied && self.said_half && !self.said_last {
+            self.said_last = true;
+            self.said.push(Output::EndLast);
         }
         self.abandoned |=
             self.phase == Phase::Aborting && !self.emptied && now >= self.abandon_at;

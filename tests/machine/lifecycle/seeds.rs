@@ -111,6 +111,7 @@ const SEEDS: &[Seed] = &[
             TERM,
             TICK,
             TICK,
+            TICK,
         ],
         ends: Err(Phase::Aborting),
     },
@@ -121,7 +122,8 @@ const SEEDS: &[Seed] = &[
             Step(Stands, Gives(HandedOver)),
             DONE,
             DONE,
-            // Half of the time, and the abort.
+            // Half of the time, three quarters of it, and the abort.
+            TICK,
             TICK,
             TICK,
             DONE,
@@ -175,7 +177,7 @@ const SEEDS: &[Seed] = &[
     Seed {
         name: "grace-period-over",
         change: nothing,
-        steps: &[STOP, DONE, DONE, TICK, TICK, DONE, DONE, DONE],
+        steps: &[STOP, DONE, DONE, TICK, TICK, TICK, DONE, DONE, DONE],
         ends: Ok(Outcome::Aborted),
     },
     Seed {
@@ -183,6 +185,7 @@ const SEEDS: &[Seed] = &[
         change: nothing,
         steps: &[
             STOP,
+            TICK,
             TICK,
             TICK,
             Step(JustBeforeDeadline, Gives(Tick)),
@@ -203,6 +206,7 @@ const SEEDS: &[Seed] = &[
             TICK,
             TICK,
             TICK,
+            TICK,
             Step(Stands, Gives(Emptied)),
             DONE,
             DONE,
@@ -214,6 +218,7 @@ const SEEDS: &[Seed] = &[
         change: lame_duck,
         steps: &[
             STOP,
+            Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
             Step(A_LITTLE_LATE, Gives(Tick)),
