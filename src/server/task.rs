@@ -15,7 +15,9 @@ use super::hooks::BoxError;
 use super::table::ConnectionTable;
 use crate::address::Address;
 use crate::cause::Cause;
-use crate::connection::{ConnectionRecord, Ended, GuardedConnection, LastRead};
+use crate::connection::{
+    ConnectionFacts, ConnectionRecord, Ended, GuardedConnection, LastRead,
+};
 use crate::gate::{AbortWait, Guard, Shutdown};
 use crate::machine::closing::{Config, Facts, LingeringClose};
 use crate::report::{Activity, Chain, CloseReason};
@@ -144,7 +146,7 @@ where
                 Err(Panicked) => Err(Panicked),
                 Ok(handler) => {
                     let (ended, handler) = until_abort(&mut task.aborting, handler).await;
-                    drop_handler(handler, ended.transpose())
+                    drop_handler(handler, ended.transpose(), task.record.facts())
                 }
             };
             task.classify(ended)
@@ -163,9 +165,14 @@ where
 fn drop_handler<F, T>(
     mut handler: Option<CatchUnwind<'_, F>>,
     ended: Result<T, Panicked>,
+    facts: &ConnectionFacts,
 ) -> Result<T, Panicked> {
+    let activity = facts.activity();
     let drop_it = || handler.iter_mut().for_each(|handler| handler.0.set(None));
-    match catch_unwind(AssertUnwindSafe(drop_it)) {
+    let dropped = catch_unwind(AssertUnwindSafe(drop_it));
+    // The drop of a wait ends it. The report says what an aborted handler did before that.
+    facts.set_activity(activity);
+    match dropped {
         Ok(()) => ended,
         Err(_) => Err(Panicked),
     }

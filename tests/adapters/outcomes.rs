@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use futures::channel::oneshot;
@@ -111,6 +113,49 @@ pub(crate) fn f28_a_connection_that_does_not_end_is_aborted_and_named(runtime: i
         report.to_string().contains(&address.to_string()),
         "{report}"
     );
+}
+
+/// Those at an idle point are told from the one that is busy, although the abort ends them all.
+pub(crate) fn f28_the_report_says_what_each_did_at_the_abort(runtime: impl Runtime) {
+    let server = builder(runtime).grace_period(2 * LONG).lame_duck(LONG);
+    let server = start(
+        server.bind().unwrap(),
+        |mut session: Session<_>| async move {
+            let mut kind = [0];
+            session.read_exact(&mut kind).await?;
+            session.write_all(b"!").await?;
+            let mut handle = session.handle()?;
+            match &kind {
+                b"r" => session.read_or_drain(&mut kind).await.map(drop),
+                b"w" => {
+                    session.wait_or_drain(|_| Poll::<()>::Pending).await;
+                    Ok(())
+                }
+                b"h" => {
+                    let read = session.read(&mut kind);
+                    handle.next_or_drain(read, || true).await;
+                    Ok(())
+                }
+                _ => std::future::pending().await,
+            }
+        },
+    );
+    let mut clients = [b"r", b"w", b"h", b"b"].map(|kind| {
+        let mut client = server.connect();
+        client.send(kind);
+        client.expect(b"!");
+        client
+    });
+    // They come to their waits.
+    thread::sleep(Duration::from_millis(100));
+    server.shutdown.abort("in a hurry");
+    for client in &mut clients {
+        client.rest();
+    }
+    let report = server.report();
+    let activities: Vec<_> = report.aborted.iter().map(|s| s.activity).collect();
+    let [idle, busy] = [Activity::Idle, Activity::Busy];
+    assert_eq!(activities, [idle, idle, idle, busy], "{report}");
 }
 
 pub(crate) fn f32_a_connection_that_ignores_the_abort_is_abandoned(runtime: impl Runtime) {
