@@ -35,9 +35,10 @@ pub(super) struct ServerShared<R> {
 }
 
 /// The handler, with what all connections share. The server drops its own before the
-/// hooks, and the last connection its own as it ends.
+/// hooks, and the last connection its own as it ends, or as it is aborted.
 pub(super) struct WithHandler<R, H> {
-    handler: H,
+    /// `None`: the connection is aborted, and another task keeps its session.
+    handler: Option<H>,
     /// The same as the server's: the way to it would be longer at each poll.
     shutdown: Shutdown,
     server: Arc<ServerShared<R>>,
@@ -46,9 +47,18 @@ pub(super) struct WithHandler<R, H> {
 impl<R, H> WithHandler<R, H> {
     pub(super) fn new(server: Arc<ServerShared<R>>, handler: H) -> WithHandler<R, H> {
         WithHandler {
-            handler,
+            handler: Some(handler),
             shutdown: server.shutdown.clone(),
             server,
+        }
+    }
+
+    /// Returns the same without the handler.
+    fn without(&self) -> WithHandler<R, H> {
+        WithHandler {
+            handler: None,
+            shutdown: self.shutdown.clone(),
+            server: self.server.clone(),
         }
     }
 }
@@ -156,7 +166,14 @@ where
         }
         // Aborted, and in another task, whose reads and writes fail: it is open
         // until that one drops it (F69). All others are back already.
-        poll_fn(|cx| task.record.poll_returned(cx)).await;
+        poll_fn(|cx| {
+            let returned = task.record.poll_returned(cx);
+            if returned.is_pending() {
+                task.let_handler_go();
+            }
+            returned
+        })
+        .await;
     }
 }
 
@@ -195,8 +212,9 @@ where
         .record
         .take_returned()
         .map(|inner| Session::new(inner, task.record.clone()));
+    let make = task.aborting.shared().0.handler.as_ref();
     let called = catch_unwind(AssertUnwindSafe(|| {
-        handler.set(session.map(&task.aborting.shared().0.handler));
+        handler.set(session.zip(make).map(|(session, make)| make(session)));
     }));
     called.map(|()| CatchUnwind(handler)).map_err(|_| Panicked)
 }
@@ -252,6 +270,14 @@ fn is_of_peer(kind: io::ErrorKind) -> bool {
 impl<R: Runtime, H> ConnectionTask<R, H> {
     fn shared(&self) -> &ServerShared<R> {
         &self.aborting.shared().0.server
+    }
+
+    /// Drops what it has of the handler: a hook may wait for what that owns
+    /// ([F93](crate::docs::faults#f93)).
+    #[cold]
+    fn let_handler_go(&mut self) {
+        let without = self.aborting.shared().0.without();
+        self.aborting = AbortWait::new(SharedByAll(Arc::new(without)));
     }
 
     /// Returns what the handler's end means for the connection; `None` where

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::channel::mpsc::unbounded;
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::{FutureExt, StreamExt};
 use lameduck::report::{Outcome, ServerError};
 use lameduck::rt::CloseGuarantee;
 use lameduck::{Cause, Connection, Readiness, Runtime, Session};
@@ -297,6 +297,45 @@ pub(crate) fn f93_a_hook_awaits_a_worker_that_the_handler_feeds(runtime: impl Ru
     let report = server.stop();
     assert_eq!(report.outcome, Outcome::Clean, "{report}");
     assert_eq!(all.try_recv().unwrap(), b"123");
+}
+
+/// The abort gives up a session that another task keeps, and with it the handler.
+pub(crate) fn f93_a_hook_awaits_the_worker_beside_a_session_that_is_kept(
+    runtime: impl Runtime,
+) {
+    let (jobs, queue) = unbounded();
+    let (ends, ended) = oneshot::channel();
+    runtime.spawn(async move {
+        let _ = ends.send(queue.collect::<Vec<u8>>().await);
+    });
+    let (done, all) = mpsc::channel();
+    let server = builder(runtime.clone()).grace_period(LONG / 4);
+    let server = server.after_drain("the jobs", move |_| async move {
+        done.send(ended.await.map_err(io::Error::other)?)
+            .map_err(io::Error::other)
+    });
+    let (release, kept) = oneshot::channel::<()>();
+    let kept = kept.shared();
+    let server = start(server.bind().unwrap(), move |mut session: Session<_>| {
+        let (jobs, kept, runtime) = (jobs.clone(), kept.clone(), runtime.clone());
+        async move {
+            jobs.unbounded_send(b'1').map_err(io::Error::other)?;
+            session.write_all(b"k").await?;
+            runtime.spawn(async move {
+                let _ = kept.await;
+                drop(session);
+            });
+            io::Result::Ok(())
+        }
+    });
+    let mut client = server.connect();
+    client.expect(b"k");
+    server.shutdown.abort("at once");
+    let report = server.report();
+    drop(release);
+    assert_eq!(report.outcome, Outcome::Abandoned, "{report}");
+    assert!(report.errors.is_empty(), "{report}");
+    assert_eq!(all.try_recv().unwrap(), b"1");
 }
 
 pub(crate) fn s11_a_busy_connection_is_not_interrupted(runtime: impl Runtime) {

@@ -108,6 +108,7 @@ suite! {
         f88_a_proxy_of_bytes_loses_nothing_that_moves,
         f41_hooks_run_after_connections_in_order,
         f93_a_hook_awaits_a_worker_that_the_handler_feeds,
+        f93_a_hook_awaits_the_worker_beside_a_session_that_is_kept,
         s11_a_busy_connection_is_not_interrupted;
     storm:
         f2_a_storm_loses_nothing,
