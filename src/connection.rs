@@ -94,8 +94,6 @@ pub(crate) enum Ended {
 const DRAINS_LAST: u8 = 1 << 4;
 /// The connection has ended.
 const HAS_LEFT: u8 = 1 << 5;
-/// Reads may refuse what comes (F97).
-const MAY_REFUSE: u8 = 1 << 6;
 
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +128,7 @@ pub(crate) struct ConnectionFacts {
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
     /// What has ended waits of the handler: one bit for each [`Ended`], and
-    /// [`DRAINS_LAST`], [`HAS_LEFT`] and [`MAY_REFUSE`].
+    /// [`DRAINS_LAST`] and [`HAS_LEFT`].
     flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
@@ -173,6 +171,8 @@ struct Extra {
     label: Option<String>,
     /// For the idle points after a restart.
     unused: Unused,
+    /// The task that looks, while reads may refuse what comes (F97).
+    looking: Option<Waker>,
 }
 
 impl ConnectionFacts {
@@ -278,18 +278,6 @@ impl ConnectionFacts {
         before & DRAINS_LAST != 0
     }
 
-    pub(crate) fn set_may_refuse(&self, may_refuse: bool) {
-        match may_refuse {
-            true => self.flags.fetch_or(MAY_REFUSE, Ordering::Relaxed),
-            false => self.flags.fetch_and(!MAY_REFUSE, Ordering::Relaxed),
-        };
-    }
-
-    #[inline]
-    pub(crate) fn may_refuse(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & MAY_REFUSE != 0
-    }
-
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn begin_request(&self) {
@@ -371,6 +359,17 @@ impl<C> ConnectionRecord<C> {
         Poll::Pending
     }
 
+    /// Returns whether reads may refuse what comes: `Some(true)` where it is the task of
+    /// this waker that looks.
+    pub(crate) fn may_refuse(&self, reading: &Waker) -> Option<bool> {
+        let inner = lock(&self.inner);
+        let looking = inner
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.looking.as_ref());
+        looking.map(|looking| looking.will_wake(reading))
+    }
+
     /// Returns the connection to the task, which is woken if it waits.
     pub(crate) fn give_back(&self, connection: Box<GuardedConnection<C>>) {
         let mut inner = lock(&self.inner);
@@ -426,10 +425,8 @@ pub(crate) trait Describe: Send + Sync {
         false
     }
 
-    /// Lets the reads of a look refuse input, or not any more (F97).
-    fn set_may_refuse(&self, may_refuse: bool) {
-        self.facts().set_may_refuse(may_refuse);
-    }
+    /// Lets the reads of a look by this task refuse input, or not any more (F97).
+    fn set_may_refuse(&self, _looking: Option<&Waker>) {}
 
     /// Notes what the handler does at its idle point.
     fn set_activity(&self, activity: Activity) {
@@ -478,6 +475,15 @@ pub(crate) trait Describe: Send + Sync {
 impl<C: Send> Describe for ConnectionRecord<C> {
     fn facts(&self) -> &ConnectionFacts {
         &self.facts
+    }
+
+    fn set_may_refuse(&self, looking: Option<&Waker>) {
+        let looking = looking.cloned();
+        let mut inner = lock(&self.inner);
+        let extra = inner.extra.get_or_insert_default();
+        let before = std::mem::replace(&mut extra.looking, looking);
+        drop(inner);
+        drop(before);
     }
 
     fn set_label(&self, label: String) {

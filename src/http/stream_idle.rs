@@ -45,9 +45,6 @@ impl Describe for StreamIdle {
         self.state.is_answered(self.stream, answers)
     }
 
-    // It is the driver that reads.
-    fn set_may_refuse(&self, _: bool) {}
-
     // Both are the driver's to say, for all of its streams.
     fn set_activity(&self, _: Activity) {}
 

@@ -439,9 +439,9 @@ impl Waiting<'_> {
             let mut polled = Poll::Pending;
             let mut is_refused = false;
             if ends_busy {
-                connection.set_may_refuse(true);
+                connection.set_may_refuse(Some(cx.waker()));
                 polled = work(cx);
-                connection.set_may_refuse(false);
+                connection.set_may_refuse(None);
                 is_refused = connection.has_found_nothing(begun) && is_idle();
             }
             if polled.is_pending() && !is_refused {

@@ -1,7 +1,7 @@
 //! A connection whose idle point ends after those of all others
 //! ([F94](crate::docs::faults#f94)).
 
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use crate::connection::{ConnectionFacts, Describe};
 use crate::gate::{Shutdown, Unused};
@@ -58,8 +58,8 @@ impl Describe for DrainsLast {
         self.connection.is_answered(answers)
     }
 
-    fn set_may_refuse(&self, may_refuse: bool) {
-        self.connection.set_may_refuse(may_refuse);
+    fn set_may_refuse(&self, looking: Option<&Waker>) {
+        self.connection.set_may_refuse(looking);
     }
 
     fn set_activity(&self, activity: Activity) {

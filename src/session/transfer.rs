@@ -131,13 +131,20 @@ impl<C: Connection> Session<C> {
     /// Pending where input is refused, as if nothing had come.
     #[cold]
     pub(super) fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.record.facts().may_refuse() && self.refuses_input() {
-            self.note_nothing();
-            // Another task may read than the one that lets reads refuse.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if !self.inner().guard.ends_busy() {
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        match self.record.may_refuse(cx.waker()) {
+            Some(is_looking) if self.refuses_input() => {
+                self.note_nothing();
+                if !is_looking {
+                    // What the look waits for may poll again only what was woken.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Returns whether reads between two messages find nothing, whatever has come.

@@ -1,10 +1,13 @@
 //! How long things take, to the millisecond, on the simulated clock.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::select;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use lameduck::report::{Activity, Outcome};
 use lameduck::rt::CloseGuarantee;
@@ -579,4 +582,42 @@ fn f45_a_signal_after_one_that_was_the_same_stop_is_heard() {
     let report = sim.run(MAX_STEPS).expect("the stop comes to its end");
     assert_eq!(report.outcome, Outcome::Aborted, "{report}");
     assert_between(report.duration, 450, 1100);
+}
+
+/// It has something to send after half of the time, when its reads find nothing any more.
+#[test]
+fn f98_who_rests_is_not_polled_again_and_again() {
+    let mut sim = Sim::new(1);
+    let (runtime, polls) = (sim.runtime(), Arc::new(AtomicUsize::new(0)));
+    let builder = sim.builder().grace_period(Duration::from_secs(60));
+    let counted = polls.clone();
+    sim.serve_with(builder, move |session: Session<Connection>| {
+        let (runtime, polls) = (runtime.clone(), counted.clone());
+        async move {
+            if session.id() == 1 {
+                return std::future::pending().await;
+            }
+            let mut handle = session.handle()?;
+            handle.drain_last();
+            let (mut input, mut output) = session.split();
+            let mut byte = [0];
+            let message = pin!(runtime.sleep_until(runtime.now() + Duration::from_secs(40)));
+            let next = select(message, input.read(&mut byte));
+            handle.next_or_drain(next, || true).await;
+            output.write_all(b"x").await?;
+            let mut read = input.read(&mut byte);
+            let next = poll_fn(|cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                Pin::new(&mut read).poll(cx)
+            });
+            handle.next_or_drain(next, || true).await;
+            io::Result::Ok(())
+        }
+    });
+    for _ in 0..2 {
+        sim.client(stall);
+    }
+    let report = stop(&mut sim);
+    assert_eq!(report.closed.drained, 1, "{report}");
+    assert!(polls.load(Ordering::Relaxed) < 10, "{polls:?}");
 }
