@@ -94,6 +94,8 @@ pub(crate) enum Ended {
 const DRAINS_LAST: u8 = 1 << 4;
 /// The connection has ended.
 const HAS_LEFT: u8 = 1 << 5;
+/// A read has found that the peer has ended its side (F99).
+const INPUT_ENDED: u8 = 1 << 6;
 
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +130,7 @@ pub(crate) struct ConnectionFacts {
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
     /// What has ended waits of the handler: one bit for each [`Ended`], and
-    /// [`DRAINS_LAST`] and [`HAS_LEFT`].
+    /// [`DRAINS_LAST`], [`HAS_LEFT`] and [`INPUT_ENDED`].
     flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
@@ -278,6 +280,16 @@ impl ConnectionFacts {
         before & DRAINS_LAST != 0
     }
 
+    /// Notes that a read has found the peer's end.
+    pub(crate) fn set_input_ended(&self) {
+        self.flags.fetch_or(INPUT_ENDED, Ordering::Relaxed);
+    }
+
+    /// Returns whether a read has found the peer's end, with a farewell or without one.
+    pub(crate) fn has_input_ended(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & (INPUT_ENDED | Ended::BareEnd as u8) != 0
+    }
+
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn begin_request(&self) {
@@ -423,6 +435,11 @@ pub(crate) trait Describe: Send + Sync {
     #[cfg(feature = "http")]
     fn is_answered(&self, _answers: u64) -> bool {
         false
+    }
+
+    /// Returns whether the peer is known to have ended its side.
+    fn has_input_ended(&self) -> bool {
+        self.facts().has_input_ended()
     }
 
     /// Lets the reads of a look by this task refuse input, or not any more (F97).

@@ -353,7 +353,10 @@ impl<C> Session<C> {
 
     fn note_read(&mut self, bytes: usize) {
         self.inner_mut().last_read = match bytes {
-            0 => LastRead::EndOfInput,
+            0 => {
+                self.record.facts().set_input_ended();
+                LastRead::EndOfInput
+            }
             _ => LastRead::Bytes,
         };
         self.record.facts().set_found_nothing(false);

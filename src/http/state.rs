@@ -500,6 +500,12 @@ impl State {
             .is_some_and(|streams| lock(streams).is_answered(stream, answers))
     }
 
+    /// Returns whether the peer has ended its side of a stream that we have not ended.
+    pub(crate) fn has_peer_ended(&self, stream: u32) -> bool {
+        self.streams()
+            .is_some_and(|streams| lock(streams).has_peer_ended(stream))
+    }
+
     /// Begins to wait for the first data of streams, of which some have had none.
     pub(crate) fn await_first(&self) -> bool {
         self.streams()

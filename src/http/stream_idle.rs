@@ -45,6 +45,10 @@ impl Describe for StreamIdle {
         self.state.is_answered(self.stream, answers)
     }
 
+    fn has_input_ended(&self) -> bool {
+        self.state.has_peer_ended(self.stream)
+    }
+
     // Both are the driver's to say, for all of its streams.
     fn set_activity(&self, _: Activity) {}
 

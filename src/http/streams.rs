@@ -335,6 +335,11 @@ impl Streams {
         })
     }
 
+    /// Returns whether the peer has ended its side of a stream that we have not ended.
+    pub(super) fn has_peer_ended(&mut self, id: u32) -> bool {
+        find(&mut self.open, id).is_some_and(|stream| stream.ended_by_peer)
+    }
+
     /// Begins to wait for the first data of the streams that have had none; returns false
     /// where there are no such streams.
     pub(super) fn await_first(&mut self) -> bool {
@@ -539,7 +544,11 @@ mod tests {
             streams.push_read(&[*last]);
             assert_eq!(streams.is_between(1, &cx), is_between);
         }
+        assert!(!streams.has_peer_ended(1));
+        streams.push_read(&frame(DATA, END_STREAM, 1, 0));
+        assert!(streams.has_peer_ended(1), "it awaits what we send");
         streams.push_read(&frame(RST_STREAM, 0, 1, 4));
+        assert!(!streams.has_peer_ended(1), "it awaits nothing");
         assert!(streams.is_between(1, &cx), "its reader is told of the end");
     }
 }

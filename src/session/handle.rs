@@ -133,6 +133,16 @@ impl SessionHandle {
         self.connection.set_drained();
     }
 
+    /// Returns whether the peer is known to have ended its side.
+    pub(super) fn has_input_ended(&self) -> bool {
+        self.connection.has_input_ended()
+    }
+
+    /// Ready where the server aborts; otherwise the task is woken when it does.
+    pub(super) fn poll_abort(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.guard.poll_abort(cx)
+    }
+
     /// Notes that the read that has just found nothing is in the middle of a
     /// message, of which the transport does not know.
     #[cfg(feature = "http")]

@@ -58,6 +58,10 @@ impl Describe for DrainsLast {
         self.connection.is_answered(answers)
     }
 
+    fn has_input_ended(&self) -> bool {
+        self.connection.has_input_ended()
+    }
+
     fn set_may_refuse(&self, looking: Option<&Waker>) {
         self.connection.set_may_refuse(looking);
     }

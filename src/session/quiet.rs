@@ -20,6 +20,12 @@ impl SessionHandle {
     /// it. Choose a time that is longer than the other side takes to answer, or than a
     /// sender pauses within a message: it is what the stop of an idle connection takes.
     ///
+    /// A client that has ended its side awaits its answer, or has left: once a read of the
+    /// session has given the end of input, the work is awaited, however quiet it is
+    /// ([F99](crate::docs::faults#f99)). So it has to end when both sides have. If it does
+    /// not, it is aborted when the grace period ends; in another task than the handler's
+    /// the wait gives `None` then.
+    ///
     /// The session is what `work` copies from and to. What a peer has sent and `work` could
     /// not pass on for as long, because the other side takes nothing, is lost.
     ///
@@ -77,6 +83,10 @@ impl SessionHandle {
                     // What had arrived comes first: then it is polled once more.
                     ready!(Pin::new(&mut draining).poll(cx));
                     continue;
+                }
+                if self.has_input_ended() {
+                    // The abort drops a handler; another task is to end, too.
+                    return self.poll_abort(cx).map(|()| None);
                 }
                 let (now, moved) = (clock.now(), self.bytes_read() + self.bytes_written());
                 let since = match still {

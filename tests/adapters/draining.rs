@@ -1,7 +1,6 @@
 //! What arrived is answered; what is idle ends; what is busy goes on.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -410,72 +409,6 @@ pub(crate) fn f17_what_arrived_while_a_handler_computes_is_answered(runtime: imp
     }
     drop((all, computes));
     assert_eq!(server.report().outcome, Outcome::Clean);
-}
-
-/// Sends back what each of so many clients sends, and ends when they do.
-fn echo_upstream(clients: usize) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().take(clients) {
-            let mut stream = stream.unwrap();
-            thread::spawn(move || {
-                let mut back = stream.try_clone().unwrap();
-                let _ = io::copy(&mut stream, &mut back);
-                let _ = back.shutdown(std::net::Shutdown::Write);
-            });
-        }
-    });
-    address
-}
-
-/// Neither the upload that goes on after the stop, with pauses, nor its answer.
-pub(crate) fn f88_a_proxy_of_bytes_loses_nothing_that_moves(runtime: impl Runtime) {
-    const QUIET: Duration = Duration::from_secs(1);
-    let upstream = echo_upstream(2);
-    let runtime_too = runtime.clone();
-    let proxy = start(builder(runtime).bind().unwrap(), move |session| {
-        let runtime = runtime_too.clone();
-        async move {
-            let mut handle = session.handle().map_err(io::Error::other)?;
-            let upstream = smol::net::TcpStream::connect(upstream).await?;
-            let (from_client, mut to_client) = session.split();
-            let (from_upstream, mut to_upstream) = upstream.split();
-            let there = async {
-                futures::io::copy(from_client, &mut to_upstream).await?;
-                to_upstream.close().await
-            };
-            let back = async {
-                futures::io::copy(from_upstream, &mut to_client).await?;
-                to_client.close().await
-            };
-            let both = async { futures::try_join!(there, back) };
-            let copied = handle.run_until_quiet(&runtime, QUIET, both).await;
-            copied.transpose().map(drop)
-        }
-    });
-    let mut idle = proxy.connect();
-    idle.exchange(b"before");
-    let mut client = proxy.connect();
-    client.exchange(b"0");
-    for piece in 1..=20u8 {
-        if piece == 10 {
-            proxy.shutdown.stop("in the middle of an upload");
-        }
-        client.send(&[piece; 1000]);
-        thread::sleep(QUIET / 50);
-    }
-    let expected: Vec<u8> = (1..=20).flat_map(|piece| [piece; 1000]).collect();
-    assert_eq!(client.rest(), expected);
-    assert_eq!(idle.rest(), b"");
-    let report = proxy.report();
-    assert_eq!(
-        (report.closed.drained, report.exit_status()),
-        (2, 0),
-        "{report}"
-    );
-    assert!(report.duration >= QUIET, "{report}");
-    assert!(report.duration < LONG / 2, "{report}");
 }
 
 /// Answers each piece with itself, and takes its time.

@@ -18,6 +18,7 @@ mod naive;
 mod options;
 mod outcomes;
 mod parity;
+mod proxies;
 mod sloppy;
 mod storm;
 mod support;
@@ -105,11 +106,14 @@ suite! {
         f20_a_connection_that_never_sent_a_byte_is_idle,
         f21_a_session_in_another_task_is_waited_for,
         f39_a_handler_can_ask_for_the_stop,
-        f88_a_proxy_of_bytes_loses_nothing_that_moves,
         f41_hooks_run_after_connections_in_order,
         f93_a_hook_awaits_a_worker_that_the_handler_feeds,
         f93_a_hook_awaits_the_worker_beside_a_session_that_is_kept,
         s11_a_busy_connection_is_not_interrupted;
+    proxies:
+        f88_a_proxy_of_bytes_loses_nothing_that_moves,
+        f99_a_client_that_has_ended_its_side_has_its_answer,
+        f99_an_answer_that_never_comes_ends_with_the_abort;
     storm:
         f2_a_storm_loses_nothing,
         f78_few_clients_wait_for_their_refusal,

@@ -84,6 +84,7 @@ suite! {
         f80_a_websocket_over_http2_is_told_of_the_stop,
         f80_messages_that_have_begun_are_echoed_before_the_close,
         f80_a_tunnel_within_http2_gives_what_had_arrived,
+        f99_a_tunnel_that_its_client_has_ended_has_its_answer,
         f80_a_tunnel_ends_although_half_a_frame_was_of_another_stream,
         f80_what_had_arrived_of_a_call_is_answered_before_its_end,
         f80_a_call_is_not_ended_in_the_middle_of_a_frame,
@@ -108,6 +109,7 @@ suite! {
     stuck: s19_a_peer_that_takes_no_output_is_closed_after_the_total_time;
     tls:
         requests_over_tls_are_answered_and_the_close_is_clean,
+        f99_a_client_that_has_sent_close_notify_has_its_answer,
         f20_a_client_that_says_nothing_is_idle,
         f20_a_client_that_says_nothing_is_idle_for_a_handler_that_writes_first,
         f20_a_good_bye_to_a_client_that_says_nothing_does_not_hold_the_stop,

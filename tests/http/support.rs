@@ -23,6 +23,7 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lameduck::http::{ConnectionInfo, HealthPaths, Http, on_upgrade};
+use lameduck::runtimes::smol::Smol;
 use lameduck::runtimes::tokio::Tokio;
 use lameduck::{Address, Builder, Report, Runtime, Server, SessionHandle, Shutdown};
 use tokio_tungstenite::WebSocketStream;
@@ -282,6 +283,7 @@ fn upgrade(request: &mut Request<Incoming>) -> Response<Body> {
 
 /// Echoes what comes over a stream of HTTP/2, in a thread of its own.
 fn tunnel(request: &mut Request<Incoming>, handle: SessionHandle) {
+    let is_slow = request.uri().authority().is_some_and(|name| name == THINKS);
     let is_websocket = request.extensions().get::<Protocol>().is_some();
     let upgraded = hyper::upgrade::on(request);
     std::thread::spawn(move || {
@@ -289,10 +291,29 @@ fn tunnel(request: &mut Request<Incoming>, handle: SessionHandle) {
             let io = TokioIo::new(upgraded.await.expect("a tunnel"));
             match is_websocket {
                 true => echo_messages(io, handle).await,
+                false if is_slow => think(io, handle).await,
                 false => echo_bytes(io, handle).await,
             }
         });
     });
+}
+
+/// Where a tunnel leads that answers what has ended.
+pub(crate) const THINKS: &str = "thinks:1";
+
+/// Takes its time to answer.
+async fn think(mut io: TokioIo<Upgraded>, mut handle: SessionHandle) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const QUIET: Duration = Duration::from_millis(100);
+    let work = async {
+        let mut question = Vec::new();
+        io.read_to_end(&mut question).await.expect("it is open");
+        smol::Timer::after(10 * QUIET).await;
+        io.write_all(&question).await.expect("it is open");
+        io.shutdown().await.expect("it is open");
+    };
+    handle.run_until_quiet(&Smol, QUIET, work).await;
 }
 
 async fn echo_messages(io: TokioIo<Upgraded>, mut handle: SessionHandle) {

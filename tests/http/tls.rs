@@ -253,6 +253,57 @@ pub(crate) fn f20_a_client_that_speaks_after_all_can_fail_a_handler<R: Runtime>(
     assert_eq!(report.closed.failed, 1, "{report}");
 }
 
+/// Answers what has ended, and takes its time.
+async fn think<R: Runtime>(
+    session: Session<impl Connection>,
+    runtime: R,
+    handles_bare_end: bool,
+) -> io::Result<()> {
+    const QUIET: Duration = Duration::from_millis(100);
+    let mut handle = session.handle()?;
+    let (mut input, mut output) = session.split();
+    let mut question = Vec::new();
+    let work = async {
+        match input.read_to_end(&mut question).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && handles_bare_end => {}
+            read => _ = read?,
+        }
+        smol::Timer::after(10 * QUIET).await;
+        output.write_all(&question).await?;
+        output.close().await
+    };
+    let worked = handle.run_until_quiet(&runtime, QUIET, work).await;
+    worked.transpose().map(drop)
+}
+
+pub(crate) fn f99_a_client_that_has_sent_close_notify_has_its_answer<R: Runtime>(runtime: R) {
+    for has_farewell in [true, false] {
+        let identity = identity();
+        let timers = runtime.clone();
+        let handler = move |session| think(session, timers.clone(), !has_farewell);
+        let serve = |server: lameduck::Server<_>| smol::block_on(server.serve(handler));
+        let clients = |server: &Running| {
+            let mut client = Client::new(Strict::connect(server, &identity));
+            client.send(b"question\n");
+            if has_farewell {
+                client.stream.tls.send_close_notify();
+                client.stream.flush().expect("it is open");
+            } else {
+                let stream = &client.stream.stream;
+                let ended = stream.shutdown(std::net::Shutdown::Write);
+                ended.expect("it is open");
+            }
+            server.shutdown.stop("now");
+            assert_eq!(client.until(b"\n"), "question\n");
+            client.expect_end();
+        };
+        let builder = builder(tls(runtime.clone(), &identity));
+        let report = run_as(builder, serve, |_| {}, clients);
+        assert_eq!(report.closed.peer_closed, 1, "{report}");
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
 /// An error that does not tell its source, as those of tokio-util's codecs.
 #[derive(Debug)]
 struct Codec(io::Error);

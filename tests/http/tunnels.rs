@@ -9,7 +9,7 @@ use crate::http2::{
     DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, NO_ERROR, PING, RST_STREAM,
     frame, get, goaways,
 };
-use crate::support::{LONG, builder, http, run, serving};
+use crate::support::{LONG, THINKS, builder, http, run, serving};
 
 /// A head of HPACK whose fields are literals without an index.
 fn head(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -178,6 +178,20 @@ pub(crate) fn f80_a_tunnel_within_http2_gives_what_had_arrived<R: Runtime>(runti
             assert!(rest.iter().all(|frame| frame.kind != RST_STREAM));
         },
     );
+    expect_drained(&report);
+}
+
+pub(crate) fn f99_a_tunnel_that_its_client_has_ended_has_its_answer<R: Runtime>(runtime: R) {
+    let head = head(&[(":method", "CONNECT"), (":authority", THINKS)]);
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&frame(HEADERS, END_HEADERS, 1, &head));
+        client.until_headers();
+        client.0.send(&frame(DATA, END_STREAM, 1, b"question"));
+        server.shutdown.stop("now");
+        expect_data(&mut client, 1, b"question");
+        client.rest(true);
+    });
     expect_drained(&report);
 }
 
