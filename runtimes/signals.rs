@@ -21,7 +21,8 @@ use crate::sync::plain::{Arc, AtomicBool, Mutex, Ordering, lock};
 /// signal it does again what it does by default, which is to end the process
 /// ([F60](crate::docs::faults#f60)), also where another part of the program
 /// catches it. One that the process was started to ignore, as by `nohup`, is
-/// ignored again; that is known on Linux alone.
+/// ignored again; that is known on Linux alone. Process 1, as in a container, ignores
+/// them, since the kernel lets no default action end it.
 #[derive(Debug)]
 pub struct Signals {
     inner: async_signal::Signals,
@@ -60,6 +61,12 @@ fn system(signal: Signal) -> nix::sys::signal::Signal {
         Signal::Quit => nix::sys::signal::SIGQUIT,
         Signal::Hangup => nix::sys::signal::SIGHUP,
     }
+}
+
+/// Returns whether a signal that nobody catches ends the process. The kernel does not let
+/// it end process 1 (pid_namespaces(7)); to raise it there would end in an abort.
+fn ends_by_default(signal: Signal) -> bool {
+    std::process::id() != 1 && !is_ignored(signal)
 }
 
 /// Returns whether the process ignores a signal by now, as far as the system says so:
@@ -109,9 +116,9 @@ impl Claim {
             None => {
                 // A handler stays installed for good: the registry cannot take
                 // it away. So one that acts as the default would is added, unless
-                // the signal was ignored: a handler that does nothing is as good.
+                // that is nothing: a handler that does nothing is as good.
                 let by_default = Arc::new(AtomicBool::new(false));
-                if !is_ignored(signal) {
+                if ends_by_default(signal) {
                     let (number, flag) = (system(signal) as i32, by_default.clone());
                     signal_hook::flag::register_conditional_default(number, flag)?;
                 }

@@ -351,7 +351,9 @@ impl<R: Runtime> Builder<R> {
     /// program catches it as well, such as `tokio::signal`. A program that goes on
     /// after `serve` and handles signals itself gives none here, and stops the server
     /// with [`Shutdown::stop`](crate::Shutdown::stop). A signal that was ignored when the
-    /// process began, as by `nohup`, is ignored again (on Linux).
+    /// process began, as by `nohup`, is ignored again (on Linux). Process 1, as in a
+    /// container, ignores all of them after `serve`, and before `bind`: call `bind` before
+    /// what takes time at the start, lest a stop is lost.
     ///
     /// ```
     /// use lameduck::{Server, Signal, runtimes::smol::Smol};

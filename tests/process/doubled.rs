@@ -12,6 +12,8 @@ use lameduck::runtimes::smol::Smol;
 use lameduck::{Phase, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
+#[cfg(target_os = "linux")]
+use crate::signals::{AS_PID_1, has_namespaces, only_child};
 use crate::support::{Echo, LONG, connect, echo, exchange, number, rest, wait};
 
 fn signal(child: &Child, signal: Signal) {
@@ -300,6 +302,29 @@ fn f60_after_the_end_a_signal_that_the_parent_ignored_is_ignored() {
     signal(&child.child, Signal::TERM);
     let status = wait(&mut child.child);
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+}
+
+/// In a container. It must not end otherwise either: a signal whose default action the
+/// kernel does not let happen cannot be raised.
+#[cfg(target_os = "linux")]
+#[test]
+fn f60_after_the_end_process_1_ignores_signals() {
+    if !has_namespaces() {
+        return println!("skipped: a pid namespace needs CAP_SYS_ADMIN and unshare(1)");
+    }
+    let mut child = Itself::start_by(&AS_PID_1, "doubled::serves_and_then_hangs");
+    child.hear("bound");
+    let process = only_child(Pid::from_child(&child.child));
+    let kill = |signal| kill_process(process, signal).expect("it lives");
+    kill(Signal::TERM);
+    assert_eq!(child.hear("over, status "), "0");
+    for _ in 0..3 {
+        kill(Signal::TERM);
+        thread::sleep(Duration::from_millis(100));
+    }
+    let ended = child.child.try_wait().expect("it is ours");
+    assert_eq!(ended, None);
+    kill(Signal::KILL);
 }
 
 /// A server that is held up by its log: the pipe is full, and nobody reads.

@@ -121,13 +121,16 @@ pub(crate) fn f38_a_second_signal_aborts(runtime: &str) {
 }
 
 /// Whether a command of one's own pid namespace works here.
-fn has_namespaces() -> bool {
+pub(crate) fn has_namespaces() -> bool {
     let mut unshare = Command::new("unshare");
     let probe = unshare
         .args(["--pid", "--fork", "true"])
         .stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }
+
+/// Starts what follows it as the first process of a pid namespace.
+pub(crate) const AS_PID_1: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--"];
 
 /// The only child of a process; procfs(5) lists it with the thread that has it.
 pub(crate) fn only_child(pid: Pid) -> Pid {
@@ -141,10 +144,8 @@ pub(crate) fn f35_pid_1_stops_on_sigterm(runtime: &str) {
     if !has_namespaces() {
         return println!("skipped: a pid namespace needs CAP_SYS_ADMIN and unshare(1)");
     }
-    let mut command = Command::new("unshare");
-    command
-        .args(["--pid", "--fork", "--kill-child", "--"])
-        .arg(echo(runtime));
+    let mut command = Command::new(AS_PID_1[0]);
+    command.args(&AS_PID_1[1..]).arg(echo(runtime));
     command.args(["--runtime", runtime, "--listen", "127.0.0.1:0"]);
     let server = Echo::spawn(&mut command);
     let mut client = server.connect();
