@@ -1,5 +1,5 @@
 //! An echo service whose sockets systemd binds, beside a descriptor of another
-//! kind.
+//! kind. With SIGHUP it restarts, and its successor has all of them.
 //!
 //! With `ListenStream=48879` and `ListenDatagram=48880` in a socket unit, or for
 //! a try: `systemd-socket-activate --fdname echo -l 48879 target/debug/examples/activated`.
@@ -10,9 +10,9 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 use futures::io::AsyncWriteExt;
-use lameduck::handover::PassedFd;
+use lameduck::handover::{PassedFd, Restart};
 use lameduck::runtimes::smol::{Connection, Smol};
-use lameduck::{Report, Server, Session};
+use lameduck::{Report, Server, Session, Signal};
 
 async fn echo(mut session: Session<Connection>) -> io::Result<()> {
     let mut buffer = [0; 4096];
@@ -35,13 +35,12 @@ fn describe(passed: PassedFd) -> String {
 }
 
 fn main() -> Result<Report, Box<dyn Error>> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let name = std::env::args().nth(1).unwrap_or("echo".to_owned());
-    let mut server = Server::builder(Smol).listen_fd_name(name).bind()?;
+    let builder = Server::builder(Smol).listen_fd_name(name);
+    let mut server = builder.restart(Restart::on(Signal::Hangup)).bind()?;
     for passed in server.take_passed_fds() {
         eprintln!("passed on: {}", describe(passed));
-    }
-    for address in server.local_addrs() {
-        eprintln!("listening on {address}");
     }
     let report = smol::block_on(server.serve(echo));
     eprintln!("{report}");

@@ -28,6 +28,11 @@
 //! fails, and the log says that only a stop and a start can do it
 //! ([F65](crate::docs::faults#f65)).
 //!
+//! What the program has taken with [`Server::take_passed_fds`], such as a UDP socket that
+//! the supervisor has bound, is passed on as well, under its name. A socket that the program
+//! has bound itself is not: let the supervisor bind it, or let both processes bind it with
+//! `SO_REUSEPORT`.
+//!
 //! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor
 //! say who is in charge: `MAINPID=` beside `READY=1`, from
 //! [`Builder::on_readiness_change`].
@@ -35,6 +40,7 @@
 //! [`Builder::socket_activation`]: crate::Builder::socket_activation
 //! [`Builder::restart`]: crate::Builder::restart
 //! [`Builder::on_readiness_change`]: crate::Builder::on_readiness_change
+//! [`Server::take_passed_fds`]: crate::Server::take_passed_fds
 
 mod inherited;
 mod predecessor;

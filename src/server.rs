@@ -114,9 +114,19 @@ impl<R: Runtime> Server<R> {
     /// listening sockets that were not asked for.
     ///
     /// Sockets that are not taken are closed when the server begins to serve.
+    ///
+    /// With a [`restart`](Builder::restart) the successor gets what was taken under the same
+    /// names, and takes it in the same way. For that the server keeps descriptors of its own
+    /// until it drains: until then a socket stays open, though the program closes it. The
+    /// successor has them before its predecessor has ended, and before it is sure to serve:
+    /// let it read them from [`Readiness::Ready`] on
+    /// ([`Builder::on_readiness_change`]), lest a restart that fails takes datagrams away.
+    /// What is no socket is passed on under Linux alone, and not where a sandbox forbids
+    /// pidfd_getfd(2), as Docker's does: the log has a warning then.
     #[cfg(feature = "handover")]
     #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]
     pub fn take_passed_fds(&mut self) -> Vec<PassedFd> {
+        self.handover.keep(&self.passed);
         std::mem::take(&mut self.passed)
     }
 

@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
+#[cfg(target_os = "linux")]
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 
 use self::environment::{Environment, Recipient};
@@ -81,6 +83,16 @@ impl PassedFd {
         }
     }
 
+    /// Returns another descriptor of the same thing, to be passed on. It is closed on exec.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &self.descriptor {
+            Descriptor::Listener(Socket::Tcp(socket)) => socket.try_clone().map(OwnedFd::from),
+            Descriptor::Listener(Socket::Unix(socket)) => socket.try_clone().map(OwnedFd::from),
+            Descriptor::Socket(socket) => socket.try_clone(),
+            Descriptor::Other(number) => duplicate(*number),
+        }
+    }
+
     /// Closes a listening socket that nobody wants: its clients would wait for
     /// ever.
     pub(crate) fn close(self) {
@@ -90,6 +102,19 @@ impl PassedFd {
             log::warn!("{address} was passed on, and is not asked for: closing it");
         }
     }
+}
+
+/// Duplicates a descriptor that is known by its number alone: dup(2) of a number would be
+/// unsafe code.
+#[cfg(target_os = "linux")]
+fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+    Ok(pidfd_getfd(own, number, PidfdGetfdFlags::empty())?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn duplicate(_: RawFd) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl AsRawFd for PassedFd {

@@ -83,6 +83,11 @@ mod handover {
     }
 
     #[test]
+    fn f64_a_restart_passes_on_what_the_program_has_taken() {
+        crate::restart::f64_a_restart_passes_on_what_the_program_has_taken();
+    }
+
+    #[test]
     fn f64_a_name_that_was_not_passed_is_refused() {
         crate::passed::f64_a_name_that_was_not_passed_is_refused();
     }

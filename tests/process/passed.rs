@@ -17,7 +17,7 @@ use crate::support::{Echo, LONG, exchange, rest};
 
 /// Passes descriptors on as systemd does, but for `LISTEN_PID`, which nobody
 /// knows before the child lives.
-fn pass(command: &mut Command, passed: Vec<OwnedFd>, names: &str) {
+pub(crate) fn pass(command: &mut Command, passed: Vec<OwnedFd>, names: &str) {
     command.env("LISTEN_FDS", passed.len().to_string());
     command.env("LISTEN_FDNAMES", names);
     let mappings = passed
@@ -31,7 +31,7 @@ fn pass(command: &mut Command, passed: Vec<OwnedFd>, names: &str) {
 }
 
 /// A command that is run once its `LISTEN_PID` is its own.
-fn with_own_process_id(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn with_own_process_id(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("sh");
     command
         .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
@@ -57,7 +57,7 @@ fn listen(runtime: &str, addresses: &[String]) -> Command {
 }
 
 /// A pipe, and the process that reads it until nobody holds our end.
-fn pipe() -> (OwnedFd, Child) {
+pub(crate) fn pipe() -> (OwnedFd, Child) {
     let mut reader = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     (reader.stdin.take().unwrap().into(), reader)
 }

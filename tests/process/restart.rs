@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -19,6 +19,8 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use socket2::{Domain, Socket, Type};
 
+use crate::example::activated;
+use crate::passed::{pass, pipe, with_own_process_id};
 use crate::support::{Echo, LONG, connect, echo, exchange, http, number, rest, stuff, wait};
 
 /// A server and its successors, which share one log.
@@ -693,6 +695,51 @@ pub(crate) fn f58_a_restart_signal_during_a_restart_is_carried_out(runtime: &str
     );
     chain.stop();
     fs::remove_dir_all(folder).expect("clean up");
+}
+
+/// Whether a descriptor of which the number is known can be duplicated here.
+fn duplicates_numbers() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+        let own = pidfd_open(getpid(), PidfdFlags::empty());
+        own.and_then(|own| pidfd_getfd(own, 2, PidfdGetfdFlags::empty()))
+            .is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Not the listeners of the server alone: also what else the supervisor has passed on, to
+/// the next one and to the one after that.
+pub(crate) fn f64_a_restart_passes_on_what_the_program_has_taken() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let admin = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let udp_address = udp.local_addr().expect("address");
+    let (pipe, mut other_end) = pipe();
+    let passed = vec![udp.into(), pipe, listener.into(), admin.into()];
+    let mut command = with_own_process_id(activated());
+    pass(&mut command, passed, "dns:fifo:echo:admin");
+    let mut chain = Chain::spawn(command.arg("echo"));
+    drop(command);
+    let passes_numbers = duplicates_numbers();
+    if !passes_numbers {
+        println!("skipped for the FIFO: pidfd_getfd(2) is not there, or forbidden");
+    }
+    for restarts in 0..3 {
+        if restarts > 0 {
+            chain.begin_restart();
+        }
+        chain.hear(&format!("passed on: dns is a socket at {udp_address}"));
+        chain.hear("passed on: admin is a socket");
+        if passes_numbers || restarts == 0 {
+            chain.hear("passed on: fifo is descriptor");
+        }
+        exchange(&mut connect(chain.socket_address()), b"it is served");
+    }
+    chain.stop();
+    assert!(wait(&mut other_end).success());
 }
 
 pub(crate) fn f50_process_1_refuses_to_restart_and_serves_on(runtime: &str) {

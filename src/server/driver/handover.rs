@@ -1,13 +1,14 @@
 //! The driver's part in a hand-over: before the first accept, and at the
 //! restart.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll};
 
 use log::{error, info, warn};
 
 use super::Serve;
-use crate::handover::{Predecessor, Restart, Successor};
+use crate::handover::{PassedFd, Predecessor, Restart, Successor};
 use crate::machine::lifecycle::Input;
 use crate::rt::{Runtime, SocketSharing};
 use crate::server::listener::Origin;
@@ -21,6 +22,8 @@ pub(in crate::server) struct Handover {
     channel: Option<(UnixStream, Vec<bool>)>,
     role: Role,
     successor: Option<Successor>,
+    /// What else a successor gets: what the program has taken of that which was passed on.
+    kept: Vec<(String, OwnedFd)>,
     /// Which of the listeners the successor serves, once it does.
     handed: Option<Vec<bool>>,
     /// A restart that was asked for while none could begin (F58).
@@ -53,9 +56,24 @@ impl Handover {
             channel,
             role: Role::Serving,
             successor: None,
+            kept: Vec::new(),
             handed: None,
             restart_again: false,
             has_terminal: is_in_terminal(),
+        }
+    }
+
+    /// Keeps what the program takes, for a successor.
+    pub(in crate::server) fn keep(&mut self, passed: &[PassedFd]) {
+        if self.restart.is_none() {
+            return;
+        }
+        for passed in passed {
+            let name = passed.name().to_owned();
+            match passed.duplicate() {
+                Ok(descriptor) => self.kept.push((name, descriptor)),
+                Err(error) => warn!("a restart cannot pass {name} on: {error}"),
+            }
         }
     }
 
@@ -102,8 +120,10 @@ impl Handover {
         }
     }
 
-    /// Cancels the start of a successor, since the server stops.
+    /// Cancels the start of a successor, since the server stops. What was kept for one is
+    /// closed, so that it is when the program closes it, too.
     pub(super) fn cancel(&mut self) {
+        self.kept.clear();
         if self.handed.is_none() && self.successor.take().is_some() {
             warn!("the restart is cancelled, since the server stops");
         }
@@ -196,7 +216,10 @@ impl<R: Runtime, H> Serve<R, H> {
             let socket = listener.share()?;
             Ok((listener.name().to_owned(), socket))
         });
+        let kept = handover.kept.iter();
+        let kept = kept.map(|(name, kept)| Ok((name.clone(), kept.try_clone()?)));
         let started = shared
+            .chain(kept)
             .collect::<std::io::Result<Vec<_>>>()
             .and_then(|sockets| Successor::start(restart, sockets));
         match started {
@@ -300,6 +323,20 @@ mod tests {
         assert!(!has_hung_up(restart(), false, false));
         let wanted = || restart().on_terminal_hangup();
         assert!(!has_hung_up(wanted(), true, false));
+    }
+
+    /// A listening socket that the program closes in the drain is closed then: else its
+    /// clients would wait for nobody.
+    #[test]
+    fn f64_what_is_kept_for_a_successor_is_closed_with_the_stop() {
+        let (kept, mut other_end) = UnixStream::pair().unwrap();
+        other_end.set_nonblocking(true).unwrap();
+        let mut handover = handover(Restart::on(Signal::Hangup));
+        handover.kept.push(("admin".to_owned(), kept.into()));
+        let mut read = || std::io::Read::read(&mut other_end, &mut [0]);
+        assert!(read().is_err(), "it is open");
+        handover.cancel();
+        assert_eq!(read().unwrap(), 0);
     }
 
     #[test]
