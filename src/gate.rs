@@ -165,6 +165,47 @@ impl Shared {
 /// It is cheap to clone; all clones are the same gate. To ask and to wait are
 /// two things: a handler may ask, and must not wait for the end that it is
 /// itself part of ([F39](crate::docs::faults)).
+///
+/// A program without sockets, such as a worker of a queue, has a gate of its own. What a
+/// server does beside it is then done by hand: to catch the signals, and to end the wait
+/// when the grace period is over.
+///
+/// ```
+/// use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+/// use futures::future::{Either, select};
+/// use futures::stream::StreamExt;
+/// use lameduck::{Guard, Runtime, Shutdown, Signal, SignalSource, runtimes::smol::Smol};
+/// use std::error::Error;
+/// use std::future::poll_fn;
+/// use std::process::ExitCode;
+/// use std::time::Duration;
+///
+/// /// Does all jobs that were queued before the stop. Until then it holds its guard.
+/// async fn work(mut guard: Guard, mut jobs: UnboundedReceiver<u32>) {
+///     while let Some(Some(job)) = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await {
+///         println!("job {job}");
+///     }
+/// }
+///
+/// async fn run() -> Result<ExitCode, Box<dyn Error>> {
+///     // First thing: what takes time at the start comes behind it.
+///     let mut signals = Smol.signals(&[Signal::Interrupt, Signal::Terminate])?;
+///     let shutdown = Shutdown::new();
+///     let (queue, jobs) = unbounded();
+///     smol::spawn(work(shutdown.try_guard()?, jobs)).detach();
+///     queue.unbounded_send(1)?;
+/// #   rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)?;
+///
+///     poll_fn(|cx| signals.poll_signal(cx)).await;
+///     shutdown.stop("a signal");
+///     let grace_period = smol::Timer::after(Duration::from_secs(25));
+///     match select(shutdown.stopped(), grace_period).await {
+///         Either::Left(_) => Ok(ExitCode::SUCCESS),
+///         Either::Right(_) => Ok(ExitCode::from(3)),
+///     }
+/// }
+/// # assert_eq!(smol::block_on(run()).unwrap(), ExitCode::SUCCESS);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     shared: Arc<Shared>,

@@ -140,7 +140,10 @@ impl Restart {
     /// request on the way ([F84](crate::docs::faults#f84)). A session of which something
     /// was read is read on at its idle point until it has been idle for this time, or for
     /// up to half of it longer, and its client over TCP has acknowledged its last answer. So
-    /// is a connection of HTTP whose client still receives. That ends with the server's grace period, or when a
+    /// is a connection of HTTP whose client still receives. It is looked at from the end of
+    /// this time on: a session that was idle all along ends after two and a half of it, and
+    /// one that [drains last](crate::SessionHandle::drain_last) after four, where the others
+    /// were idle as well. That ends with the server's grace period, or when a
     /// stop is asked for: nobody waits for the end of this process, since its successor
     /// serves. Default: 1 s, or half of what a shorter grace period leaves.
     pub fn settle(mut self, settle: Duration) -> Self {

@@ -176,6 +176,9 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// in `poll` as well. A task of tokio whose budget is used up gets a new one
     /// before that is decided (with the feature `tokio`).
     ///
+    /// Where something is always ready, such as for a UDP socket in a flood, the gate's stop
+    /// ends no loop over it, and neither does the abort: the second example bounds it.
+    ///
     /// # Cancel safety
     /// That of `poll`: nothing is kept between two polls.
     ///
@@ -194,6 +197,28 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// assert_eq!(job, Some(Some("a job")));
     /// let none = guard.wait_or_drain(|cx| jobs.poll_next_unpin(cx)).await;
     /// assert_eq!(none, None);
+    /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
+    /// ```
+    ///
+    /// What had arrived at the stop is in the queue then, and is no more than that holds:
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # use std::task::Poll;
+    /// # let shutdown = lameduck::Shutdown::new();
+    /// # let mut guard = shutdown.try_guard()?;
+    /// # let mut poll_receive = |_: &mut std::task::Context<'_>| Poll::Ready("a datagram");
+    /// # shutdown.stop("done");
+    /// let mut left = 512; // as many as the socket's buffer holds
+    /// while let Some(datagram) = guard.wait_or_drain(&mut poll_receive).await {
+    ///     println!("{datagram}");
+    ///     if guard.is_draining() {
+    ///         left -= 1;
+    ///         if left == 0 {
+    ///             break;
+    ///         }
+    ///     }
+    /// }
     /// # Ok::<(), lameduck::GuardError>(()) }).unwrap();
     /// ```
     pub fn wait_or_drain<T, F>(&mut self, poll: F) -> WaitOrDrain<'_, F, S>

@@ -315,6 +315,12 @@ pub trait Listener: Send + Unpin + 'static {
     /// `shutdown(2)` on what they share ([F4](crate::docs::faults#f4)), and no
     /// path taken from under a successor ([F10](crate::docs::faults#f10)). With
     /// a successor there is nothing to sweep: `HandedOver`.
+    ///
+    /// A transport without handshakes, such as a channel in memory, closes its entrance here,
+    /// so that who comes later is refused and who is in the queue is not. It returns
+    /// `SynFiltered`, and `Some(0)` for itself from [`handshakes`](Listener::handshakes), or
+    /// the sweep waits for 20 ms. So does one that has a single connection, as from inetd.
+    /// One whose entrance cannot be closed apart from the listener returns `Swept`.
     fn stop_accepting(&mut self, sharing: SocketSharing) -> CloseGuarantee;
 
     /// Returns for each of several listeners the number of handshakes under

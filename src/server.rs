@@ -174,6 +174,82 @@ impl<R: Runtime> Server<R> {
     /// assert_eq!(report.closed.finished, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// A handler that is not [`Send`], since it holds an `Rc`, runs in a thread that has it to
+    /// itself: the server's handler sends the session there, and awaits the end.
+    ///
+    /// ```
+    /// use futures::channel::{mpsc, oneshot};
+    /// use futures::future::{Either, select};
+    /// use futures::io::AsyncWriteExt;
+    /// use futures::stream::StreamExt;
+    /// use lameduck::runtimes::tokio::{Connection, Tokio};
+    /// use lameduck::{Server, Session};
+    /// use std::cell::Cell;
+    /// use std::pin::pin;
+    /// use std::rc::Rc;
+    /// use std::{io, thread};
+    /// use tokio::runtime::Builder;
+    /// use tokio::task::{LocalSet, spawn_local};
+    ///
+    /// async fn greet(mut session: Session<Connection>, count: Rc<Cell<u32>>) -> io::Result<()> {
+    ///     count.set(count.get() + 1);
+    ///     session.write_all(format!("welcome, {}", count.get()).as_bytes()).await
+    /// }
+    ///
+    /// type Given = (Session<Connection>, oneshot::Sender<io::Result<()>>);
+    ///
+    /// async fn serve_given(mut given: mpsc::UnboundedReceiver<Given>) {
+    ///     let count = Rc::default();
+    ///     while let Some((session, mut ended)) = given.next().await {
+    ///         let work = greet(session, Rc::clone(&count));
+    ///         spawn_local(async move {
+    ///             // An abort drops the server's handler: the work ends with it.
+    ///             let result = match select(pin!(work), ended.cancellation()).await {
+    ///                 Either::Left((result, _)) => result,
+    ///                 Either::Right(_) => return,
+    ///             };
+    ///             let _ = ended.send(result);
+    ///         });
+    ///     }
+    /// }
+    ///
+    /// let threads: Vec<_> = (0..2)
+    ///     .map(|_| {
+    ///         let (give, given) = mpsc::unbounded();
+    ///         thread::spawn(move || {
+    ///             let runtime = Builder::new_current_thread().enable_all().build()?;
+    ///             LocalSet::new().block_on(&runtime, serve_given(given));
+    ///             io::Result::Ok(())
+    ///         });
+    ///         give
+    ///     })
+    ///     .collect();
+    /// let handler = move |session: Session<_>| {
+    ///     let (end, ended) = oneshot::channel();
+    ///     let thread = &threads[session.id() as usize % threads.len()];
+    ///     let sent = thread.unbounded_send((session, end)).map_err(io::Error::other);
+    ///     async move {
+    ///         sent?;
+    ///         ended.await.map_err(io::Error::other)?
+    ///     }
+    /// };
+    /// # let bound = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = bound.local_addr()?;
+    /// # let mut clients = [(); 4].map(|()| std::net::TcpStream::connect(address).unwrap());
+    /// # let runtime = Builder::new_current_thread().enable_all().build()?;
+    /// # let report = runtime.block_on(async {
+    /// #     let server = Server::builder(Tokio::current().unwrap()).listen_on(bound);
+    /// #     let server = server.bind().unwrap();
+    /// #     server.shutdown().stop("four clients are enough");
+    /// let report = server.serve(handler).await;
+    /// #     report
+    /// # });
+    /// # assert_eq!((report.closed.finished, report.exit_status()), (4, 0), "{report}");
+    /// # let said = clients.each_mut().map(|client| std::io::read_to_string(client).unwrap());
+    /// # assert_eq!(said.iter().filter(|said| *said == "welcome, 2").count(), 2, "{said:?}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serve<H, F, E>(self, handler: H) -> Serve<R, H>
     where
         H: Fn(Session<ConnectionOf<R>>) -> F + Send + Sync + 'static,

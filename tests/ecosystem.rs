@@ -465,3 +465,79 @@ async fn hyper_serves_a_session_in_hyper_utils_tokio_io() {
     .await;
     assert_eq!(report.outcome, Outcome::Clean, "{report}");
 }
+
+/// In a thread with a `LocalExecutor`, which ends with the server: also what an abort does
+/// not reach by the session.
+#[test]
+fn handlers_that_are_not_send_run_in_a_thread_of_their_own() {
+    use std::cell::Cell;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::pin::pin;
+    use std::rc::Rc;
+
+    use futures::channel::{mpsc, oneshot};
+    use futures::future::{Either, pending, select};
+    use lameduck::runtimes::smol::{Connection, Smol};
+
+    async fn count(mut session: Session<Connection>, count: Rc<Cell<u8>>) -> io::Result<()> {
+        let mut byte = [0];
+        while session.read_or_drain(&mut byte).await?.is_some() {
+            count.set(count.get() + 1);
+            futures::AsyncWriteExt::write_all(&mut session, &[count.get()]).await?;
+            if byte == *b"h" {
+                pending::<()>().await;
+            }
+        }
+        Ok(())
+    }
+
+    type Given = (Session<Connection>, oneshot::Sender<io::Result<()>>);
+    let (give, mut given) = mpsc::unbounded::<Given>();
+    let thread = std::thread::spawn(move || {
+        let executor = smol::LocalExecutor::new();
+        let counter = Rc::new(Cell::new(0));
+        smol::block_on(executor.run(async {
+            let mut tasks = Vec::new();
+            while let Some((session, mut ended)) = given.next().await {
+                let work = count(session, counter.clone());
+                tasks.push(executor.spawn(async move {
+                    let result = match select(pin!(work), ended.cancellation()).await {
+                        Either::Left((result, _)) => result,
+                        Either::Right(_) => return,
+                    };
+                    let _ = ended.send(result);
+                }));
+            }
+            futures::future::join_all(tasks).await;
+        }));
+        counter.get()
+    });
+    let server = Server::builder(Smol).signals([]).listen("127.0.0.1:0");
+    let server = server.grace_period(Duration::from_secs(2)).bind().unwrap();
+    let Some(Address::Tcp(address)) = server.local_addrs().next().cloned() else {
+        panic!("it listens on TCP");
+    };
+    let shutdown = server.shutdown();
+    let clients = std::thread::spawn(move || {
+        let mut clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        for (client, said) in clients.iter_mut().zip([b"i", b"h"]) {
+            client.write_all(said).unwrap();
+            client.read_exact(&mut [0]).unwrap();
+        }
+        shutdown.stop("now");
+        assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
+    });
+    let report = smol::block_on(server.serve(move |session| {
+        let (end, ended) = oneshot::channel();
+        let sent = give.unbounded_send((session, end));
+        async move {
+            sent.map_err(io::Error::other)?;
+            ended.await.map_err(io::Error::other)?
+        }
+    }));
+    clients.join().unwrap();
+    let counts = (report.closed.drained, report.aborted.len());
+    assert_eq!((counts, report.abandoned.len()), ((1, 1), 0), "{report}");
+    assert_eq!(thread.join().unwrap(), 2);
+}

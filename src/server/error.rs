@@ -14,7 +14,8 @@ pub enum BindError {
     Config(ConfigError),
     /// A text is no address.
     Address(AddressError),
-    /// There is no address to listen on.
+    /// There is no address to listen on. A program without sockets, such as a worker of a
+    /// queue, needs no server: see the example of [`Shutdown`](crate::Shutdown).
     NoAddress,
     /// The connection limit is 0.
     ZeroConnectionLimit,
@@ -51,7 +52,9 @@ impl fmt::Display for BindError {
         match self {
             BindError::Config(error) => error.fmt(f),
             BindError::Address(error) => error.fmt(f),
-            BindError::NoAddress => f.write_str("no address to listen on: give at least one"),
+            BindError::NoAddress => f.write_str(
+                "no address to listen on: give at least one, or use a Shutdown without a server",
+            ),
             BindError::ZeroConnectionLimit => {
                 f.write_str("a connection limit of 0 lets nobody in: give at least 1")
             }

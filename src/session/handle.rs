@@ -275,6 +275,8 @@ impl SessionHandle {
     /// before and after the work is polled: what another task queues for the work until it lets
     /// `is_idle` agree is handed out. It is asked only then: a task that lets it agree has to
     /// wake the work, as a message for it does, such as one that says that none will follow.
+    /// The work is borrowed while it is asked, so what both look at is kept beside them: in an
+    /// atomic, as a reference to a `Cell` is not [`Send`], which a handler has to be.
     ///
     /// A handler that is aborted is dropped, with its wait. In another task the wait gives
     /// `None` then, whatever `is_idle` says.
