@@ -20,7 +20,7 @@ impl Number {
             .filter(|letter| "SLF".contains(*letter))?;
         let digits = &word[1..];
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let short = (1..=2).contains(&digits.len()) && !digits.starts_with('0');
+        let short = (1..=3).contains(&digits.len()) && !digits.starts_with('0');
         let value = (plain && short).then(|| digits.parse().ok())??;
         Some(Number { letter, value })
     }
@@ -146,7 +146,7 @@ fn a_number_is_a_word_of_its_own() {
             .collect::<Vec<_>>()
     };
     assert_eq!(found("as F16, (S4) and `L2`: see #f9"), ["F16", "S4", "L2"]);
-    assert!(found("F160 S X4 F016 SF4 S4_x IPv4 F-1 S4x").is_empty());
+    assert!(found("F1600 S X4 F016 SF4 S4_x IPv4 F-1 S4x").is_empty());
 }
 
 #[test]
