@@ -294,8 +294,8 @@ impl<C> Session<C> {
     /// of a record.
     ///
     /// It is for TLS that begins on a plain connection, as after STARTTLS, with a library
-    /// of the program's choice around the session. What is TLS from the start is
-    /// [`tls`](crate::docs::guide)'s.
+    /// of the program's choice around the session. For TLS from the start there is the
+    /// feature `tls`.
     ///
     /// ```
     /// use std::io;

@@ -21,7 +21,9 @@ use lameduck::machine::lifecycle::Outcome;
 use lameduck::rt::{ConnectionOf, Socket};
 use lameduck::runtimes::parts;
 use lameduck::runtimes::tokio::{Connection, Tokio};
-use lameduck::{Address, ListenOptions, Report, Runtime, Server, Session, Shutdown, Signal};
+use lameduck::{
+    Address, ListenOptions, Report, Runtime, Server, Session, SessionHandle, Shutdown, Signal,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
@@ -335,6 +337,23 @@ fn tls() -> (rustls::ServerConfig, rustls::ClientConfig) {
     (server, client)
 }
 
+async fn echo_over_tls(
+    mut stream: tokio_rustls::server::TlsStream<Session<Connection>>,
+    mut handle: SessionHandle,
+) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    while let Some(n) = handle
+        .next_or_drain(stream.read(&mut buffer), || true)
+        .await
+    {
+        match n? {
+            0 => break,
+            n => stream.write_all(&buffer[..n]).await?,
+        }
+    }
+    stream.shutdown().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_of_tokio_rustls_ends_with_close_notify() {
     let (server, client) = tls();
@@ -343,19 +362,8 @@ async fn tls_of_tokio_rustls_ends_with_close_notify() {
     let echo = move |session: Session<Connection>| {
         let acceptor = acceptor.clone();
         async move {
-            let mut handle = session.handle()?;
-            let mut stream = acceptor.accept(session).await?;
-            let mut buffer = [0; 1024];
-            while let Some(n) = handle
-                .next_or_drain(stream.read(&mut buffer), || true)
-                .await
-            {
-                match n? {
-                    0 => break,
-                    n => stream.write_all(&buffer[..n]).await?,
-                }
-            }
-            stream.shutdown().await
+            let handle = session.handle()?;
+            echo_over_tls(acceptor.accept(session).await?, handle).await
         }
     };
     let (report, ()) = served(echo, async |address, shutdown| {
@@ -387,19 +395,9 @@ async fn f27_half_a_record_of_tls_after_starttls_is_awaited() {
         async move {
             AsyncReadExt::read_exact(&mut session, &mut [0; 10]).await?;
             AsyncWriteExt::write_all(&mut session, b"go\n").await?;
-            let mut handle = session.handle()?;
-            let mut stream = acceptor.accept(session.with_tls_records()).await?;
-            let mut buffer = [0; 1024];
-            while let Some(n) = handle
-                .next_or_drain(stream.read(&mut buffer), || true)
-                .await
-            {
-                match n? {
-                    0 => break,
-                    n => stream.write_all(&buffer[..n]).await?,
-                }
-            }
-            stream.shutdown().await
+            let handle = session.handle()?;
+            let stream = acceptor.accept(session.with_tls_records()).await?;
+            echo_over_tls(stream, handle).await
         }
     };
     let (report, ()) = served(echo, async |address, shutdown| {

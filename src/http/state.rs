@@ -1,25 +1,20 @@
 //! What the wire, the service and the driver of one HTTP connection share.
 
+mod request;
+
 use std::any::Any;
 use std::task::{Context, Waker};
 
 use futures_io::IoSlice;
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::ext::Protocol;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::framing::{
-    ALL_COMPLETE, BodyLength, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED,
-};
+pub(crate) use self::request::InFlight;
+use super::framing::{ALL_COMPLETE, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED};
 use super::info::ConnectionInfo;
 use super::options::Options;
-use super::stream_idle::StreamIdle;
-use super::streams::{DataOf, Streams};
+use super::streams::Streams;
 use crate::phase::Phase;
-use crate::sync::plain::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
 /// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
@@ -423,62 +418,6 @@ impl State {
         hides
     }
 
-    /// Notes the call of the service, before anything else is done with it.
-    pub(crate) fn begin(self: &Arc<State>, request: &mut Request<Incoming>) -> InFlight {
-        // One task at a time calls, for a connection: no addition is lost. Ends
-        // come from other tasks, in HTTP/2.
-        self.calls.store(self.calls() + 1, Ordering::Relaxed);
-        self.info.facts().begin_request();
-        if let Some(framing) = self.framing() {
-            let body = request.body();
-            let length = match body.size_hint().exact() {
-                Some(length) => BodyLength::Known(length),
-                None => BodyLength::Chunked,
-            };
-            self.change(framing, |framing| framing.call(length));
-            let is_last = match request.version() {
-                Version::HTTP_10 => !has_token(request.headers(), "keep-alive"),
-                _ => has_token(request.headers(), "close"),
-            };
-            if is_last {
-                self.is_last.store(true, Ordering::Relaxed);
-            }
-            if let Some(upgrade) = request.extensions().get::<OnUpgrade>() {
-                *lock(&self.upgrade) = Some(upgrade.clone());
-            }
-        }
-        // Asked once: HTTP/2 takes a lock for the answer.
-        let has_body = !request.body().is_end_stream();
-        let stream = self
-            .streams()
-            .and_then(|streams| self.begin_stream(streams, request, has_body));
-        let info = stream.unwrap_or_else(|| match has_body {
-            true => self.info.with_body(),
-            false => self.info.clone(),
-        });
-        request.extensions_mut().insert(info);
-        InFlight(self.clone())
-    }
-
-    /// Returns what is known of the connection to a request whose stream still has
-    /// something to read.
-    fn begin_stream(
-        self: &Arc<State>,
-        streams: &Mutex<Streams>,
-        request: &Request<Incoming>,
-        has_body: bool,
-    ) -> Option<ConnectionInfo> {
-        let stream = lock(streams).call()?;
-        // hyper has no body for a tunnel.
-        if !has_body && *request.method() != Method::CONNECT {
-            return None;
-        }
-        lock(streams).follow(stream, data_of(request));
-        // Refused once the server was stopped, when no idle point matters.
-        let idle = StreamIdle::new(self.clone(), stream);
-        self.info.of_stream(idle).ok()
-    }
-
     /// Begins a look of the driver that has seen the stop.
     pub(crate) fn begin_look(&self) {
         if let Some(streams) = self.streams() {
@@ -525,126 +464,7 @@ impl State {
         let streams = self.streams();
         streams.is_none_or(|streams| lock(streams).is_between(stream, cx))
     }
-
-    /// Announces the close with a response, where it is the last of what had
-    /// arrived ([F75](crate::docs::faults#f75)).
-    pub(crate) fn announce<B>(
-        &self,
-        is_connect: bool,
-        version: Version,
-        response: &mut Response<B>,
-    ) {
-        if self.framing().is_none() {
-            return;
-        }
-        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (is_connect && response.status().is_success());
-        if is_tunnel {
-            self.is_tunnel.store(true, Ordering::Relaxed);
-            *lock(&self.upgrade) = None;
-            let protocol = response.headers().get(UPGRADE);
-            let is_websocket =
-                protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-            let follows = is_websocket && self.knows(NOTHING_FOLLOWS);
-            self.is_websocket.store(follows, Ordering::Relaxed);
-            return;
-        }
-        let is_last = self.seems_last() && self.info.facts().found_nothing();
-        if !self.keeps_alive || is_last || self.is_past_accepted() {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-            if version == Version::HTTP_10 {
-                // hyper would add `keep-alive` to a response of a newer version.
-                *response.version_mut() = version;
-            }
-            self.is_last.store(true, Ordering::Relaxed);
-        } else if has_token(response.headers(), "close") {
-            self.is_last.store(true, Ordering::Relaxed);
-        }
-    }
 }
 
 /// How many looks a response waits for at the most, to know whether it is the last one.
 const MOST_LOOKS: u8 = 64;
-
-/// Returns what the data of a request on HTTP/2 consists of.
-fn data_of(request: &Request<Incoming>) -> DataOf {
-    let protocol = request.extensions().get::<Protocol>();
-    if protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
-        return DataOf::Websocket;
-    }
-    let content = request.headers().get(CONTENT_TYPE);
-    let content = content.map_or(&b""[..], HeaderValue::as_bytes);
-    // Those of Connect have the same prefix; the text of gRPC-Web is base64.
-    let is_enveloped = content.starts_with(b"application/grpc")
-        || content.starts_with(b"application/connect+");
-    match is_enveloped && !content.starts_with(b"application/grpc-web-text") {
-        true => DataOf::Grpc,
-        false => DataOf::Other,
-    }
-}
-
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    // Most messages have no such field, and this costs less than to ask for all.
-    if !headers.contains_key(CONNECTION) {
-        return false;
-    }
-    // The text is looked at last: few values have the token.
-    let has = |value: &HeaderValue| {
-        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-        let is_one = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
-        tokens.any(is_one) && value.to_str().is_ok()
-    };
-    headers.get_all(CONNECTION).iter().any(has)
-}
-
-/// A request in flight. Its drop ends it, also after a panic.
-pub(crate) struct InFlight(Arc<State>);
-
-impl InFlight {
-    #[inline]
-    pub(crate) fn state(&self) -> &State {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.0.info.shutdown().phase() >= Phase::Aborting {
-            // Cut off: the report says how many were in flight.
-            return;
-        }
-        let left = self.0.info.facts().end_request();
-        if let Some(of_tasks) = self.0.of_tasks().filter(|_| left == 0) {
-            // The lock orders this with `watch_in_flight`: either the driver has
-            // seen the end, or its waker is here.
-            let driver = lock(of_tasks)
-                .as_mut()
-                .and_then(|of_tasks| of_tasks.driver.take());
-            if let Some(driver) = driver {
-                driver.wake();
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_found_among_others_as_hyper_finds_it() {
-        let has_close = |values: &[&[u8]]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                let value = HeaderValue::from_bytes(value).expect("it is a value");
-                headers.append(CONNECTION, value);
-            }
-            has_token(&headers, "close")
-        };
-        assert!(has_close(&[b"close"]) && has_close(&[b"keep-alive", b"x,\tClose "]));
-        assert!(!has_close(&[]) && !has_close(&[b"keep-alive, closed, clos e"]));
-        // hyper passes over a value that is no text.
-        assert!(!has_close(&[b"close, \xff"]) && has_close(&[b"\xff", b"close"]));
-    }
-}
