@@ -81,6 +81,7 @@ impl Listener {
 
     fn connection(&self, socket: OwnedFd) -> Connection {
         let handle = self.handle.clone();
+        // Many of those that are swept never wait.
         match self.has_stopped {
             false => Connection::watched(socket, handle),
             true => Connection::unwatched(socket, handle),

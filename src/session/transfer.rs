@@ -138,7 +138,8 @@ impl<C: Connection> Session<C> {
             Some(is_looking) if self.refuses_input() => {
                 self.note_nothing();
                 if !is_looking {
-                    // What the look waits for may poll again only what was woken.
+                    // Another task reads, or a part of the look's work that is polled again
+                    // only once it was woken.
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
