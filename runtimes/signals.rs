@@ -116,7 +116,7 @@ impl Claim {
             None => {
                 // A handler stays installed for good: the registry cannot take
                 // it away. So one that acts as the default would is added, unless
-                // that is nothing: a handler that does nothing is as good.
+                // the default does nothing: a handler that does nothing is as good.
                 let by_default = Arc::new(AtomicBool::new(false));
                 if ends_by_default(signal) {
                     let (number, flag) = (system(signal) as i32, by_default.clone());

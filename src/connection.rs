@@ -27,7 +27,7 @@ pub(crate) struct GuardedConnection<C> {
 #[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) aborts: Aborts,
-    /// Where each message ends, if that is followed.
+    /// Follows where each message ends. Most sessions need no such thing.
     pub(crate) follows: Option<Follows>,
     /// So many bytes had come, at most, when it was first asked whether input is refused.
     pub(crate) refused_after: Option<u64>,
@@ -53,7 +53,7 @@ impl<C> GuardedConnection<C> {
         })
     }
 
-    /// Returns where each message ends, if that is followed.
+    /// Returns what follows where each message ends, if anything does.
     #[inline]
     pub(crate) fn follows(&mut self) -> Option<&mut Follows> {
         self.rare.as_mut().and_then(|rare| rare.follows.as_mut())

@@ -1,5 +1,5 @@
-//! What a session follows where a library reads from it that does not say whether it holds
-//! a part of a message.
+//! Follows where the messages of a session end, for libraries that read from it and do not
+//! say whether they hold a part of one.
 
 use crate::tls_records::TlsRecords;
 use crate::websocket::WebSocket;

@@ -28,9 +28,9 @@
 //! fails, and the log says that only a stop and a start can do it
 //! ([F65](crate::docs::faults#f65)).
 //!
-//! What the program has taken with [`Server::take_passed_fds`], such as a UDP socket that
-//! the supervisor has bound, is passed on as well, under its name. A socket that the program
-//! has bound itself is not: let the supervisor bind it, or let both processes bind it with
+//! A restart also passes on what the program took with [`Server::take_passed_fds`], such as
+//! a UDP socket of its supervisor, under the same name. It does not pass on a socket that
+//! the program bound itself: let the supervisor bind it, or let both processes bind it with
 //! `SO_REUSEPORT`.
 //!
 //! Under systemd, with `Type=notify` and `NotifyAccess=all`, let the successor

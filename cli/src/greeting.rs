@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     /// Probes a server that drops the connections of these numbers, counted from 0. Returns
-    /// whether its clients may ask before its greeting.
+    /// whether a client may send before the server greets it.
     fn takes_early(drops: impl Fn(usize) -> bool + Send + 'static) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

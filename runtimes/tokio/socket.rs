@@ -35,8 +35,8 @@ const LESS_IS_ALL: bool = cfg!(any(
     target_os = "dragonfly",
 ));
 
-/// What a [`Listener`](super::Listener) accepts: a socket that tokio's reactor watches
-/// until the half-close.
+/// A socket that a [`Listener`](super::Listener) has accepted, and that tokio's reactor
+/// watches until the half-close.
 ///
 /// It is watched from its accept on: the place in the reactor then takes the least memory,
 /// since the thread that makes it makes the task of the connection as well, and each fills
@@ -79,7 +79,7 @@ impl Connection {
     /// Wraps a nonblocking socket that the reactor watches from now on.
     pub(super) fn watched(socket: OwnedFd, handle: Handle) -> Connection {
         let mut connection = Connection::unwatched(socket, handle);
-        // Where the reactor has no room, the first wait tries again, and has the error.
+        // If the reactor has no room, the first wait tries again, and returns the error.
         let _ = connection.watch();
         connection
     }

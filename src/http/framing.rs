@@ -26,15 +26,15 @@ pub(crate) struct Framing {
     is_past_accepted: bool,
 }
 
-/// What [`Framing::known`] says: [`nothing_follows`](Framing::nothing_follows),
+/// The bit of [`Framing::known`] for [`Framing::nothing_follows`].
 pub(crate) const NOTHING_FOLLOWS: u8 = 1;
-/// [`all_complete`](Framing::all_complete),
+/// The bit for [`Framing::all_complete`].
 pub(crate) const ALL_COMPLETE: u8 = 1 << 1;
-/// [`is_in_head`](Framing::is_in_head),
+/// The bit for [`Framing::is_in_head`].
 pub(crate) const IN_HEAD: u8 = 1 << 2;
-/// [`is_in_body`](Framing::is_in_body),
+/// The bit for [`Framing::is_in_body`].
 pub(crate) const IN_BODY: u8 = 1 << 3;
-/// and [`is_past_accepted`](Framing::is_past_accepted).
+/// The bit for [`Framing::is_past_accepted`].
 pub(crate) const PAST_ACCEPTED: u8 = 1 << 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -191,8 +191,8 @@ impl Round {
         });
     }
 
-    /// Names those of the processes that have the connections of clients, or else the socket
-    /// where these wait. `None`: it is not known.
+    /// Names the processes that have the clients' connections or, if there are none, those
+    /// that have the listening socket. Returns `None` if they are not known.
     fn holders(&self, clients: &[SocketAddr], among: &[i32]) -> Option<String> {
         let server = self.server.address;
         let mut holders = sockets::serving(server, clients, among).unwrap_or_default();
