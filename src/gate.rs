@@ -25,7 +25,7 @@
 //! # Ok::<(), lameduck::GuardError>(())
 //! ```
 //!
-//! Taking a guard costs one compare-and-swap on the word. Dropping one costs
+//! Taking a guard costs one addition to the word. Dropping one costs
 //! one subtraction; the drop of the last guard of a closed gate also ends the
 //! stop. A read that waits for the stop as well loads the word; it takes no
 //! lock and writes nothing while the same task polls it.
@@ -106,16 +106,32 @@ impl Shared {
     }
 
     /// Counts a guard. Nothing can be waiting for that, so no waiter is woken.
+    ///
+    /// It adds first and looks then: an addition never has to be tried again. What the
+    /// gate refuses is taken back.
     #[inline]
     fn enter(&self, step: Step) -> Result<(), GuardError> {
-        match self.change(step) {
+        look();
+        // AcqRel: as in `change`.
+        let before = Word::from_bits(self.word.fetch_add(Word::ONE, Ordering::AcqRel));
+        match before.step(step) {
             Ok(_) => Ok(()),
-            Err(StepError::Guard(error)) => Err(error),
+            Err(refused) => Err(self.take_back(refused)),
+        }
+    }
+
+    /// Takes a refused guard back, which was counted for a moment. Others may have left in
+    /// that moment, and not have found the gate empty: so this is a leave like any other.
+    #[cold]
+    fn take_back(&self, refused: StepError) -> GuardError {
+        self.leave();
+        match refused {
+            StepError::Guard(error) => error,
             // Only a dropped guard could be missing, and a dropped guard
             // cannot be asked.
-            Err(StepError::NotForward | StepError::NotHeld) => {
+            StepError::NotForward | StepError::NotHeld => {
                 debug_assert!(false, "a guard brings in another, and is not counted");
-                Err(GuardError::Closed(Phase::Stopped))
+                GuardError::Closed(Phase::Stopped)
             }
         }
     }
@@ -152,7 +168,8 @@ impl Shared {
         debug_assert!(after.is_ok(), "a guard was dropped that was not counted");
         let Ok(after) = after else { return };
         if after.is_at_end() {
-            // Refused when another thread's advance has found the gate empty.
+            // Refused when another thread's advance has found the gate empty, or when
+            // another thread has yet to take back a guard that was refused to it.
             let _ = self.advance(Step::End);
         } else if after.needs_wake(before) {
             self.waiters.wake(after);
@@ -482,7 +499,7 @@ impl Shutdown {
         self.phase() >= Phase::Draining
     }
 
-    /// Returns the number of guards.
+    /// Returns the number of guards, and of those that are just being refused.
     ///
     /// On a server each connection has one; the server's own hold on its gate
     /// is not counted.

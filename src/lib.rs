@@ -21,7 +21,7 @@
 //! what keeps it out.
 //!
 //! # What it costs
-//! All connections share one word: a compare-and-swap when one comes, and a
+//! All connections share one word: an addition when one comes, and a
 //! subtraction when it goes. A waiting read looks at that word and writes
 //! nothing. In exchange a handler keeps one rule: where it may be stopped, it
 //! waits in [`Session::read_or_drain`], and nowhere else.

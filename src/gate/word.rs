@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::phase::Phase;
 
-/// The error of a guard that the gate refuses. A refused step changes nothing.
+/// The error of a guard that the gate refuses.
 ///
 /// ```
 /// use lameduck::{GuardError, Phase, Shutdown};
@@ -125,8 +125,9 @@ impl Word {
     pub(crate) const NEW_HELD: Word = Word(HELD);
     /// One guard, to be subtracted when it is dropped.
     pub(crate) const ONE: usize = 1 << COUNT_SHIFT;
-    /// The highest guard count.
-    pub(crate) const MAX_GUARDS: usize = usize::MAX >> COUNT_SHIFT;
+    /// The highest guard count: half of what there are bits for, since a refused guard is
+    /// counted until it is taken back.
+    pub(crate) const MAX_GUARDS: usize = usize::MAX >> (COUNT_SHIFT + 1);
 
     #[inline]
     pub(crate) const fn from_bits(bits: usize) -> Word {

@@ -154,6 +154,51 @@ fn l2_two_leaves_at_once_end_stopped() {
 }
 
 #[test]
+fn l2_a_refused_guard_against_the_last_leave_ends_stopped() {
+    model(Some(2), || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.try_guard().unwrap();
+        shutdown.stop("now");
+        let refused = shutdown.clone();
+        let refused = thread::spawn(move || assert!(refused.try_guard().is_err()));
+        let leaving = thread::spawn(move || drop(guard));
+        block_on(shutdown.stopped());
+        leaving.join().unwrap();
+        refused.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l2_a_refused_guard_against_the_release_of_the_hold_ends_stopped() {
+    model(Some(3), || {
+        let (shutdown, hold) = Shutdown::driven();
+        shutdown.advance(Phase::Draining);
+        let other = shutdown.clone();
+        let refused = thread::spawn(move || assert!(other.try_guard().is_err()));
+        drop(hold);
+        refused.join().unwrap();
+        stopped_and_empty(&shutdown);
+    });
+}
+
+#[test]
+fn l4_the_last_holder_is_woken_although_a_guard_is_just_refused() {
+    model(Some(2), || {
+        let shutdown = Shutdown::new();
+        let (guard, last) = (shutdown.try_guard().unwrap(), shutdown.try_guard().unwrap());
+        shutdown.stop("now");
+        let refused = shutdown.clone();
+        let refused = thread::spawn(move || assert!(refused.try_guard().is_err()));
+        let leaving = thread::spawn(move || drop(guard));
+        block_on(last.others_dropped());
+        leaving.join().unwrap();
+        refused.join().unwrap();
+        assert_eq!(shutdown.guard_count(), 1);
+    });
+}
+
+#[test]
 fn l4_an_observer_of_the_end_sees_what_all_guard_holders_did() {
     model(Some(3), || {
         let shutdown = Shutdown::new();
