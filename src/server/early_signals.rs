@@ -122,8 +122,7 @@ impl<R: Runtime, S> Watch<R, S> {
     }
 }
 
-#[cfg(test)]
-#[cfg(feature = "smol")]
+#[cfg(all(test, feature = "smol", not(feature = "loom")))]
 mod tests {
     use std::collections::VecDeque;
 

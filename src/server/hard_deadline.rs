@@ -172,7 +172,7 @@ impl<S: SignalSource> Watch<S> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 
