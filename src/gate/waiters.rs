@@ -5,8 +5,9 @@ use std::borrow::Borrow;
 use std::mem;
 use std::task::{Context, Poll, Waker};
 
+use super::Shutdown;
+use super::shared::Shared;
 use super::word::{Progress, Word};
-use super::{Shared, Shutdown};
 use crate::phase::Phase;
 use crate::sync::{Mutex, lock};
 
