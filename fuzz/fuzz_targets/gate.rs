@@ -47,6 +47,8 @@ enum At {
     Nowhere,
     /// It has loaded the word, and will try to change it.
     Loaded(Step, Word),
+    /// It has counted a guard that the gate refuses, and will take it back.
+    Refused,
     /// It has changed the word, and will wake the waiters.
     Wakes(Word),
     /// It has registered, and will look again.
@@ -79,6 +81,10 @@ impl Model {
         match self.threads[id].at {
             At::Nowhere => {}
             At::Loaded(step, before) => self.swap(id, step, before),
+            At::Refused => {
+                self.threads[id].at = At::Nowhere;
+                self.subtract(id);
+            }
             At::Wakes(word) => {
                 for thread in &mut self.threads {
                     if let Some((until, is_woken)) = &mut thread.waits {
@@ -108,18 +114,7 @@ impl Model {
         }
         self.threads[id].at = At::Nowhere;
         let Ok(after) = before.step(step) else { return };
-        match step {
-            Step::Enter | Step::Join => {
-                assert!(
-                    step == Step::Join || !self.was_closed,
-                    "S9: in by a closed gate"
-                );
-                self.threads[id].guards += 1;
-                return self.change(after);
-            }
-            Step::Release => self.is_held = false,
-            _ => {}
-        }
+        self.is_held &= step != Step::Release;
         self.change(after);
         if step == Step::Release {
             self.left(id, before, after);
@@ -128,8 +123,26 @@ impl Model {
         }
     }
 
+    /// The addition, and the look at what was there before it.
+    fn enter(&mut self, id: usize, step: Step) {
+        let before = self.word;
+        match before.step(step) {
+            Ok(_) => {
+                let is_late = step == Step::Enter && self.was_closed;
+                assert!(!is_late, "S9: in by a closed gate");
+                self.threads[id].guards += 1;
+            }
+            Err(_) => self.threads[id].at = At::Refused,
+        }
+        self.change(Word::from_bits(before.bits() + Word::ONE));
+    }
+
     fn leave(&mut self, id: usize) {
         self.threads[id].guards -= 1;
+        self.subtract(id);
+    }
+
+    fn subtract(&mut self, id: usize) {
         let before = self.word;
         let after = before.step(Step::Leave).expect("a guard is counted");
         self.change(after);
@@ -155,7 +168,9 @@ impl Model {
         );
         self.word = after;
         self.was_closed |= after.phase() >= Phase::Draining;
-        let guards: usize = self.threads.iter().map(|thread| thread.guards).sum();
+        let counted =
+            |thread: &Thread| thread.guards + usize::from(matches!(thread.at, At::Refused));
+        let guards: usize = self.threads.iter().map(counted).sum();
         assert_eq!(after.guard_count(), guards, "S4: {after:?}");
         // A server that abandons what is left goes to `Stopped` while it is held.
         let is_over = after.phase() == Phase::Stopped && !self.is_held && guards == 0;
@@ -172,8 +187,8 @@ impl Model {
         let phase = Phase::ALL[what / 7 % Phase::ALL.len()];
         let may_join = guards > 0 || id == DRIVER && self.is_held;
         match what % 7 {
-            0 => self.begin(id, Step::Enter),
-            1 if may_join => self.begin(id, Step::Join),
+            0 => self.enter(id, Step::Enter),
+            1 if may_join => self.enter(id, Step::Join),
             2 if guards > 0 => self.leave(id),
             3 => self.begin(id, Step::Advance(phase)),
             4 if id == DRIVER && self.is_held => self.begin(id, Step::Release),
