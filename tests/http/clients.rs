@@ -59,7 +59,7 @@ const PAGE: &str = r#"<!doctype html><title>page</title><body><pre id="log"></pr
 const hold = `http://127.0.0.1:${location.search.slice(1)}/`;
 document.write(`<img src="${hold}image">`);
 let ended = 0;
-const end = () => { if (++ended == 2) fetch(hold + "done", { mode: "no-cors" }); };
+const end = () => { if (++ended == 3) fetch(hold + "done", { mode: "no-cors" }); };
 const log = text => { document.getElementById("log").append(text + "\n"); };
 const socket = new WebSocket(`ws://${location.host}/ws`);
 const events = new EventSource("/stream");
@@ -67,7 +67,9 @@ let opened = 0;
 const stop = async () => {
     if (++opened < 2) return;
     socket.send("late");
-    log("stop: " + (await (await fetch("/stop")).text()));
+    const answer = fetch("/stop").then(response => response.text());
+    log("stop: " + await answer.catch(error => error));
+    end();
 };
 socket.onopen = () => socket.send("early");
 socket.onmessage = message => {
