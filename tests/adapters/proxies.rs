@@ -127,7 +127,9 @@ pub(crate) fn f99_an_answer_that_never_comes_ends_with_the_abort(runtime: impl R
         thread::sleep(LONG);
     };
     let upstream = upstream(2, never);
-    let budget = builder(runtime.clone()).grace_period(10 * QUIET);
+    // Long enough for the abort on a machine that is busy with other tests.
+    let budget = builder(runtime.clone()).abort_timeout(LONG);
+    let budget = budget.grace_period(10 * QUIET + LONG);
     let server = start(budget.bind().unwrap(), move |session| {
         let (runtime, (ended, has_ended)) = (runtime.clone(), oneshot::channel());
         // The abort drops the handler; it does not drop another task.
