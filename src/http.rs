@@ -243,7 +243,8 @@ impl<S> Http<S> {
     }
 
     /// Sets the longest time to wait for the answer to the ping that comes with a
-    /// GOAWAY, while no stream is open. Default: 2 s.
+    /// GOAWAY, while no stream is open. Default: 2 s. Without an answer the connection ends
+    /// then; a second GOAWAY names the last stream that was read, as it does behind an answer.
     pub fn goaway_timeout(mut self, timeout: Duration) -> Http<S> {
         self.options_mut().goaway_timeout = timeout;
         self

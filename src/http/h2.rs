@@ -2,7 +2,8 @@
 //!
 //! The graceful shutdown of hyper is right here: a GOAWAY that refuses nothing,
 //! a ping, and with its answer the GOAWAY that names the last stream. All that
-//! had arrived comes before that answer.
+//! had arrived comes before that answer. Where none comes in time, the wire writes that
+//! GOAWAY: hyper has no way to.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -197,9 +198,14 @@ where
             continue;
         }
         match driver.poll_due(cx) {
-            Poll::Ready(due @ (Due::Goaway | Due::Head)) => {
-                *was_told |= due == Due::Goaway;
-                return Poll::Ready(Err(due));
+            Poll::Ready(Due::Head) => return Poll::Ready(Err(Due::Head)),
+            Poll::Ready(Due::Goaway) => {
+                *was_told = true;
+                // hyper names the last stream only with the answer to its ping, and this with
+                // the next read. A request that was not read is then known to be refused.
+                state.end_input();
+                let _ = hyper.as_mut().poll(cx);
+                return Poll::Ready(Err(Due::Goaway));
             }
             Poll::Ready(Due::FirstData) => {
                 state.end_first();

@@ -12,7 +12,7 @@ pub(crate) use self::request::InFlight;
 use super::framing::{ALL_COMPLETE, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED};
 use super::info::ConnectionInfo;
 use super::options::Options;
-use super::streams::Streams;
+use super::streams::{GOAWAY_LENGTH, Streams};
 use crate::phase::Phase;
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
@@ -28,7 +28,7 @@ pub(crate) struct State {
     calls: AtomicU64,
     /// The transport holds a part of what is to come.
     is_mid_record: AtomicBool,
-    /// Responses are to announce the close.
+    /// Responses are to announce the close; with HTTP/2, a GOAWAY has.
     announces: AtomicBool,
     /// hyper has asked for input in this look.
     has_asked: AtomicBool,
@@ -394,12 +394,34 @@ impl State {
             && self.knows(NOTHING_FOLLOWS)
     }
 
-    /// Notes that so many bytes, and no more, are accepted behind those that hyper was given.
+    /// Returns how many bytes hyper may be given, where the peer was told of the end.
+    /// `accepted`: so many, and no more, are accepted behind those that it was given.
     #[cold]
-    pub(crate) fn accept(&self, bytes: u64) {
-        if let Some(framing) = self.framing() {
-            self.change(framing, |framing| framing.accept(bytes));
+    pub(crate) fn limit(&self, accepted: Option<u64>) -> usize {
+        match &self.exchanges {
+            Exchanges::Http1(framing) => {
+                if let Some(bytes) = accepted {
+                    self.change(framing, |framing| framing.accept(bytes));
+                }
+                usize::MAX
+            }
+            Exchanges::Http2(http2) => lock(&http2.streams).limit(),
         }
+    }
+
+    /// Ends the input of HTTP/2: hyper is given nothing more, and the peer is told which
+    /// stream was the last, once hyper asks for more.
+    pub(crate) fn end_input(&self) {
+        if let Some(streams) = self.streams() {
+            lock(streams).end_input();
+        }
+        self.set_announces(true);
+    }
+
+    /// Returns, once, the frame that tells the peer so.
+    #[cold]
+    pub(crate) fn take_goaway(&self) -> Option<[u8; GOAWAY_LENGTH]> {
+        lock(self.streams()?).take_goaway()
     }
 
     /// Returns whether the next response of HTTP/1 is to announce the close, whatever

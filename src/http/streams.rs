@@ -28,6 +28,9 @@ struct Frames {
 /// The length of the head of a frame (RFC 9113, 4.1).
 const HEAD: usize = 9;
 
+/// The length of a GOAWAY without further data (RFC 9113, 6.8).
+pub(super) const GOAWAY_LENGTH: usize = HEAD + 8;
+
 /// The length of what a client begins with (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
 
@@ -35,6 +38,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
@@ -200,6 +204,17 @@ pub(super) struct Streams {
     is_handed_on: bool,
     /// The readers that wait for that.
     readers: Vec<Waker>,
+    input: Input,
+}
+
+/// Whether what comes is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Read,
+    /// Nothing is read any more, and the peer is to be told which stream is the last.
+    Ends,
+    /// The same, and it was told.
+    Ended,
 }
 
 impl Streams {
@@ -216,6 +231,7 @@ impl Streams {
             last_called: 0,
             is_handed_on: false,
             readers: Vec::new(),
+            input: Input::Read,
         }
     }
 
@@ -235,6 +251,33 @@ impl Streams {
     /// Returns whether the peer has acknowledged our SETTINGS.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.is_acknowledged
+    }
+
+    /// Ends the input: nothing more is read.
+    pub(super) fn end_input(&mut self) {
+        self.input = Input::Ends;
+    }
+
+    /// Returns how many bytes may be read.
+    pub(super) fn limit(&self) -> usize {
+        match self.input {
+            Input::Read => usize::MAX,
+            Input::Ends | Input::Ended => 0,
+        }
+    }
+
+    /// Returns, once, the GOAWAY that names the last stream, where the input has ended. What
+    /// we have written has to end with a frame.
+    pub(super) fn take_goaway(&mut self) -> Option<[u8; GOAWAY_LENGTH]> {
+        if self.input != Input::Ends || self.written.is_mid_frame() {
+            return None;
+        }
+        self.input = Input::Ended;
+        let mut frame = [0; GOAWAY_LENGTH];
+        (frame[2], frame[3]) = ((GOAWAY_LENGTH - HEAD) as u8, GOAWAY);
+        // The flags, the stream and the error are zero.
+        frame[HEAD..HEAD + 4].copy_from_slice(&self.last.to_be_bytes());
+        Some(frame)
     }
 
     /// Takes bytes of the peer.
@@ -496,6 +539,24 @@ mod tests {
                 (true, frame(HEADERS, END_STREAM | 4, 1, 10), false),
             ]);
         }
+    }
+
+    #[test]
+    fn a_goaway_names_the_last_stream_between_two_frames_and_once() {
+        let mut streams = Streams::new();
+        streams.push_read(&[7; PREFACE as usize]);
+        for id in [1, 3] {
+            streams.push_read(&frame(HEADERS, END_STREAM | 4, id, 30));
+        }
+        let ping = frame(PING, ACK, 0, 8);
+        streams.push_written(&ping[..10]);
+        assert_eq!((streams.limit(), streams.take_goaway()), (usize::MAX, None));
+        streams.end_input();
+        assert_eq!((streams.limit(), streams.take_goaway()), (0, None));
+        streams.push_written(&ping[10..]);
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
+        assert_eq!(streams.take_goaway(), Some(goaway));
+        assert_eq!((streams.limit(), streams.take_goaway()), (0, None));
     }
 
     #[test]

@@ -179,6 +179,17 @@ impl<C: Connection> Wire<C> {
         self.poll_read_by(&mut [0; 2 * 1024], cx, cursor)
     }
 
+    /// Returns how many bytes hyper may be given, once the peer was told of the end.
+    #[cold]
+    fn limit(&mut self, cx: &mut Context<'_>) -> usize {
+        if let Some(goaway) = self.state.take_goaway() {
+            // The connection ends, whatever comes of this.
+            let _ = Pin::new(&mut self.session).poll_write(cx, &goaway);
+        }
+        let accepted = self.session.still_accepts();
+        self.state.limit(accepted)
+    }
+
     #[inline]
     fn poll_read_by(
         &mut self,
@@ -186,16 +197,18 @@ impl<C: Connection> Wire<C> {
         cx: &mut Context<'_>,
         cursor: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<usize>> {
-        let room_len = room.len().min(cursor.remaining());
-        let room = &mut room[..room_len];
+        let mut room_len = room.len().min(cursor.remaining());
         // In the connection's own task the abort drops all of this: the wait need
         // not be registered for it. After an upgrade, it may be another task's.
         self.state.note_asked();
         if self.state.announces() {
-            if let Some(bytes) = self.session.still_accepts() {
-                self.state.accept(bytes);
+            room_len = room_len.min(self.limit(cx));
+            if room_len == 0 {
+                self.state.info.facts().set_found_nothing(true);
+                return Poll::Pending;
             }
         }
+        let room = &mut room[..room_len];
         let task = self.task.get_or_insert_with(|| cx.waker().clone());
         let read = match task.will_wake(cx.waker()) {
             true => self.session.poll_read_in_task(cx, room),
