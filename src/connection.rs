@@ -442,6 +442,11 @@ pub(crate) trait Describe: Send + Sync {
         self.facts().has_input_ended()
     }
 
+    /// Returns whether what comes is held back, which is no rest of the peer (F97).
+    fn is_held_back(&self) -> bool {
+        false
+    }
+
     /// Lets the reads of a look by this task refuse input, or not any more (F97).
     fn set_may_refuse(&self, _looking: Option<&Waker>) {}
 

@@ -49,6 +49,7 @@ mod grpc;
 mod h1;
 mod h2;
 mod health;
+mod hold;
 mod info;
 mod options;
 mod rt;

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::hold::Hold;
 use super::options::Options;
 use super::state::State;
 use crate::connection::ConnectionFacts;
@@ -87,6 +88,17 @@ pub(super) enum Due {
     Settled,
     /// The first data of streams have had their time.
     FirstData,
+    /// What comes is held back, or is read on.
+    Hold,
+}
+
+/// What the streams of HTTP/2 wait for in a stop.
+#[derive(Default)]
+struct OfStreams {
+    /// Until when their first data are waited for, where they are.
+    first_data_by: Option<Nanos>,
+    /// What comes is held back by turns.
+    hold: Option<Hold>,
 }
 
 pub(super) struct Driver<R: Runtime> {
@@ -104,9 +116,8 @@ pub(super) struct Driver<R: Runtime> {
     notice: Notice,
     /// Since when it is so. A field of its own takes less room than one in the enum.
     notice_at: Nanos,
-    /// Until when the first data of streams are waited for; the last of all times where they
-    /// are not.
-    first_data_by: Nanos,
+    /// Few connections have any of it.
+    of_streams: Option<Box<OfStreams>>,
     /// The last response had begun before responses announced the close, and ended since.
     was_unannounced: bool,
 }
@@ -127,7 +138,7 @@ impl<R: Runtime> Driver<R> {
             retirement: Retirement::No,
             notice: Notice::Possible,
             notice_at: Nanos::ZERO,
-            first_data_by: Nanos::MAX,
+            of_streams: None,
             was_unannounced: false,
             options,
         }
@@ -241,9 +252,28 @@ impl<R: Runtime> Driver<R> {
     /// Waits for the first data of the streams that have had none, once the server drains:
     /// they may follow the head of the request ([F95](crate::docs::faults#f95)).
     pub(super) fn await_first_data(&mut self, state: &State) {
-        if self.first_data_by == Nanos::MAX && state.await_first() {
-            self.first_data_by = Nanos::of(self.clock.now() + FIRST);
+        let of_streams = self.of_streams.as_ref();
+        let awaits = of_streams.is_some_and(|streams| streams.first_data_by.is_some());
+        if !awaits && state.await_first() {
+            let by = Nanos::of(self.clock.now() + FIRST);
+            self.of_streams.get_or_insert_default().first_data_by = Some(by);
         }
+    }
+
+    /// Returns whether what comes is held back now: where connections end that are never
+    /// idle, that gives each stream a moment in which it is ([F97](crate::docs::faults#f97)).
+    pub(super) fn holds_back(&mut self, state: &State) -> bool {
+        if !self.guard_mut().ends_busy() || !state.has_idle_point() {
+            if let Some(of_streams) = &mut self.of_streams {
+                of_streams.hold = None;
+            }
+            return false;
+        }
+        let now = Nanos::of(self.clock.now());
+        let of_streams = self.of_streams.get_or_insert_default();
+        let hold = of_streams.hold.get_or_insert_with(|| Hold::begin(now));
+        hold.advance(now);
+        hold.holds_back()
     }
 
     /// Notes that a head has begun.
@@ -344,15 +374,16 @@ impl<R: Runtime> Driver<R> {
         self.is_retired()
             || self.is_settled()
             || matches!(self.notice, Notice::EndAwaitsSettings | Notice::Sent)
-            || [self.retire_at, self.first_data_by] != [Nanos::MAX; 2]
+            || self.retire_at != Nanos::MAX
+            || self.of_streams.is_some()
             || self.limit().is_some()
     }
 
     fn next_due(&mut self) -> Option<(Duration, Due)> {
         let ends_idle = self.is_retired() || self.is_settled();
         let limit = self.limit();
-        let known = |at: Nanos, due| (at != Nanos::MAX).then(|| (at.duration(), due));
-        let retires = known(self.retire_at, Due::Aged);
+        let retires =
+            (self.retire_at != Nanos::MAX).then(|| (self.retire_at.duration(), Due::Aged));
         let waits = limit.map(|(limit, due)| (self.since.duration() + limit, due));
         let is_idle = self.waiting == Waiting::Request;
         let notice = match self.notice {
@@ -371,8 +402,12 @@ impl<R: Runtime> Driver<R> {
         };
         let settles = self.settles_at().filter(|_| ends_idle && is_idle);
         let settles = settles.map(|at| (at, Due::Settled));
-        let first_data = known(self.first_data_by, Due::FirstData);
-        let all = [retires, waits, notice, settles, first_data];
+        let of_streams = self.of_streams.as_deref();
+        let first_data = of_streams.and_then(|streams| streams.first_data_by);
+        let first_data = first_data.map(|at| (at.duration(), Due::FirstData));
+        let hold = of_streams.and_then(|streams| streams.hold.as_ref());
+        let turn = hold.map(|hold| (hold.until(), Due::Hold));
+        let all = [retires, waits, notice, settles, first_data, turn];
         let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
         all.into_iter()
@@ -401,8 +436,12 @@ impl<R: Runtime> Driver<R> {
                 match due {
                     Due::Retired => self.retire(),
                     Due::Aged => self.age(),
-                    Due::FirstData => self.first_data_by = Nanos::MAX,
-                    Due::Head | Due::Goaway | Due::Settled => {}
+                    Due::FirstData => {
+                        if let Some(of_streams) = &mut self.of_streams {
+                            of_streams.first_data_by = None;
+                        }
+                    }
+                    Due::Head | Due::Goaway | Due::Settled | Due::Hold => {}
                 }
                 return Poll::Ready(due);
             }

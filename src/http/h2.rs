@@ -174,9 +174,11 @@ where
             *was_told = true;
             hyper.as_mut().graceful_shutdown();
             driver.told();
+            state.set_announces(true);
         }
         driver.facts().set_found_nothing(false);
         if is_settled {
+            state.hold_back(driver.holds_back(state));
             state.begin_look();
             driver.await_first_data(state);
         }
@@ -186,6 +188,9 @@ where
         }
         if is_settled && driver.facts().found_nothing() {
             state.end_look();
+        }
+        if is_settled && state.is_held_back() && !driver.holds_back(state) {
+            continue;
         }
         if *was_told {
             state.watch_in_flight(cx);

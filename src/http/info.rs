@@ -179,7 +179,9 @@ impl ConnectionInfo {
     ///
     /// What is ready wins over the stop: events that wait in a channel for a client
     /// who reads slowly are still sent. So a stream that always has an item ready
-    /// does not end by this. Once it has ended, it stays ended.
+    /// does not end by this; one of what a client of HTTP/2 sends without a pause ends when
+    /// half of the time for connections is over ([F97](crate::docs::faults#f97)). Once it has
+    /// ended, it stays ended.
     ///
     /// **A response that answers the messages of its request**, as in calls of gRPC that go
     /// both ways: put this around the stream of the messages, such as tonic's `Streaming`,

@@ -405,8 +405,27 @@ impl State {
                 }
                 usize::MAX
             }
-            Exchanges::Http2(http2) => lock(&http2.streams).limit(),
+            Exchanges::Http2(http2) => lock(&http2.streams).limit(accepted),
         }
+    }
+
+    /// Holds back the input of HTTP/2, or reads it on.
+    pub(crate) fn hold_back(&self, holds_back: bool) {
+        if let Some(streams) = self.streams() {
+            lock(streams).hold_back(holds_back);
+        }
+    }
+
+    /// Returns whether the input of HTTP/2 is held back.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.streams()
+            .is_some_and(|streams| lock(streams).is_held_back())
+    }
+
+    /// Returns whether the stop may end a stream at an idle point that its peer goes on with.
+    pub(crate) fn has_idle_point(&self) -> bool {
+        self.streams()
+            .is_some_and(|streams| lock(streams).has_idle_point())
     }
 
     /// Ends the input of HTTP/2: hyper is given nothing more, and the peer is told which

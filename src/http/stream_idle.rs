@@ -49,6 +49,10 @@ impl Describe for StreamIdle {
         self.state.has_peer_ended(self.stream)
     }
 
+    fn is_held_back(&self) -> bool {
+        self.state.is_held_back()
+    }
+
     // Both are the driver's to say, for all of its streams.
     fn set_activity(&self, _: Activity) {}
 

@@ -122,6 +122,16 @@ impl Frames {
         taken
     }
 
+    /// Returns how many bytes are missing to the end of what has begun, as far as is known.
+    fn missing(&self) -> usize {
+        match (self.left as usize, usize::from(self.head_len)) {
+            (0, 0) if self.is_in_fields => HEAD,
+            (0, 0) => 0,
+            (0, begun) => HEAD - begun,
+            (left, _) => left,
+        }
+    }
+
     /// Returns whether the preface, a frame, or a head has begun and not ended.
     fn is_mid_frame(&self) -> bool {
         self.head_len > 0 || self.left > 0 || self.is_in_fields
@@ -139,13 +149,13 @@ struct Stream {
     id: u32,
     ended_by_peer: bool,
     ended_by_us: bool,
-    has_data: bool,
+    /// Its reader has waited in the stop, where the stop may end it.
+    has_idle_point: bool,
     first: First,
     messages: Messages,
 }
 
-/// What is known, at a stop, of the first data of a stream that has had none
-/// ([F95](crate::docs::faults#f95)).
+/// What is known of the first data of a stream ([F95](crate::docs::faults#f95)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
     /// They may follow the head, which came any time ago.
@@ -154,6 +164,7 @@ enum First {
     IsAwaited,
     /// They have had their time.
     IsLate,
+    HasCome,
 }
 
 /// The messages that the data of a stream consists of, where a library reads them that
@@ -211,6 +222,8 @@ pub(super) struct Streams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Read,
+    /// What had arrived is, and then no more than to the end of a message.
+    HeldBack,
     /// Nothing is read any more, and the peer is to be told which stream is the last.
     Ends,
     /// The same, and it was told.
@@ -258,12 +271,44 @@ impl Streams {
         self.input = Input::Ends;
     }
 
-    /// Returns how many bytes may be read.
-    pub(super) fn limit(&self) -> usize {
-        match self.input {
-            Input::Read => usize::MAX,
-            Input::Ends | Input::Ended => 0,
+    /// Holds back what comes, or reads it on.
+    pub(super) fn hold_back(&mut self, holds_back: bool) {
+        match (self.input, holds_back) {
+            (Input::Read, true) => self.input = Input::HeldBack,
+            (Input::HeldBack, false) => self.input = Input::Read,
+            _ => {}
         }
+    }
+
+    pub(super) fn is_held_back(&self) -> bool {
+        self.input == Input::HeldBack
+    }
+
+    /// Returns how many bytes may be read. `accepted`: so many had arrived when connections
+    /// began to end that are never idle, and are still to be read.
+    pub(super) fn limit(&self, accepted: Option<u64>) -> usize {
+        match (self.input, accepted) {
+            (Input::HeldBack, Some(0)) => match self.read.missing() {
+                // On to the end of the next frame, with which a message may end.
+                0 if !self.is_any_between() => HEAD,
+                missing => missing,
+            },
+            (Input::HeldBack, Some(bytes)) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            (Input::Read | Input::HeldBack, _) => usize::MAX,
+            (Input::Ends | Input::Ended, _) => 0,
+        }
+    }
+
+    /// Returns whether the peer goes on with a stream that the stop may end at its idle
+    /// point.
+    pub(super) fn has_idle_point(&self) -> bool {
+        self.open.iter().any(Stream::can_be_idle)
+    }
+
+    /// Returns whether such a stream is between two messages.
+    fn is_any_between(&self) -> bool {
+        let mut open = self.open.iter();
+        open.any(|stream| stream.can_be_idle() && !stream.is_mid_message())
     }
 
     /// Returns, once, the GOAWAY that names the last stream, where the input has ended. What
@@ -304,7 +349,7 @@ impl Streams {
                     id: stream,
                     ended_by_peer: ends_stream,
                     ended_by_us: false,
-                    has_data: false,
+                    has_idle_point: false,
                     first: First::MayFollow,
                     messages: Messages::Unknown(grpc::Messages::default()),
                 });
@@ -347,7 +392,7 @@ impl Streams {
         stream.messages = match (data, before) {
             (DataOf::Grpc, Messages::Unknown(messages)) => Messages::Grpc(messages),
             // Nothing comes before it is accepted.
-            (DataOf::Websocket, _) if !stream.has_data => {
+            (DataOf::Websocket, _) if stream.first != First::HasCome => {
                 Messages::Websocket(Box::new(websocket::Frames::new()))
             }
             _ => Messages::Other,
@@ -408,10 +453,13 @@ impl Streams {
     /// part of it is missing that can be known of. Otherwise the reader is woken
     /// after the next look.
     pub(super) fn is_between(&mut self, id: u32, cx: &Context<'_>) -> bool {
-        let stream = find(&mut self.open, id);
+        let stream = find(&mut self.open, id).map(|stream| {
+            stream.has_idle_point = true;
+            &*stream
+        });
         let is_between = self.is_handed_on
             && !self.read.is_mid_data(id)
-            && !stream.is_some_and(|stream| stream.is_mid_message());
+            && !stream.is_some_and(Stream::is_mid_message);
         if !is_between
             && !self
                 .readers
@@ -427,7 +475,12 @@ impl Streams {
 impl Stream {
     /// Returns whether the peer may send its first data yet.
     fn may_begin(&self) -> bool {
-        !self.has_data && !self.ended_by_peer && self.first != First::IsLate
+        matches!(self.first, First::MayFollow | First::IsAwaited) && !self.ended_by_peer
+    }
+
+    /// Returns whether the peer goes on with it, and the stop may end it.
+    fn can_be_idle(&self) -> bool {
+        self.has_idle_point && !self.ended_by_peer
     }
 
     fn is_mid_message(&self) -> bool {
@@ -435,7 +488,7 @@ impl Stream {
     }
 
     fn push_data(&mut self, bytes: &[u8]) {
-        self.has_data = true;
+        self.first = First::HasCome;
         match &mut self.messages {
             Messages::Unknown(messages) | Messages::Grpc(messages) => messages.push(bytes),
             Messages::Websocket(frames) => frames.push(bytes),
@@ -477,6 +530,12 @@ mod tests {
     use super::*;
 
     const PING: u8 = 6;
+
+    #[test]
+    fn a_stream_takes_little_room() {
+        // As much as the smallest piece of glibc's malloc has.
+        assert!(size_of::<Stream>() <= 24);
+    }
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: usize) -> Vec<u8> {
         let length = u8::try_from(payload).unwrap();
@@ -550,13 +609,62 @@ mod tests {
         }
         let ping = frame(PING, ACK, 0, 8);
         streams.push_written(&ping[..10]);
-        assert_eq!((streams.limit(), streams.take_goaway()), (usize::MAX, None));
+        assert_eq!(
+            (streams.limit(None), streams.take_goaway()),
+            (usize::MAX, None)
+        );
         streams.end_input();
-        assert_eq!((streams.limit(), streams.take_goaway()), (0, None));
+        assert_eq!((streams.limit(None), streams.take_goaway()), (0, None));
         streams.push_written(&ping[10..]);
         let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
         assert_eq!(streams.take_goaway(), Some(goaway));
-        assert_eq!((streams.limit(), streams.take_goaway()), (0, None));
+        assert_eq!((streams.limit(None), streams.take_goaway()), (0, None));
+    }
+
+    /// Byte by byte, as if none of them had arrived when half of the time was over.
+    #[test]
+    fn f97_the_input_is_held_back_where_a_frame_ends_with_a_message() {
+        let cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut streams = Streams::new();
+        streams.push_read(&[7; PREFACE as usize]);
+        streams.push_read(&frame(HEADERS, 4, 1, 30));
+        assert_eq!(streams.call(), Some(1));
+        streams.follow(1, DataOf::Grpc);
+        streams.hold_back(true);
+        assert!(streams.is_held_back() && !streams.has_idle_point());
+        assert!(!streams.is_between(1, &cx) && streams.has_idle_point());
+        assert_eq!(
+            streams.limit(None),
+            usize::MAX,
+            "what has arrived is not known"
+        );
+        assert_eq!(streams.limit(Some(99)), 99);
+        // A message in two frames, behind the head of a request that goes on in a second one.
+        let data = |payload: &[u8]| {
+            let mut frame = frame(DATA, 0, 1, payload.len());
+            frame.truncate(HEAD);
+            [&frame[..], payload].concat()
+        };
+        let parts = [
+            frame(HEADERS, 0, 3, 3),
+            frame(CONTINUATION, 4, 3, 2),
+            data(&[0, 0, 0, 0, 2]),
+            data(&[8, 9]),
+        ];
+        let mut ends = Vec::new();
+        for (part, bytes) in parts.iter().enumerate() {
+            for (at, byte) in bytes.iter().enumerate() {
+                let limit = streams.limit(Some(0));
+                assert!((1..=bytes.len() - at).contains(&limit), "{part}, {at}");
+                streams.push_read(&[*byte]);
+            }
+            ends.push(streams.limit(Some(0)));
+        }
+        assert_eq!(ends, [HEAD, HEAD, HEAD, 0]);
+        streams.hold_back(false);
+        assert_eq!(streams.limit(Some(0)), usize::MAX);
+        streams.push_read(&frame(DATA, END_STREAM, 1, 0));
+        assert!(!streams.has_idle_point(), "its client goes on no more");
     }
 
     #[test]

@@ -216,6 +216,9 @@ impl<C: Connection> Wire<C> {
         };
         let is_mid_record = self.session.connection().is_mid_message();
         self.state.set_mid_record(is_mid_record);
+        if read.is_pending() && !is_mid_record && self.state.announces() {
+            self.session.note_all_read();
+        }
         let frames = self.rare.as_ref().and_then(|rare| rare.frames.as_ref());
         if read.is_pending() && frames.is_some_and(|frames| frames.is_mid_message()) {
             self.state.info.facts().set_found_nothing(false);

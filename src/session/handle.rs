@@ -138,6 +138,11 @@ impl SessionHandle {
         self.connection.has_input_ended()
     }
 
+    /// Returns whether what comes is held back.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.connection.is_held_back()
+    }
+
     /// Ready where the server aborts; otherwise the task is woken when it does.
     pub(super) fn poll_abort(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.guard.poll_abort(cx)

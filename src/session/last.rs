@@ -62,6 +62,10 @@ impl Describe for DrainsLast {
         self.connection.has_input_ended()
     }
 
+    fn is_held_back(&self) -> bool {
+        self.connection.is_held_back()
+    }
+
     fn set_may_refuse(&self, looking: Option<&Waker>) {
         self.connection.set_may_refuse(looking);
     }

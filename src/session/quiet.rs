@@ -17,7 +17,7 @@ impl SessionHandle {
     /// `Some(output)`: the work has ended. `None`: the server drains, and for the time
     /// `quiet` the session has neither read nor written a byte
     /// ([F88](crate::docs::faults#f88)). What moves goes on, until the grace period ends
-    /// it. Choose a time that is longer than the other side takes to answer, or than a
+    /// it: nobody knows where it could be cut ([F97](crate::docs::faults#f97)). Choose a time that is longer than the other side takes to answer, or than a
     /// sender pauses within a message: it is what the stop of an idle connection takes.
     ///
     /// A client that has ended its side awaits its answer, or has left: once a read of the
@@ -90,7 +90,7 @@ impl SessionHandle {
                 }
                 let (now, moved) = (clock.now(), self.bytes_read() + self.bytes_written());
                 let since = match still {
-                    Some((since, before)) if before == moved => since,
+                    Some((since, before)) if before == moved && !self.is_held_back() => since,
                     _ => now,
                 };
                 still = Some((since, moved));

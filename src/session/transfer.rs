@@ -175,6 +175,18 @@ impl<C: Connection> Session<C> {
         Some(last.saturating_sub(read))
     }
 
+    /// Notes that a read has found nothing: what had arrived is read, although there may have
+    /// been less of it than was known at the time, as over TLS.
+    #[cfg(feature = "http")]
+    #[cold]
+    pub(crate) fn note_all_read(&mut self) {
+        let read = self.record.facts().bytes_read();
+        let rare = self.inner_mut().rare.as_mut();
+        if let Some(last) = rare.and_then(|rare| rare.refused_after.as_mut()) {
+            *last = read.min(*last);
+        }
+    }
+
     /// Notes where the error of a read means that the peer has ended its side between two
     /// messages, and without a farewell.
     #[cold]

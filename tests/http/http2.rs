@@ -19,7 +19,7 @@ pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
-const WINDOW_UPDATE: u8 = 8;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -54,16 +54,19 @@ pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// A client that speaks HTTP/2 by hand.
-pub(crate) struct Frames(pub(crate) Client<TcpStream>);
+pub(crate) struct Frames<S = TcpStream>(pub(crate) Client<S>);
 
 impl Frames {
-    /// Sends the preface, and empty settings.
     pub(crate) fn connect(server: &Running) -> Frames {
-        let mut client = Frames(server.connect());
-        client
-            .0
-            .send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
-        client
+        Frames::begin(server.connect())
+    }
+}
+
+impl<S: Read + Write> Frames<S> {
+    /// Sends the preface, and empty settings.
+    pub(crate) fn begin(mut client: Client<S>) -> Frames<S> {
+        client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+        Frames(client)
     }
 
     /// Reads the next frame; `None` at the end.

@@ -93,6 +93,9 @@ suite! {
         f95_the_first_message_of_a_call_may_follow_its_head,
         f95_a_call_without_a_message_holds_up_nobody,
         f91_messages_that_wait_for_their_turn_are_answered,
+        f97_a_call_that_never_pauses_is_ended_between_two_pieces,
+        f97_a_call_over_tls_that_never_pauses_is_ended,
+        f97_a_websocket_over_http2_that_never_pauses_is_told_of_the_end,
         f17_what_had_arrived_of_a_request_is_answered_before_its_end;
     options:
         health_follows_the_phase,

@@ -59,13 +59,13 @@ impl Identity {
 }
 
 /// A client over TLS that is strict: an end without close_notify is an error.
-struct Strict {
+pub(crate) struct Strict {
     tls: ClientConnection,
     stream: TcpStream,
 }
 
 impl Strict {
-    fn connect(server: &Running, identity: &Identity) -> Strict {
+    pub(crate) fn connect(server: &Running, identity: &Identity) -> Strict {
         Strict {
             tls: identity.client(),
             stream: server.connect().stream,

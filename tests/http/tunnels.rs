@@ -1,15 +1,17 @@
 //! Streams that go both ways at once: calls, and those of HTTP/2 that are connections
 //! of their own (RFC 9113, 8.5; RFC 8441).
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use lameduck::{Report, Runtime};
 
 use crate::http2::{
     DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, NO_ERROR, PING, RST_STREAM,
-    frame, get, goaways,
+    WINDOW_UPDATE, frame, get, goaways,
 };
-use crate::support::{LONG, THINKS, builder, http, run, serving};
+use crate::support::{Client, LONG, Running, THINKS, builder, http, run, serving};
+use crate::tls::{Strict, identity, tls};
 
 /// A head of HPACK whose fields are literals without an index.
 fn head(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -338,6 +340,155 @@ fn grpc_call(path: &str, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).expect("it is short");
     let head = [&[0x83], &whole[10..], &[0x0f, 0x10, length], content].concat();
     frame(HEADERS, END_HEADERS, 1, &head)
+}
+
+/// Room for whatever is sent back.
+fn give_room<S: Read + Write>(client: &mut Frames<S>, streams: &[u32]) {
+    let room = (1_u32 << 30).to_be_bytes();
+    for stream in streams {
+        client.0.send(&frame(WINDOW_UPDATE, 0, *stream, &room));
+    }
+}
+
+/// So many are under way at any time.
+const WINDOW: u32 = 3;
+
+/// Sends a piece for each that comes back, and stops the server meanwhile. Returns how many
+/// had been sent by then, and all data of the stream, which ends it.
+fn never_pause<S: Read + Write>(
+    server: &Running,
+    client: &mut Frames<S>,
+    mut send: impl FnMut(&mut Frames<S>, u32),
+    is_piece: impl Fn(&Frame) -> bool,
+) -> (u32, Vec<u8>) {
+    let (mut sent, mut owed, mut data) = (0, None, Vec::new());
+    while sent < WINDOW {
+        send(client, sent);
+        sent += 1;
+    }
+    loop {
+        let next = client.next().expect("the connection is open");
+        client.answer(&next, true);
+        if next.stream != 1 || next.kind != DATA {
+            assert!(
+                !matches!(next.kind, RST_STREAM | HEADERS),
+                "after {sent} pieces"
+            );
+            continue;
+        }
+        data.extend(&next.payload);
+        if !is_piece(&next) {
+            return (owed.expect("the server was stopped"), data);
+        }
+        send(client, sent);
+        sent += 1;
+        if sent > 10 && owed.is_none() {
+            owed = Some(sent);
+            server.shutdown.stop("now");
+        }
+    }
+}
+
+/// What had arrived is answered in order, and then the call ends, as the pieces never do. The
+/// upload on another stream goes on meanwhile, and is whole.
+pub(crate) fn f97_a_call_that_never_pauses_is_ended_between_two_pieces<R: Runtime>(runtime: R) {
+    let piece = |n: u32| format!("{n:08}").into_bytes();
+    let is_piece = |frame: &Frame| frame.flags & END_STREAM == 0;
+    // At each piece there is work that takes longer than the input is held back at first.
+    for path in ["/both", "/work-within"] {
+        let builder = builder(runtime.clone()).grace_period(Duration::from_secs(3));
+        let report = serving(builder, http(), |server| {
+            let mut client = Frames::connect(server);
+            let whole = get(1, path);
+            let head = [&[0x83], &whole[10..]].concat();
+            client.0.send(&frame(HEADERS, END_HEADERS, 1, &head));
+            client.until_headers();
+            let mut upload = get(3, "/");
+            (upload[4], upload[9]) = (END_HEADERS, 0x83);
+            client.0.send(&upload);
+            give_room(&mut client, &[0, 1]);
+            let mut uploaded = 0;
+            let send = |client: &mut Frames, n| {
+                client.0.send(&frame(DATA, 0, 1, &piece(n)));
+                client.0.send(&frame(DATA, 0, 3, b"x"));
+                uploaded += 1;
+            };
+            let (owed, data) = never_pause(server, &mut client, send, is_piece);
+            let answered = u32::try_from(data.len() / 8).expect("it is short");
+            assert!(answered >= owed, "{answered} of {owed}");
+            let pieces: Vec<_> = (0..answered).flat_map(piece).collect();
+            assert_eq!(data, pieces, "{path}");
+            client.0.send(&frame(DATA, END_STREAM, 3, b""));
+            let frames = client.rest(true);
+            let echoed = frames.iter().filter(|frame| frame.stream == 3);
+            let echoed: usize = echoed
+                .filter(|frame| frame.kind == DATA)
+                .map(|frame| frame.payload.len())
+                .sum();
+            assert_eq!(echoed, uploaded, "{path}");
+            let mut resets = frames.iter().filter(|frame| frame.kind == RST_STREAM);
+            assert!(resets.all(|reset| reset.payload == NO_ERROR.to_be_bytes()));
+        });
+        assert_eq!(report.exit_status(), 0, "{report}");
+        assert!(report.duration < Duration::from_millis(2500), "{report}");
+    }
+}
+
+/// All that had arrived is read, although over TLS it may be less than was known then.
+pub(crate) fn f97_a_call_over_tls_that_never_pauses_is_ended<R: Runtime>(runtime: R) {
+    let identity = identity();
+    let builder = builder(tls(runtime, &identity)).grace_period(Duration::from_secs(3));
+    let report = serving(builder, http(), |server| {
+        let strict = Strict::connect(server, &identity);
+        let mut client = Frames::begin(Client::new(strict));
+        let whole = get(1, "/work-within");
+        let head = [&[0x83], &whole[10..]].concat();
+        client.0.send(&frame(HEADERS, END_HEADERS, 1, &head));
+        client.until_headers();
+        let send = |client: &mut Frames<_>, _| client.0.send(&frame(DATA, 0, 1, b"piece"));
+        let is_piece = |frame: &Frame| frame.flags & END_STREAM == 0;
+        let (owed, data) = never_pause(server, &mut client, send, is_piece);
+        let answered = u32::try_from(data.len() / 5).expect("it is short");
+        assert!(answered >= owed, "{answered} of {owed}");
+        client.rest(true);
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < Duration::from_millis(2500), "{report}");
+}
+
+pub(crate) fn f97_a_websocket_over_http2_that_never_pauses_is_told_of_the_end<R: Runtime>(
+    runtime: R,
+) {
+    let builder = builder(runtime).grace_period(Duration::from_secs(3));
+    let report = serving(builder, http(), |server| {
+        let mut client = Frames::connect(server);
+        connect_websocket(&mut client, 1);
+        give_room(&mut client, &[0, 1]);
+        let text = |n: u32| format!("{n:08}").into_bytes();
+        let send = |client: &mut Frames, n| {
+            client
+                .0
+                .send(&frame(DATA, 0, 1, &message(BINARY, &text(n))));
+        };
+        // One frame has one message, or a part of one, or the close.
+        let is_piece = |frame: &Frame| !frame.payload.starts_with(&[CLOSE]);
+        let (owed, data) = never_pause(server, &mut client, send, is_piece);
+        let mut expected = Vec::new();
+        let mut answered = 0;
+        while expected.len() + 2 < data.len() {
+            expected.extend(answer(BINARY, &text(answered)));
+            answered += 1;
+        }
+        expected.extend(answer(CLOSE, &[]));
+        assert_eq!(data, expected);
+        assert!(answered >= owed, "{answered} of {owed}");
+        let close = message(CLOSE, &[]);
+        client.0.send(&frame(DATA, END_STREAM, 1, &close));
+        let rest = client.rest(true);
+        assert!(rest.iter().all(|frame| frame.kind != RST_STREAM));
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < Duration::from_millis(2500), "{report}");
 }
 
 /// It streams to a client that has said all: no message can be at work.

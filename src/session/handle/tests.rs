@@ -1,6 +1,8 @@
 //! The idle point of a handle, without a server.
 
 use std::cell::Cell;
+#[cfg(feature = "sim")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::*;
@@ -121,4 +123,65 @@ fn f84_work_goes_on_while_the_peer_receives_its_last_answer() {
         shutdown.end_unused();
     }
     assert!(!is_pending());
+}
+
+/// A connection whose input is held back, or is read.
+#[cfg(feature = "sim")]
+struct Held {
+    record: Arc<ConnectionRecord<()>>,
+    is_held_back: AtomicBool,
+}
+
+#[cfg(feature = "sim")]
+impl Describe for Held {
+    fn facts(&self) -> &crate::connection::ConnectionFacts {
+        self.record.facts()
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Relaxed)
+    }
+
+    fn set_label(&self, label: String) {
+        self.record.set_label(label);
+    }
+
+    fn label(&self) -> Option<String> {
+        self.record.label()
+    }
+
+    fn unused(&self) -> crate::gate::Unused {
+        self.record.unused()
+    }
+
+    fn set_unused(&self, unused: crate::gate::Unused) {
+        self.record.set_unused(unused);
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn f97_work_is_not_quiet_while_its_input_is_held_back() {
+    let mut sim = crate::sim::Sim::with_choices([]);
+    let runtime = sim.runtime();
+    let (shutdown, hold) = Shutdown::driven();
+    let (mut handle, record) = handle(&hold);
+    let held = Arc::new(Held {
+        record,
+        is_held_back: true.into(),
+    });
+    handle.connection = held.clone();
+    shutdown.advance(crate::Phase::Draining);
+    let quiet = Duration::from_secs(1);
+    let work = std::future::pending::<()>();
+    let mut work = pin!(handle.run_until_quiet(&runtime, quiet, work));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    for _ in 0..3 {
+        assert!(work.as_mut().poll(&mut cx).is_pending());
+        sim.advance(quiet, 1000);
+    }
+    assert!(work.as_mut().poll(&mut cx).is_pending());
+    held.is_held_back.store(false, Relaxed);
+    sim.advance(quiet, 1000);
+    assert_eq!(work.as_mut().poll(&mut cx), Poll::Ready(None));
 }
