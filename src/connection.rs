@@ -96,6 +96,8 @@ const DRAINS_LAST: u8 = 1 << 4;
 const HAS_LEFT: u8 = 1 << 5;
 /// A read has found that the peer has ended its side (F99).
 const INPUT_ENDED: u8 = 1 << 6;
+/// A write waits for room (F103).
+const WRITE_PENDING: u8 = 1 << 7;
 
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +132,7 @@ pub(crate) struct ConnectionFacts {
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
     /// What has ended waits of the handler: one bit for each [`Ended`], and
-    /// [`DRAINS_LAST`], [`HAS_LEFT`] and [`INPUT_ENDED`].
+    /// [`DRAINS_LAST`], [`HAS_LEFT`], [`INPUT_ENDED`] and [`WRITE_PENDING`].
     flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP.
     requests: AtomicU32,
@@ -288,6 +290,25 @@ impl ConnectionFacts {
     /// Returns whether a read has found the peer's end, with a farewell or without one.
     pub(crate) fn has_input_ended(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & (INPUT_ENDED | Ended::BareEnd as u8) != 0
+    }
+
+    /// Notes that a write waits for room.
+    pub(crate) fn set_write_pending(&self) {
+        self.flags.fetch_or(WRITE_PENDING, Ordering::Relaxed);
+    }
+
+    /// Notes that no write waits any more.
+    #[inline]
+    pub(crate) fn end_write_pending(&self) {
+        if self.is_write_pending() {
+            self.flags.fetch_and(!WRITE_PENDING, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the last write waits for room.
+    #[inline]
+    pub(crate) fn is_write_pending(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & WRITE_PENDING != 0
     }
 
     #[cfg(feature = "http")]

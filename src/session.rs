@@ -3,6 +3,7 @@
 mod buffered;
 mod handle;
 mod last;
+mod pending;
 mod quiet;
 #[cfg(feature = "tokio")]
 mod tokio_io;

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use super::last::DrainsLast;
+use super::pending;
 use crate::address::Address;
 use crate::connection::{Describe, Ended};
 use crate::gate::{Guard, GuardError, OthersEnded, PhaseReached, Shutdown};
@@ -143,6 +144,11 @@ impl SessionHandle {
         self.connection.is_held_back()
     }
 
+    /// Returns whether a write waits for the peer to take something.
+    pub(super) fn has_pending_write(&self) -> bool {
+        self.connection.facts().is_write_pending()
+    }
+
     /// Ready where the server aborts; otherwise the task is woken when it does.
     pub(super) fn poll_abort(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.guard.poll_abort(cx)
@@ -271,11 +277,21 @@ impl SessionHandle {
     /// ([`Connection::is_mid_message`](crate::Connection::is_mid_message)), and
     /// if `is_idle` agrees.
     ///
+    /// Work that waits for something else alone, such as a queue, has not read: the stop waits
+    /// for it. Let it read the session as well, as in the chat below, or wait in
+    /// [`Session::wait_or_drain`](super::Session::wait_or_drain).
+    ///
     /// `is_idle` is for what the work knows and the transport does not, such as
     /// half a message in the buffer of a codec. Where every wait is between two
-    /// messages, it is `|| true`. Work that reads ahead while it writes, as
-    /// `tokio::io::copy` and `copy_bidirectional` do, holds bytes where the transport
-    /// has none: it needs an `is_idle` that knows of them. `futures::io::copy` waits
+    /// messages, it is `|| true`. Work that gives each message out is like that; work that
+    /// answers by itself, such as a `forward` of answers, or a library that serves the whole
+    /// connection, is not: it waits for its own answers, too, and `|| true` loses these.
+    /// Count the requests that it has under way, and ask for none. Output that waits for room
+    /// needs no such care: while a write to a session is pending in that poll, the wait goes
+    /// on ([F103](crate::docs::faults#f103)). Work that reads ahead while it writes to
+    /// something else, as `tokio::io::copy` and `copy_bidirectional` do to an upstream, holds
+    /// bytes where the transport has none: it needs an `is_idle` that knows of them.
+    /// `futures::io::copy` waits
     /// either to read or to write, and holds nothing while it reads. `is_idle` is asked
     /// before and after the work is polled: what another task queues for the work until it lets
     /// `is_idle` agree is handed out. It is asked only then: a task that lets it agree has to
@@ -338,8 +354,7 @@ impl SessionHandle {
     /// A codec of tokio-util. It is idle where its read buffer is empty and no byte was
     /// read since its last message: an empty buffer alone does not say so, as a decoder may
     /// keep the head of a message to itself. This is noted after each look, as the codec is
-    /// borrowed meanwhile. (`tokio::io::split` with a `BufReader` cannot say that; a
-    /// [buffered](super::Session::buffered) session can.)
+    /// borrowed meanwhile.
     ///
     /// ```
     /// use futures::{SinkExt, StreamExt};
@@ -453,18 +468,19 @@ impl Waiting<'_> {
             // became idle is found by the work then.
             let was_idle = !is_draining || is_idle();
             let begun = connection.begin_look(is_draining, cx);
-            let mut polled = Poll::Pending;
+            let (mut polled, mut has_output) = (Poll::Pending, false);
             let mut is_refused = false;
             if ends_busy {
                 connection.set_may_refuse(Some(cx.waker()));
-                polled = work(cx);
+                (polled, has_output) = pending::look(|| work(cx));
                 connection.set_may_refuse(None);
                 is_refused = connection.has_found_nothing(begun) && is_idle();
             }
             if polled.is_pending() && !is_refused {
                 // Where input was refused, it is in the middle of a message.
-                polled = work(cx);
+                (polled, has_output) = pending::look(|| work(cx));
             }
+            let is_idle = &mut || !has_output && is_idle();
             match polled {
                 Poll::Ready(output) => {
                     if connection.facts().has_ended(Ended::BareEnd) && is_idle() {

@@ -26,11 +26,45 @@ impl SessionHandle {
     /// not, it is aborted when the grace period ends; in another task than the handler's
     /// the wait gives `None` then.
     ///
-    /// The session is what `work` copies from and to. What a peer has sent and `work` could
+    /// The session is what `work` copies from and to. A client that has not taken what it
+    /// was sent is not quiet, also where it takes nothing at all: it is waited for until the
+    /// abort ([F103](crate::docs::faults#f103)). What a peer has sent and `work` could
     /// not pass on for as long, because the other side takes nothing, is lost.
+    ///
+    /// A library that serves the whole connection can be at work for longer than `quiet`, as
+    /// at a query. Count what it has under way, and wait again while there is any. One that
+    /// has moved the session into a task of its own is not ended by the drop of `work`: tell
+    /// it to end, or the stop waits for that task until the abort.
+    ///
+    /// ```
+    /// use lameduck::{Phase, Runtime, SessionHandle};
+    /// use std::pin::pin;
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    /// use std::time::Duration;
+    ///
+    /// /// Awaits a library, whose callbacks count the requests that are under way.
+    /// async fn serve<T>(
+    ///     mut handle: SessionHandle,
+    ///     runtime: impl Runtime,
+    ///     library: impl Future<Output = T>,
+    ///     under_way: &AtomicUsize,
+    /// ) -> Option<T> {
+    ///     let mut library = pin!(library);
+    ///     loop {
+    ///         let quiet = Duration::from_secs(1);
+    ///         let ended = handle.run_until_quiet(&runtime, quiet, library.as_mut()).await;
+    ///         let is_aborting = handle.shutdown().phase() >= Phase::Aborting;
+    ///         if ended.is_some() || is_aborting || under_way.load(Relaxed) == 0 {
+    ///             return ended;
+    ///         }
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Cancel safety
     /// That of `work`.
+    ///
+    /// A proxy:
     ///
     /// ```
     /// use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy};
@@ -97,6 +131,9 @@ impl SessionHandle {
                 let ends_at = since.saturating_add(quiet);
                 // After a freeze the other side may have sent what was not looked at yet.
                 if now > ends_at.saturating_add(quiet) {
+                    still = Some((now, moved));
+                } else if now >= ends_at && self.has_pending_write() {
+                    // The client has not taken what it was sent: it may read slowly.
                     still = Some((now, moved));
                 } else if now >= ends_at {
                     ready!(poll_budget(cx));

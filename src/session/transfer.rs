@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
 
-use super::Session;
+use super::{Session, pending};
 use crate::connection::{Describe, Ended, GuardedConnection, LastRead};
 use crate::idle::Read;
 use crate::report::Activity;
@@ -212,7 +212,15 @@ impl<C: Connection> Session<C> {
             unwritten => ready!(self.poll_unwritten(cx, unwritten))?,
         };
         self.record.facts().count_written(n);
+        self.record.facts().end_write_pending();
         Poll::Ready(Ok(n))
+    }
+
+    /// Waits for the abort, beside output that waits for room.
+    fn poll_room<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        pending::note_write();
+        self.record.facts().set_write_pending();
+        self.poll_abort(cx, |aborts| &mut aborts.write)
     }
 
     /// Returns what a write comes to that is pending or has failed: it waits for the
@@ -225,7 +233,7 @@ impl<C: Connection> Session<C> {
     ) -> Poll<io::Result<usize>> {
         if !self.connection().awaits_first_byte() {
             return match unwritten {
-                Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
+                Poll::Pending => self.poll_room(cx),
                 failed => failed,
             };
         }
@@ -373,8 +381,11 @@ impl<C: Connection> AsyncWrite for Session<C> {
             return Poll::Ready(Ok(()));
         }
         match Pin::new(&mut inner.connection).poll_flush(cx) {
-            Poll::Pending => self.poll_abort(cx, |aborts| &mut aborts.write),
-            flushed => flushed,
+            Poll::Pending => self.poll_room(cx),
+            flushed => {
+                self.record.facts().end_write_pending();
+                flushed
+            }
         }
     }
 

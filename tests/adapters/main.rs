@@ -113,7 +113,9 @@ suite! {
     proxies:
         f88_a_proxy_of_bytes_loses_nothing_that_moves,
         f99_a_client_that_has_ended_its_side_has_its_answer,
-        f99_an_answer_that_never_comes_ends_with_the_abort;
+        f99_an_answer_that_never_comes_ends_with_the_abort,
+        f103_a_client_that_reads_slowly_is_not_quiet,
+        f103_output_that_waits_is_sent_by_what_reads_ahead;
     storm:
         f2_a_storm_loses_nothing,
         f78_few_clients_wait_for_their_refusal,

@@ -1,14 +1,17 @@
 //! Proxies of bytes, which do not know where a message ends.
 
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lameduck::report::Outcome;
-use lameduck::{Connection, Runtime, Session};
+use lameduck::{Connection, Report, Runtime, Session};
 
 use crate::support::{LONG, Running, builder, start};
 
@@ -154,4 +157,77 @@ pub(crate) fn f99_an_answer_that_never_comes_ends_with_the_abort(runtime: impl R
     let counts = (report.aborted.len(), report.abandoned.len());
     assert_eq!(counts, (2, 0), "{report}");
     assert_eq!(report.untracked_guards, 0, "{report}");
+}
+
+/// So much that no socket holds it.
+const LARGE: usize = 16 << 20;
+
+/// Sends back what it reads, and reads ahead while a write waits.
+async fn read_ahead(session: Session<impl Connection>) -> io::Result<()> {
+    let (mut input, mut output) = session.split();
+    let (mut held, mut has_ended) = (Vec::new(), false);
+    let mut room = [0; 4096];
+    poll_fn(|cx| {
+        while !has_ended {
+            let Poll::Ready(n) = Pin::new(&mut input).poll_read(cx, &mut room)? else {
+                break;
+            };
+            held.extend_from_slice(&room[..n]);
+            has_ended = n == 0;
+        }
+        let mut sent = 0;
+        while sent < held.len() {
+            match Pin::new(&mut output).poll_write(cx, &held[sent..])? {
+                Poll::Ready(n) => sent += n,
+                Poll::Pending => break,
+            }
+        }
+        held.drain(..sent);
+        match has_ended && held.is_empty() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Stops while one client has read nothing yet of what it was sent, and returns what it gets.
+fn stop_slow_reader(server: Running) -> (usize, Report) {
+    let mut idle = server.connect();
+    idle.exchange(b"before");
+    let mut slow = server.connect();
+    // The server has read all of it, or holds it back where it has no room.
+    slow.send(&vec![7; LARGE]);
+    server.shutdown.stop("output waits for its client");
+    assert_eq!(idle.rest(), b"");
+    thread::sleep(2 * QUIET);
+    let rest = slow.rest();
+    assert!(rest.iter().all(|byte| *byte == 7));
+    (rest.len(), server.report())
+}
+
+pub(crate) fn f103_output_that_waits_is_sent_by_what_reads_ahead(runtime: impl Runtime) {
+    let server = builder(runtime).bind().unwrap();
+    let server = start(server, async |session: Session<_>| -> io::Result<()> {
+        let mut handle = session.handle()?;
+        let ended = handle.next_or_drain(read_ahead(session), || true).await;
+        ended.transpose().map(drop)
+    });
+    let (received, report) = stop_slow_reader(server);
+    assert_eq!((received, report.exit_status()), (LARGE, 0), "{report}");
+}
+
+pub(crate) fn f103_a_client_that_reads_slowly_is_not_quiet(runtime: impl Runtime) {
+    let server = builder(runtime.clone()).bind().unwrap();
+    let server = start(server, move |session: Session<_>| {
+        let runtime = runtime.clone();
+        async move {
+            let mut handle = session.handle()?;
+            let work = read_ahead(session);
+            let ended = handle.run_until_quiet(&runtime, QUIET, work).await;
+            ended.transpose().map(drop)
+        }
+    });
+    let (received, report) = stop_slow_reader(server);
+    assert_eq!((received, report.exit_status()), (LARGE, 0), "{report}");
 }
