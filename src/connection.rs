@@ -72,6 +72,8 @@ pub(crate) enum LastRead {
     Bytes,
     EndOfInput,
     Drained,
+    /// The stop has ended a wait for something else, and nobody has looked for input.
+    Waited,
 }
 
 /// Why a wait of the handler has ended. A connection may have several reasons, one after the

@@ -467,6 +467,9 @@ where
         let SessionWait { session, poll } = self.get_mut();
         let guard = &mut session.inner_mut().guard;
         let waited = guard.poll_wait_or_drain(cx, poll);
+        if let Poll::Ready(None) = waited {
+            session.inner_mut().last_read = LastRead::Waited;
+        }
         session.record.facts().set_activity(match waited {
             Poll::Pending => Activity::Idle,
             Poll::Ready(_) => Activity::Busy,

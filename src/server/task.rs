@@ -389,7 +389,9 @@ impl<R: Runtime, H> ConnectionTask<R, H> {
             }
         }
         self.record.facts().set_closed(match (closed, last_read) {
-            (CloseReason::Finished, LastRead::Drained) => CloseReason::Drained,
+            (CloseReason::Finished, LastRead::Drained | LastRead::Waited) => {
+                CloseReason::Drained
+            }
             (CloseReason::Finished, LastRead::EndOfInput) => CloseReason::PeerClosed,
             _ => closed,
         });

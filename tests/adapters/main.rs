@@ -140,6 +140,7 @@ suite! {
         f25_a_panic_ends_its_connection_only,
         f28_a_connection_that_does_not_end_is_aborted_and_named,
         f28_the_report_says_what_each_did_at_the_abort,
+        f104_the_report_says_that_the_stop_has_ended_a_wait,
         f69_an_abort_reaches_a_session_in_another_task,
         f69_an_abort_reaches_both_halves_of_a_session,
         f69_a_session_that_nobody_uses_is_abandoned_and_counted_once,

@@ -158,6 +158,40 @@ pub(crate) fn f28_the_report_says_what_each_did_at_the_abort(runtime: impl Runti
     assert_eq!(activities, [idle, idle, idle, busy], "{report}");
 }
 
+/// Also where it waits for something else than its peer.
+pub(crate) fn f104_the_report_says_that_the_stop_has_ended_a_wait(runtime: impl Runtime) {
+    let server = builder(runtime);
+    let server = start(
+        server.bind().unwrap(),
+        |mut session: Session<_>| async move {
+            let mut kind = [0];
+            session.read_exact(&mut kind).await?;
+            session.write_all(b"!").await?;
+            match &kind {
+                b"w" => session.wait_or_drain(|_| Poll::<()>::Pending).await,
+                b"r" => session.run_until_drained(std::future::pending()).await,
+                // It is its own end.
+                _ => None,
+            };
+            Ok(())
+        },
+    );
+    let mut clients = [b"w", b"r", b"f"].map(|kind| {
+        let mut client = server.connect();
+        client.send(kind);
+        client.expect(b"!");
+        client
+    });
+    // That of the last one is before the stop.
+    assert_eq!(clients[2].rest(), b"");
+    server.shutdown.stop("they wait");
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"");
+    }
+    let closed = server.report().closed;
+    assert_eq!((closed.drained, closed.finished), (2, 1));
+}
+
 pub(crate) fn f32_a_connection_that_ignores_the_abort_is_abandoned(runtime: impl Runtime) {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
