@@ -1,15 +1,17 @@
 //! Follows where the messages of a session end, for libraries that read from it and do not
 //! say whether they hold a part of one.
 
+use crate::frames::Follow;
 use crate::tls_records::TlsRecords;
 use crate::websocket::WebSocket;
 
 /// Follows what is read.
-#[derive(Debug)]
 pub(crate) enum Follows {
     Websocket(WebSocket),
     /// The records of TLS that the program speaks itself.
     TlsRecords(TlsRecords),
+    /// Those of a protocol that the program speaks itself.
+    Frames(Box<dyn Follow>),
 }
 
 impl Follows {
@@ -18,6 +20,7 @@ impl Follows {
         match self {
             Follows::Websocket(websocket) => websocket.push(bytes),
             Follows::TlsRecords(records) => records.push(bytes),
+            Follows::Frames(frames) => frames.push(bytes),
         }
     }
 
@@ -26,6 +29,7 @@ impl Follows {
         match self {
             Follows::Websocket(websocket) => websocket.is_mid_message(),
             Follows::TlsRecords(records) => records.is_mid_record(),
+            Follows::Frames(frames) => frames.is_mid_frame(),
         }
     }
 }

@@ -89,6 +89,7 @@ mod cause;
 mod connection;
 pub mod docs;
 mod follows;
+mod frames;
 pub mod gate;
 #[cfg(feature = "handover")]
 #[cfg_attr(docsrs, doc(cfg(feature = "handover")))]

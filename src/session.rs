@@ -20,6 +20,7 @@ pub use self::handle::SessionHandle;
 use crate::address::Address;
 use crate::connection::{Aborts, ConnectionRecord, GuardedConnection, LastRead};
 use crate::follows::Follows;
+use crate::frames::{Delimited, Frames};
 use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
 use crate::phase::Phase;
 use crate::report::Activity;
@@ -329,6 +330,67 @@ impl<C> Session<C> {
     /// ```
     pub fn with_tls_records(self) -> Session<C> {
         self.following(Follows::TlsRecords(TlsRecords::default()))
+    }
+
+    /// Follows frames from here on, so that a client in the middle of one is not idle for
+    /// [`SessionHandle::next_or_drain`]: for a library that gets the session, and does not
+    /// say that it holds a part of a frame, such as one of remote calls, or of several
+    /// streams in one connection ([F105](crate::docs::faults#f105)).
+    ///
+    /// A frame begins with a head of `HEAD` bytes, and `rest` returns how many bytes follow
+    /// this head.
+    ///
+    /// ```
+    /// use futures::{SinkExt, StreamExt};
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    /// use tokio_util::codec::{Framed, LengthDelimitedCodec};
+    ///
+    /// async fn echo(session: Session<impl Connection>) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     let session = session.with_frames(|head: [u8; 4]| u32::from_be_bytes(head) as usize);
+    ///     let mut framed = Framed::new(session, LengthDelimitedCodec::new());
+    ///     while let Some(Some(frame)) = handle.next_or_drain(framed.next(), || true).await {
+    ///         framed.send(frame?.freeze()).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// One of [yamux](https://docs.rs/yamux) has twelve bytes, and a rest only where it
+    /// carries data: `|head: [u8; 12]|`, and for `head[1] == 0` the number in `head[8..]`.
+    pub fn with_frames<const HEAD: usize, F>(self, rest: F) -> Session<C>
+    where
+        F: Fn([u8; HEAD]) -> usize + Send + Sync + 'static,
+    {
+        self.following(Follows::Frames(Box::new(Frames::new(rest))))
+    }
+
+    /// Follows lines from here on, or other messages that end with `delimiter`, so that a
+    /// client in the middle of one is not idle for [`SessionHandle::next_or_drain`]: for a
+    /// reader with a buffer of its own ([F105](crate::docs::faults#f105)).
+    ///
+    /// ```
+    /// use lameduck::{Connection, Session};
+    /// use std::io;
+    /// use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    ///
+    /// /// Says each line again.
+    /// async fn echo(session: Session<impl Connection>) -> io::Result<()> {
+    ///     let mut handle = session.handle()?;
+    ///     let (input, mut output) = tokio::io::split(session.with_delimiter(b'\n'));
+    ///     let mut lines = BufReader::new(input).lines();
+    ///     while let Some(line) = handle.next_or_drain(lines.next_line(), || true).await {
+    ///         let Some(line) = line? else { break };
+    ///         output.write_all(format!("{line}\n").as_bytes()).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// Without a library, a [buffered](Session::buffered) session reads lines.
+    pub fn with_delimiter(self, delimiter: u8) -> Session<C> {
+        self.following(Follows::Frames(Box::new(Delimited::by(delimiter))))
     }
 
     fn following(mut self, follows: Follows) -> Session<C> {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::{AsyncRead, SinkExt, StreamExt};
+use bytes::{Bytes, BytesMut};
+use futures::{AsyncRead, SinkExt, StreamExt, TryStreamExt};
 use lameduck::machine::lifecycle::Outcome;
 use lameduck::rt::{ConnectionOf, Socket};
 use lameduck::runtimes::parts;
@@ -24,7 +24,7 @@ use lameduck::runtimes::tokio::{Connection, Tokio};
 use lameduck::{
     Address, ListenOptions, Report, Runtime, Server, Session, SessionHandle, Shutdown, Signal,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
 use tokio_util::codec::{Decoder, Encoder, Framed, LengthDelimitedCodec, LinesCodec};
@@ -103,11 +103,48 @@ where
     }
 }
 
+/// Answers each frame with itself, in a future that owns the session and its codec.
+async fn echo_frames(session: Session<Connection>) -> io::Result<()> {
+    let mut handle = session.handle()?;
+    let session = session.with_frames(|head: [u8; 4]| u32::from_be_bytes(head) as usize);
+    let (output, input) = Framed::new(session, LengthDelimitedCodec::new()).split();
+    let work = input.map_ok(BytesMut::freeze).forward(output);
+    handle.next_or_drain(work, || true).await.unwrap_or(Ok(()))
+}
+
+/// The same for lines, with a reader and a writer of tokio.
+async fn echo_lines(session: Session<Connection>) -> io::Result<()> {
+    let mut handle = session.handle()?;
+    let (input, mut output) = tokio::io::split(session.with_delimiter(b'\n'));
+    let mut lines = tokio::io::BufReader::new(input).lines();
+    while let Some(line) = handle.next_or_drain(lines.next_line(), || true).await {
+        let Some(line) = line? else { break };
+        output.write_all(format!("{line}\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
 /// Such a decoder keeps the length to itself, and has an empty buffer then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f92_a_codec_that_keeps_a_head_reads_a_message_of_which_any_part_had_arrived() {
-    let frame = b"\0\0\0\x04half";
     let echo = |session| echo_messages::<_, Bytes>(session, LengthDelimitedCodec::new());
+    awaits_frames(echo, b"\0\0\0\x04half").await;
+}
+
+/// Nobody else sees what it has in its buffer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f105_a_library_with_frames_of_its_own_reads_one_of_which_any_part_had_arrived() {
+    awaits_frames(echo_frames, b"\0\0\0\x04half").await;
+    awaits_frames(echo_lines, b"a line.\n").await;
+}
+
+/// Serves clients of whose second frame a part has arrived at the stop.
+async fn awaits_frames<F>(
+    echo: impl Fn(Session<Connection>) -> F + Send + Sync + 'static,
+    frame: &[u8; 8],
+) where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     let (report, ()) = served(echo, async |address, shutdown| {
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = Vec::new();

@@ -351,6 +351,10 @@ impl SessionHandle {
     /// A proxy of bytes does not know where a message ends: see
     /// [`run_until_quiet`](SessionHandle::run_until_quiet).
     ///
+    /// What holds parts of frames or of lines, and does not say so: see
+    /// [`with_frames`](super::Session::with_frames) and
+    /// [`with_delimiter`](super::Session::with_delimiter).
+    ///
     /// A codec of tokio-util. It is idle where its read buffer is empty and no byte was
     /// read since its last message: an empty buffer alone does not say so, as a decoder may
     /// keep the head of a message to itself. This is noted after each look, as the codec is
