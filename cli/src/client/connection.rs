@@ -1,10 +1,12 @@
 //! One connection of a client; everything that happens goes into its journal.
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smol::Timer;
 use smol::future::FutureExt;
@@ -13,7 +15,6 @@ use super::codec::{Codec, Event, Response};
 use super::journal::{End, Journal};
 use super::stream::Stream;
 use super::target::{Request, Target};
-use super::tls;
 use crate::setup::Protocol;
 
 /// The connection has ended; the journal tells how.
@@ -21,9 +22,6 @@ use crate::setup::Protocol;
 pub(crate) struct Disconnected;
 
 const CHUNK: usize = 16 * 1024;
-
-/// No codec gives this key to a request.
-const HANDSHAKE_KEY: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -39,35 +37,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, with all that comes before the first request.
-    pub(crate) async fn open(
-        target: &Arc<Target>,
-        journal: &Journal,
-    ) -> Result<Connection, Disconnected> {
-        let mut connection = Connection::open_socket(target, journal, None).await?;
-        connection.greet().await?;
-        Ok(connection)
-    }
-
-    /// Connects with small buffers on this side, so that the server has to wait for us.
-    pub(crate) async fn open_narrow(
-        target: &Arc<Target>,
-        journal: &Journal,
-        buffer: usize,
-    ) -> Result<Connection, Disconnected> {
-        let mut connection = Connection::open_socket(target, journal, Some(buffer)).await?;
-        connection.greet().await?;
-        Ok(connection)
-    }
-
-    /// Connects, and sends nothing: no TLS, no preface, no handshake.
-    pub(crate) async fn open_silent(
-        target: &Arc<Target>,
-        journal: &Journal,
-    ) -> Result<Connection, Disconnected> {
-        Connection::open_socket(target, journal, None).await
-    }
-
     async fn open_socket(
         target: &Arc<Target>,
         journal: &Journal,
@@ -96,128 +65,12 @@ impl Connection {
         })
     }
 
-    /// Does what comes before the first request: TLS, and a protocol's own handshake.
-    pub(crate) async fn greet(&mut self) -> Result<(), Disconnected> {
-        if let Some(hello) = self.begin_tls()? {
-            self.write_wire(&hello).await?;
-            self.note_opening(Some(Instant::now()));
-            self.finish_tls().await?;
-        }
-        let greeting = self.codec.greeting();
-        if !greeting.is_empty() {
-            self.write_late(&greeting).await?;
-            self.note_opening(Some(Instant::now()));
-        }
-        while !self.codec.is_open() {
-            self.read_events(CHUNK).await?;
-        }
-        self.note_opening(None);
-        while !self.codec.heard().is_over() {
-            self.read_events(CHUNK).await?;
-        }
-        Ok(())
-    }
-
-    /// Notes when a part of the opening handshake was written; none: it is over.
-    fn note_opening(&self, written: Option<Instant>) {
-        self.journal.lock().current.opening = written;
-    }
-
-    /// Sends what a client can send before it has heard anything of the server: the
-    /// request, or the first part of a handshake. It counts as a message.
-    pub(crate) async fn send_first(&mut self, request: &Request) -> Result<(), Disconnected> {
-        if let Some(hello) = self.begin_tls()? {
-            self.begin_handshake("TLS handshake");
-            self.write_wire(&hello).await?;
-            self.mark_sent();
-            return Ok(());
-        }
-        let greeting = self.codec.greeting();
-        if !self.codec.is_open() {
-            self.begin_handshake("WebSocket handshake");
-            return self.write(&greeting).await;
-        }
-        if !self.target.takes_early {
-            return Ok(());
-        }
-        let bytes = self.begin(request);
-        self.write(&[greeting, bytes].concat()).await
-    }
-
-    /// Waits for the answer to `send_first`.
-    pub(crate) async fn receive_first(&mut self) -> Result<(), Disconnected> {
-        if self.target.tls.is_some() {
-            self.finish_tls().await?;
-            self.answered();
-            return Ok(());
-        }
-        if !self.codec.is_open() {
-            return self.open_late().await;
-        }
-        if self.target.takes_early {
-            return self.receive().await.map(drop);
-        }
-        // Nothing could be asked: the greeting is what there is to wait for.
-        while !self.codec.heard().is_over() {
-            self.read_events(CHUNK).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns what a client says before its first request.
-    pub(crate) fn greeting(&mut self) -> Vec<u8> {
-        self.codec.greeting()
-    }
-
-    /// Waits for the server's part of an opening handshake that is noted as a message.
-    pub(crate) async fn open_late(&mut self) -> Result<(), Disconnected> {
-        while !self.codec.is_open() {
-            self.read_events(CHUNK).await?;
-        }
-        self.answered();
-        Ok(())
-    }
-
     /// Says whether the server has ended the connection by now; it is noted then.
     pub(crate) async fn has_end(&mut self) -> bool {
         matches!(
             smol::future::poll_once(self.peek()).await,
             Some(Ok(0) | Err(_))
         )
-    }
-
-    /// Notes a handshake as a message that comes next.
-    pub(crate) fn begin_handshake(&self, label: &str) {
-        self.journal.lock().current.begin(HANDSHAKE_KEY, label);
-    }
-
-    /// Begins a handshake of TLS, and returns the ClientHello; none without TLS.
-    pub(crate) fn begin_tls(&mut self) -> Result<Option<Vec<u8>>, Disconnected> {
-        let Some(tls) = &self.target.tls else {
-            return Ok(None);
-        };
-        let hello = tls.connect();
-        let hello = hello.and_then(|session| self.stream.begin_tls(session));
-        hello.map(Some).map_err(|error| self.broken(&error))
-    }
-
-    /// Completes a handshake that has begun.
-    pub(crate) async fn finish_tls(&mut self) -> Result<(), Disconnected> {
-        if let Err(error) = self.stream.finish_tls().await {
-            return Err(match error.kind() {
-                ErrorKind::UnexpectedEof => self.ended(End::Fin),
-                ErrorKind::InvalidData => self.ended(End::Garbled(tls::refusal(&error))),
-                _ => self.broken(&error),
-            });
-        }
-        let wanted = self.target.protocol.alpn();
-        match wanted {
-            Some(wanted) if self.stream.protocol() != Some(wanted.as_bytes()) => {
-                let problem = format!("TLS does not agree on {wanted:?} (ALPN)");
-                Err(self.ended(End::Garbled(problem)))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Sends a request and receives its answer.
@@ -257,6 +110,7 @@ impl Connection {
         self.target.protocol == Protocol::Ws && self.unsent > 0
     }
 
+    /// Writes the rest of a message; it counts once this has returned.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         let written = self.stream.write(bytes).await;
         written.map_err(|error| self.broken(&error))?;
@@ -318,12 +172,13 @@ impl Connection {
         self.journal.lock().current.sent();
     }
 
-    /// Notes the same of all messages that were begun.
+    /// Notes that every message that was begun counts from now on.
     pub(crate) fn mark_all_sent(&self) {
         self.journal.lock().current.sent_all();
     }
 
-    /// Waits for input and keeps it; 0 at the orderly end, which it notes.
+    /// Waits for input, keeps it, and returns how much is kept: 0 at the orderly end, which
+    /// it notes.
     pub(crate) async fn peek(&mut self) -> Result<usize, Disconnected> {
         if self.peeked.is_empty() {
             let mut byte = [0];
@@ -354,6 +209,7 @@ impl Connection {
         Ok(self.codec.heard().unasked)
     }
 
+    /// Returns the address of this side.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         self.stream.local()
     }
@@ -394,6 +250,8 @@ impl Connection {
         self.flush().await
     }
 
+    /// Writes what the codec has to say by itself, unless that would come into the middle of
+    /// a frame.
     async fn flush(&mut self) -> Result<(), Disconnected> {
         if self.is_mid_frame() {
             return Ok(());
@@ -432,6 +290,7 @@ impl Connection {
         self.flush().await
     }
 
+    /// Notes what the codec has understood.
     fn take(&mut self, event: Event) {
         let mut client = self.journal.lock();
         let journal = &mut client.current;
@@ -461,7 +320,7 @@ impl Connection {
         }
     }
 
-    /// Reads; 0 at the orderly end. A reset is noted.
+    /// Reads once and returns how much came: 0 at the orderly end. A reset is noted.
     pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Disconnected> {
         if !self.peeked.is_empty() {
             let n = self.peeked.len().min(buffer.len());
@@ -512,7 +371,8 @@ impl Connection {
         self.fill_until(next, stuck, most).await
     }
 
-    /// The same, until nothing moves until `stuck` says so.
+    /// Writes without an end, and reads nothing, until nothing moves for as long as
+    /// `stuck` takes.
     pub(crate) async fn fill_until<F: Future<Output = ()>>(
         &mut self,
         mut next: impl FnMut(u64) -> Vec<u8>,
@@ -573,6 +433,7 @@ impl Connection {
         }
     }
 
+    /// Notes that the connection broke.
     fn broken(&self, error: &io::Error) -> Disconnected {
         self.ended(match error.kind() {
             ErrorKind::ConnectionReset
