@@ -2,11 +2,10 @@
 
 mod finding;
 mod loss;
+mod row;
+mod story;
 
 use std::time::{Duration, Instant};
-
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use crate::client::journal::Message;
 use crate::client::owed::{self, Debt, Rule};
@@ -15,6 +14,8 @@ use crate::trace::{Judgement, Trace};
 
 pub(crate) use finding::{Finding, Groups};
 pub(crate) use loss::{LossKind, Losses};
+pub(crate) use row::{Row, Verdict};
+pub(crate) use story::tell;
 
 /// One stop of one server.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub(crate) struct RoundResult {
     pub(crate) resets: usize,
     pub(crate) hung: usize,
     pub(crate) exchanges: u64,
-    /// From the signal to the end of the process; none: it had to be killed.
+    /// From the signal to the end of the process. `None` says that it had to be killed.
     pub(crate) stop: Option<Duration>,
     /// From the signal to the last end that a client saw.
     pub(crate) last_end: Option<Duration>,
@@ -47,11 +48,13 @@ pub(crate) struct RoundResult {
 }
 
 impl RoundResult {
+    /// Says whether nothing convicts the server.
     pub(crate) fn is_lossless(&self) -> bool {
         let counts = self.messages_lost + self.connections_lost + self.hung;
         counts == 0 && self.findings.is_empty()
     }
 
+    /// Returns the result of a round in which nothing could be seen.
     pub(crate) fn skip(reason: impl Into<String>) -> RoundResult {
         RoundResult {
             skipped: Some(reason.into()),
@@ -95,6 +98,7 @@ impl RoundResult {
         }
     }
 
+    /// Adds what became of one connection.
     fn judge_connection(
         &mut self,
         id: usize,
@@ -104,7 +108,7 @@ impl RoundResult {
     ) {
         let messages = self.lost(connection, signal);
         let lost = messages.len();
-        // One of before the signal says nothing about the stop.
+        // An end from before the signal says nothing about the stop.
         let is_early = connection.ended.is_some_and(|at| at < signal);
         let is_reset = connection.end == End::Reset && !is_early && !connection.is_ignored;
         let is_open = connection.end == End::Open && connection.connected.is_some();
@@ -194,8 +198,9 @@ fn excuse(rule: Rule) -> String {
 }
 
 /// Says whether it convicts that what came was not the answer. What came before the signal
-/// says nothing about the stop. Whoever comes after the signal, or asks for the opening handshake only then, may be refused in any way: as a
-/// request of HTTP may be that is sent after the signal.
+/// says nothing about the stop. A client that connects after the signal, or begins the
+/// opening handshake only then, may be refused in any way, as a request of HTTP that is sent
+/// after the signal may be.
 fn is_wrong(connection: &ConnectionJournal, signal: Instant) -> bool {
     let is_in_time = |written: Instant| written <= signal;
     matches!(connection.end, End::Garbled(_))
@@ -218,183 +223,7 @@ fn is_harmless(connection: &ConnectionJournal) -> bool {
             || connection.closes_idle && (rule.is_some() || has_repeatable))
 }
 
-/// The story of one connection.
-pub(crate) fn tell(
-    id: usize,
-    kind: &str,
-    connection: &ConnectionJournal,
-    signal: Instant,
-) -> String {
-    let mut text = format!("client {id} ({kind})");
-    if let Some(local) = connection.local {
-        text += &format!(" from {local}");
-    }
-    if let Some(at) = connection.connected {
-        text += &format!(": connected {}", relative(at, signal));
-    }
-    if connection.answered > 0 {
-        let word = if connection.answered == 1 {
-            "answer"
-        } else {
-            "answers"
-        };
-        text += &format!(", {} {word}", connection.answered);
-    }
-    for message in connection.unanswered.iter().take(3) {
-        let sent = match message.written {
-            Some(at) => format!("sent {}", relative(at, signal)),
-            None => "could not be sent".to_owned(),
-        };
-        text += &format!("; {} {sent}", message.label);
-        text += &match message.received {
-            0 => ", no answer".to_owned(),
-            1 => ", 1 byte of its answer".to_owned(),
-            n => format!(", {n} bytes of its answer"),
-        };
-        if let Some(problem) = &message.problem {
-            text += &format!(", and {problem}");
-        }
-    }
-    if let Some(announced) = connection.announced
-        && let Some(frame) = announced.rule.frame()
-    {
-        text += &format!("; {frame} {}", relative(announced.at, signal));
-    }
-    let end = match &connection.end {
-        End::Open => "no end",
-        End::Fin => "an orderly end",
-        End::Reset => "a reset",
-        End::Left => "the client left",
-        End::Refused(problem) | End::Garbled(problem) => problem,
-    };
-    text += &format!("; then {end}");
-    if let Some(at) = connection.ended {
-        text += &format!(" {}", relative(at, signal));
-    }
-    text
-}
-
-fn relative(at: Instant, signal: Instant) -> String {
-    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    match at.checked_duration_since(signal) {
-        Some(after) => format!("{:.3} ms after the signal", milliseconds(after)),
-        None => format!(
-            "{:.3} ms before the signal",
-            milliseconds(signal.duration_since(at))
-        ),
-    }
-}
-
-/// What is said of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// Nothing can be said against it.
-    Passed,
-    /// Something was lost, or another thing convicts it.
-    Failed,
-    /// Nothing could be seen; a note says why.
-    Skipped,
-}
-
-/// All rounds of a scenario.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) scenario: &'static str,
-    pub(crate) verdict: Verdict,
-    pub(crate) rounds: usize,
-    pub(crate) exchanges: u64,
-    pub(crate) messages_lost: usize,
-    pub(crate) connections_lost: usize,
-    pub(crate) resets: usize,
-    pub(crate) hung: usize,
-    /// Stops that had to be ended by force.
-    pub(crate) overdue: usize,
-    pub(crate) longest_stop: Option<Duration>,
-    pub(crate) last_end: Option<Duration>,
-    pub(crate) losses: Losses,
-    pub(crate) findings: Vec<String>,
-    /// The same for people, also of those for which `findings` has no room.
-    pub(crate) groups: Groups,
-    pub(crate) notes: Vec<String>,
-    /// The first round that failed, counted from 1.
-    pub(crate) first_failure: Option<usize>,
-    pub(crate) stories: Vec<String>,
-    /// Of the first round that failed, or else of the first one.
-    pub(crate) trace: Option<Trace>,
-    is_trace_of_failure: bool,
-}
-
-impl Row {
-    pub(crate) fn new(scenario: &'static str) -> Row {
-        Row {
-            scenario,
-            verdict: Verdict::Skipped,
-            rounds: 0,
-            exchanges: 0,
-            messages_lost: 0,
-            connections_lost: 0,
-            resets: 0,
-            hung: 0,
-            overdue: 0,
-            longest_stop: None,
-            last_end: None,
-            losses: Losses::default(),
-            findings: Vec::new(),
-            groups: Groups::default(),
-            notes: Vec::new(),
-            first_failure: None,
-            stories: Vec::new(),
-            trace: None,
-            is_trace_of_failure: false,
-        }
-    }
-
-    pub(crate) fn add(&mut self, mut round: RoundResult) {
-        self.stories.append(&mut round.stories);
-        for note in round.notes.iter().chain(&round.skipped) {
-            push_new(&mut self.notes, note);
-        }
-        if round.skipped.is_some() {
-            return;
-        }
-        self.verdict = match (self.verdict, round.is_lossless()) {
-            (Verdict::Failed, _) | (_, false) => Verdict::Failed,
-            _ => Verdict::Passed,
-        };
-        self.rounds += 1;
-        let has_failed = !round.is_lossless();
-        if has_failed {
-            // Whoever counts rounds otherwise has said already which one it is.
-            self.first_failure.get_or_insert(self.rounds);
-        }
-        if self.trace.is_none() || has_failed && !self.is_trace_of_failure {
-            let failed = self.first_failure.filter(|_| has_failed);
-            round.trace.round = failed.unwrap_or(self.rounds);
-            self.trace = Some(round.trace);
-            self.is_trace_of_failure = has_failed;
-        }
-        self.exchanges += round.exchanges;
-        self.messages_lost += round.messages_lost;
-        self.connections_lost += round.connections_lost;
-        self.resets += round.resets;
-        self.hung += round.hung;
-        self.overdue += usize::from(round.stop.is_none());
-        self.longest_stop = self.longest_stop.max(round.stop);
-        self.last_end = self.last_end.max(round.last_end);
-        self.losses.append(round.losses);
-        for finding in round.findings {
-            push_new(&mut self.findings, &finding.to_string());
-            self.groups.add(finding);
-        }
-    }
-
-    /// Another round would only wait for the limit again.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.overdue > 0 || !self.notes.is_empty() && self.verdict == Verdict::Skipped
-    }
-}
-
+/// Adds a text that is not there yet, as long as there is room.
 fn push_new(list: &mut Vec<String>, text: &str) {
     if list.len() < 10 && !list.iter().any(|known| known == text) {
         list.push(text.to_owned());
