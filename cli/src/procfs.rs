@@ -1,10 +1,16 @@
 //! Reads facts about other processes from `/proc`. On other systems than Linux each
 //! function returns `None`, and the callers say what they could not see.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod environment;
+mod processor;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{ErrorKind, Read};
-use std::time::Duration;
+
+pub(crate) use environment::{Carriers, carriers, has_any, has_variable};
+pub(crate) use processor::{
+    others_resting, processor_ran, processor_time, processor_wait, resting,
+};
 
 /// One line of `/proc/PID/stat`.
 struct Stat {
@@ -12,6 +18,7 @@ struct Stat {
     parent: i32,
     group: i32,
     flags: u64,
+    /// The processor time that it has had, in ticks.
     ticks: u64,
     /// The same of its children that it has waited for.
     children_ticks: u64,
@@ -25,6 +32,7 @@ impl Stat {
     }
 }
 
+/// Reads `/proc/PID/stat` (`proc_pid_stat(5)`).
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name, in parentheses, can hold anything, also a parenthesis.
     let (_, rest) = text.rsplit_once(')')?;
@@ -119,6 +127,7 @@ fn listed_children() -> Option<Vec<i32>> {
     Some(listed)
 }
 
+/// Reads the line of one process.
 fn stat_of(pid: i32) -> Option<(i32, Stat)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some((pid, parse_stat(&stat)?))
@@ -129,25 +138,37 @@ pub(crate) fn families(first: &[Born]) -> Vec<Born> {
     if first.is_empty() {
         return Vec::new();
     }
-    let processes = processes().unwrap_or_default();
-    let processes: Vec<(i32, Born)> = processes
+    let alive = processes().unwrap_or_default();
+    with_descendants(alive, |born| first.contains(&born))
+}
+
+/// Returns a process and all that descend from it, as far as they are alive.
+pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
+    let family = with_descendants(processes()?, |born| born.pid == pid);
+    Some(family.into_iter().map(|born| born.pid).collect())
+}
+
+/// Returns those of these processes that are wanted, and all that descend from them.
+fn with_descendants(alive: Vec<(i32, Stat)>, is_wanted: impl Fn(Born) -> bool) -> Vec<Born> {
+    let alive: Vec<(i32, Born)> = alive
         .into_iter()
         .map(|(pid, stat)| (stat.parent, of_stat((pid, stat))))
         .collect();
-    let mut families: Vec<Born> = Vec::new();
-    let mut found = first.to_vec();
-    found.retain(|first| processes.iter().any(|(_, born)| born == first));
+    let born = alive.iter().map(|(_, born)| *born);
+    let mut found: Vec<Born> = born.filter(|born| is_wanted(*born)).collect();
+    let mut families = Vec::new();
     while let Some(next) = found.pop() {
         if families.contains(&next) {
             continue;
         }
         families.push(next);
-        let children = processes.iter().filter(|(parent, _)| *parent == next.pid);
+        let children = alive.iter().filter(|(parent, _)| *parent == next.pid);
         found.extend(children.map(|(_, born)| *born));
     }
     families
 }
 
+/// Returns the process of which a line was read.
 fn of_stat((pid, stat): (i32, Stat)) -> Born {
     let started = stat.started;
     Born { pid, started }
@@ -172,98 +193,11 @@ impl Moment {
     }
 }
 
-/// The processes that carry a variable, and those of which it cannot be told now.
-#[derive(Debug, Default)]
-pub(crate) struct Carriers {
-    pub(crate) known: Vec<i32>,
-    /// They are between two programs, or between the last one and their end.
-    pub(crate) unknown: Vec<i32>,
-}
-
-/// Returns who was started with this variable, which nobody had before `since`.
-pub(crate) fn carriers(name: &str, value: &str, since: Option<Moment>) -> Carriers {
-    // In include/linux/sched.h: a thread of the kernel, which runs no program.
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    let mut carriers = Carriers::default();
-    let mut buffer = vec![0; ENVIRONMENT];
-    for (pid, stat) in processes().unwrap_or_default() {
-        // A process that is older and shows no environment was started without one.
-        let is_candidate = stat.flags & PF_KTHREAD == 0
-            && since.is_some_and(|since| stat.started + 1 >= since.0);
-        match environment(pid, &mut buffer) {
-            Some(environment) if holds(environment, name, value) => carriers.known.push(pid),
-            Some([]) if is_candidate => carriers.unknown.push(pid),
-            _ => {}
-        }
-    }
-    carriers
-}
-
-/// Says whether a process was started with this variable.
-pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
-    let mut buffer = vec![0; ENVIRONMENT];
-    let environment = environment(pid, &mut buffer);
-    environment.is_some_and(|environment| holds(environment, name, value))
-}
-
-/// Says whether a process was started with a variable of this name.
-pub(crate) fn has_any(pid: i32, name: &str) -> bool {
-    let start = format!("{name}=");
-    let mut buffer = vec![0; ENVIRONMENT];
-    environment(pid, &mut buffer).is_some_and(|environment| {
-        let mut variables = environment.split(|byte| *byte == 0);
-        variables.any(|variable| variable.starts_with(start.as_bytes()))
-    })
-}
-
-/// Room for most environments.
-const ENVIRONMENT: usize = 64 << 10;
-
-/// Returns the environment with which a process was started; none where it is another
-/// user's, and not ours to see, and an empty one where there is none at the moment.
-///
-/// It is read by one call: between two, the process can start another program, and what
-/// was read would be a part (`environ_read` in fs/proc/base.c of Linux).
-fn environment(pid: i32, buffer: &mut Vec<u8>) -> Option<&[u8]> {
-    loop {
-        let read = fs::File::open(format!("/proc/{pid}/environ"))
-            .and_then(|mut file| file.read(buffer));
-        match read {
-            Ok(length) if length < buffer.len() => return Some(&buffer[..length]),
-            Ok(length) => buffer.resize(2 * length, 0),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
-            Err(_) => return Some(&[]),
-        }
-    }
-}
-
-fn holds(environment: &[u8], name: &str, value: &str) -> bool {
-    let wanted = format!("{name}={value}");
-    let mut variables = environment.split(|byte| *byte == 0);
-    variables.any(|variable| variable == wanted.as_bytes())
-}
-
 /// Returns the processes of a group that are alive.
 pub(crate) fn members(group: i32) -> Option<Vec<i32>> {
     let members = processes()?.into_iter();
     let members = members.filter(|(_, stat)| stat.group == group);
     Some(members.map(|(pid, _)| pid).collect())
-}
-
-/// Returns a process and all that descend from it, as far as they are alive.
-pub(crate) fn family(pid: i32) -> Option<Vec<i32>> {
-    let processes = processes()?;
-    let mut family: Vec<i32> = Vec::new();
-    let mut found: Vec<i32> = processes
-        .iter()
-        .filter_map(|(id, _)| (*id == pid).then_some(*id))
-        .collect();
-    while let Some(next) = found.pop() {
-        family.push(next);
-        let children = processes.iter().filter(|(_, stat)| stat.parent == next);
-        found.extend(children.map(|(id, _)| *id));
-    }
-    Some(family)
 }
 
 /// Returns the first of some processes whose parent is none of them.
@@ -311,118 +245,6 @@ pub(crate) fn are_stopped(processes: &[i32]) -> Option<bool> {
     fs::metadata("/proc/self/stat").ok().map(|_| threads > 0)
 }
 
-/// Returns how often each thread of these processes has given up the processor; none if
-/// one of them runs or wants to. Twice the same answer says that all of them were at
-/// rest in between: whatever they had been told, they have acted on.
-pub(crate) fn resting(processes: &[i32]) -> Option<BTreeMap<i32, u64>> {
-    resting_but(processes, None)
-}
-
-/// Returns the same of all threads of this process but the one that asks.
-pub(crate) fn others_resting() -> Option<BTreeMap<i32, u64>> {
-    let own = fs::read_link("/proc/thread-self").ok()?;
-    let own = own.file_name()?.to_str()?.parse().ok()?;
-    resting_but(&[std::process::id().try_into().ok()?], Some(own))
-}
-
-fn resting_but(processes: &[i32], own: Option<i32>) -> Option<BTreeMap<i32, u64>> {
-    let mut threads = BTreeMap::new();
-    for pid in processes {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-            // It has ended in the meantime.
-            continue;
-        };
-        for task in tasks.flatten() {
-            let thread = task.file_name().to_str()?.parse().ok()?;
-            if own == Some(thread) {
-                continue;
-            }
-            let Ok(status) = fs::read_to_string(task.path().join("status")) else {
-                continue;
-            };
-            threads.insert(thread, parse_resting(&status)?);
-        }
-    }
-    Some(threads)
-}
-
-/// Reads `/proc/PID/task/TID/status`.
-fn parse_resting(status: &str) -> Option<u64> {
-    let field = |name: &str| {
-        let mut lines = status.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    let state = field("State")?.trim_start().chars().next()?;
-    let count = |name| field(name)?.trim().parse::<u64>().ok();
-    // A system that does not count still tells the state.
-    let switches = count("voluntary_ctxt_switches").unwrap_or(0)
-        + count("nonvoluntary_ctxt_switches").unwrap_or(0);
-    (!matches!(state, 'R' | 'D')).then_some(switches)
-}
-
-/// Returns the processor time that processes have taken so far, and have waited for
-/// where others had the processor: what they want is then known on a busy machine, too.
-pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
-    let mut wanted = Duration::ZERO;
-    for pid in processes {
-        wanted += match scheduled(*pid) {
-            Some(Scheduled { ran, waited }) => ran + waited,
-            None => computed(*pid)?,
-        };
-    }
-    Some(wanted)
-}
-
-/// Returns how long processes have waited so far for a processor that others had, all of
-/// their threads together. A process that has ended counts for nothing.
-pub(crate) fn processor_wait(processes: &[i32]) -> Option<Duration> {
-    fs::metadata("/proc/self/schedstat").ok()?;
-    let scheduled = processes.iter().filter_map(|pid| scheduled(*pid));
-    Some(scheduled.map(|scheduled| scheduled.waited).sum())
-}
-
-/// Returns the processor time that processes have taken so far, with their children that
-/// have ended. One that has ended itself counts until it is waited for.
-pub(crate) fn processor_ran(processes: &[i32]) -> Duration {
-    let ticks = |pid: &i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let stat = parse_stat(&stat)?;
-        Some(stat.ticks + stat.children_ticks)
-    };
-    of_ticks(processes.iter().filter_map(ticks).sum())
-}
-
-/// The times that the scheduler has counted for all threads of a process.
-struct Scheduled {
-    ran: Duration,
-    waited: Duration,
-}
-
-/// Both are in nanoseconds (Documentation/scheduler/sched-stats.rst of Linux).
-fn scheduled(pid: i32) -> Option<Scheduled> {
-    let (mut ran, mut waited) = (0, 0);
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        let mut fields = text.split_whitespace();
-        ran += fields.next()?.parse::<u64>().ok()?;
-        waited += fields.next()?.parse::<u64>().ok()?;
-    }
-    Some(Scheduled {
-        ran: Duration::from_nanos(ran),
-        waited: Duration::from_nanos(waited),
-    })
-}
-
-fn computed(pid: i32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(of_ticks(parse_stat(&stat)?.ticks))
-}
-
-fn of_ticks(ticks: u64) -> Duration {
-    let hertz = rustix::param::clock_ticks_per_second().max(1);
-    Duration::from_millis(ticks * 1000 / hertz)
-}
-
 /// Returns the descriptors that a process has open.
 pub(crate) fn descriptors(pid: i32) -> Option<BTreeSet<u64>> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
@@ -444,41 +266,6 @@ mod tests {
             (stat.ticks, stat.children_ticks, stat.started),
             (42, 7, 991)
         );
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_wait_for_a_processor_that_others_have_is_counted() {
-        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-        let own = [i32::try_from(std::process::id()).unwrap()];
-        let allowed = sched_getaffinity(None).unwrap();
-        let first = (0..CpuSet::MAX_CPU)
-            .find(|cpu| allowed.is_set(*cpu))
-            .unwrap();
-        let mut one = CpuSet::new();
-        one.set(first);
-        let before = processor_wait(&own);
-        // One thread counts, and the other one has the same processor.
-        let counted = std::thread::scope(|scope| {
-            let compute = || {
-                sched_setaffinity(None, &one).unwrap();
-                let begun = std::time::Instant::now();
-                while begun.elapsed() < Duration::from_millis(200) {
-                    std::hint::spin_loop();
-                }
-                processor_wait(&own)
-            };
-            let threads = [scope.spawn(compute), scope.spawn(compute)];
-            threads.map(|thread| thread.join().unwrap())
-        });
-        let Some(before) = before else {
-            println!("skipped: this system does not count the wait for a processor");
-            return;
-        };
-        let most = counted.into_iter().flatten().max().unwrap();
-        let waited = most.saturating_sub(before);
-        assert!(waited > Duration::from_millis(50), "{waited:?}");
     }
 
     /// It is so whether the system lists the children of a process or not.
@@ -503,29 +290,5 @@ mod tests {
         child.wait().unwrap();
         assert!(!children(true).unwrap().contains(&born));
         assert!(!born.is_there());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_time_that_a_process_computes_is_counted() {
-        let own = [i32::try_from(std::process::id()).unwrap()];
-        let begun = (std::time::Instant::now(), processor_ran(&own));
-        while processor_ran(&own) - begun.1 < Duration::from_millis(50) {
-            let waited = begun.0.elapsed();
-            assert!(waited < Duration::from_secs(20), "it is not counted");
-        }
-    }
-
-    #[test]
-    fn a_thread_that_wants_the_processor_is_not_at_rest() {
-        let status = |state| {
-            format!(
-                "Name:\tState: R\nState:\t{state}\nvoluntary_ctxt_switches:\t7\n\
-                 nonvoluntary_ctxt_switches:\t2\n"
-            )
-        };
-        assert_eq!(parse_resting(&status("S (sleeping)")), Some(9));
-        assert_eq!(parse_resting(&status("R (running)")), None);
-        assert_eq!(parse_resting(&status("D (disk sleep)")), None);
     }
 }
