@@ -6,22 +6,8 @@ use crate::fixture::{Dialect, Fault};
 use crate::scenario::Scenario;
 use crate::setup::Protocol;
 
-/// What a bad server must be convicted of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
-    Lost,
-    /// Not one of so many messages is answered.
-    AllLost(usize),
-    Reset,
-    /// One or the other: which of them is a matter of microseconds.
-    LostOrReset,
-    /// A connection is lost, whatever became of its messages.
-    Noticed,
-    Overdue,
-    Found(&'static str),
-    /// It cannot even be checked, for this reason.
-    Refused(&'static str),
-}
+use super::convictions::{BAD, BAD_IN_DIALECTS, BAD_OVER_TLS, Sign};
+use Protocol::{Echo, H2, Http, Lines, Ws};
 
 /// One fixture, one scenario, and the right verdict.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +23,11 @@ pub(super) struct Case {
     pub(super) greets: bool,
     /// The request of the clients, where it is not the usual one.
     pub(super) request: Option<&'static str>,
-    /// It has to be convicted of this; none: it has to pass.
+    /// It has to be convicted of this. Without it, it has to pass.
     pub(super) sign: Option<Sign>,
     /// It has to pass with this note.
     pub(super) note: Option<&'static str>,
 }
-
-use Protocol::{Echo, H2, Http, Lines, Redis, Ws};
 
 /// Scenarios whose meaning is another one over TLS.
 const OVER_TLS: [Scenario; 8] = [
@@ -66,296 +50,28 @@ const IN_DIALECTS: [Scenario; 5] = [
     Scenario::SlowReader,
 ];
 
-/// Faults that show in each of these protocols.
-const BAD: [(Scenario, Fault, Sign, &[Protocol]); 34] = [
+/// Scenarios in which a client has to tell the greeting of a server from its answers.
+const WITH_GREETING: [(Protocol, &[Scenario]); 2] = [
     (
-        Scenario::Frozen,
-        Fault::NoSweep,
-        Sign::Reset,
-        &Protocol::ALL,
+        Lines,
+        &[
+            Scenario::Frozen,
+            Scenario::Storm,
+            Scenario::Pipelined,
+            Scenario::SlowSpeaker,
+            Scenario::HalfRequest,
+            Scenario::Idle,
+            Scenario::Silent,
+        ],
     ),
     (
-        Scenario::Frozen,
-        Fault::StopFirst,
-        Sign::Lost,
-        &Protocol::ALL,
-    ),
-    (Scenario::HalfRequest, Fault::Refuses, Sign::Lost, &[Http]),
-    (
-        Scenario::Storm,
-        Fault::Abrupt,
-        Sign::LostOrReset,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::Pipelined,
-        Fault::DropsPipelined,
-        Sign::Lost,
-        &[Http],
-    ),
-    (
-        Scenario::Pipelined,
-        Fault::StopFirst,
-        Sign::Lost,
-        &[Lines, Redis, Http, Ws],
-    ),
-    (Scenario::Streams, Fault::DropsHalf, Sign::Lost, &[H2]),
-    (Scenario::Streams, Fault::KeepsSilent, Sign::Overdue, &[H2]),
-    (
-        Scenario::SlowReader,
-        Fault::Resets,
-        Sign::Reset,
-        &[Echo, Http, H2],
-    ),
-    (
-        Scenario::SlowReader,
-        Fault::CutsShort,
-        Sign::Lost,
-        &[Echo, Http, H2],
-    ),
-    (
-        Scenario::SlowSpeaker,
-        Fault::ShortPatience,
-        Sign::Lost,
-        &[Lines, Redis, Http, H2, Ws],
-    ),
-    (
-        Scenario::HalfRequest,
-        Fault::Resets,
-        Sign::Reset,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::HalfRequest,
-        Fault::DropsHalf,
-        Sign::Lost,
-        &[Lines, Redis, Http, H2, Ws],
-    ),
-    (Scenario::HalfHead, Fault::DropsHalf, Sign::Lost, &[Http]),
-    (Scenario::Upgrade, Fault::DropsHalf, Sign::Lost, &[Ws]),
-    (Scenario::Upgrade, Fault::Refuses, Sign::Lost, &[Ws]),
-    (Scenario::Websocket, Fault::DropsHalf, Sign::Lost, &[Ws]),
-    (
-        Scenario::Websocket,
-        Fault::NoFarewell,
-        Sign::Found("without a Close frame"),
-        &[Ws],
-    ),
-    (
-        Scenario::Idle,
-        Fault::KeepsIdle,
-        Sign::Overdue,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::Idle,
-        Fault::ResetsClosed,
-        Sign::Reset,
-        &[Echo, Lines],
-    ),
-    (
-        Scenario::Silent,
-        Fault::KeepsSilent,
-        Sign::Overdue,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::Stubborn,
-        Fault::NoDeadline,
-        Sign::Overdue,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::SecondSignal,
-        Fault::IgnoresSecondSignal,
-        Sign::Overdue,
-        &Protocol::ALL,
-    ),
-    (
-        Scenario::SignalTwiceAtOnce,
-        Fault::AbortsOnRepeat,
-        Sign::LostOrReset,
-        &[Lines, Redis, Http, H2, Ws],
-    ),
-    (
-        Scenario::BlockedSignal,
-        Fault::KeepsMask,
-        Sign::Overdue,
-        &[Echo, Http],
-    ),
-    (
-        Scenario::DeafLog,
-        Fault::LogsBlocking,
-        Sign::Overdue,
-        &[Echo, Http],
-    ),
-    (
-        Scenario::FrozenInTheDrain,
-        Fault::DeadlineFirst,
-        Sign::LostOrReset,
-        &[Lines, Redis, Http, H2, Ws],
-    ),
-    (
-        Scenario::Flood,
-        Fault::EndlessSweep,
-        Sign::Overdue,
-        &[Echo, Http],
-    ),
-    (
-        Scenario::Descriptors,
-        Fault::Spins,
-        Sign::Found("it spins"),
-        &[Echo, Http],
-    ),
-    (
-        Scenario::Descriptors,
-        Fault::AcceptEnds,
-        Sign::Lost,
-        &[Echo, Http, Lines, Redis],
-    ),
-    (
-        Scenario::Restart,
-        Fault::RestartGap,
-        Sign::Noticed,
-        &[Echo, Http, H2],
-    ),
-    (
-        Scenario::GroupSignal,
-        Fault::AbortsOnRepeat,
-        Sign::LostOrReset,
-        &[Lines, Http],
-    ),
-    (
-        Scenario::Exit,
-        Fault::Status,
-        Sign::Found("and not with 0"),
-        &[Echo, Http],
-    ),
-    (
-        Scenario::Exit,
-        Fault::Orphan,
-        Sign::Found("still running"),
-        &[Echo, Http],
-    ),
-];
-
-/// The same over TLS.
-const BAD_OVER_TLS: [(Scenario, Fault, Sign, Protocol); 7] = [
-    (Scenario::Frozen, Fault::NoSweep, Sign::Reset, Http),
-    (Scenario::HalfRequest, Fault::DropsHalf, Sign::Lost, Http),
-    (Scenario::TlsSilent, Fault::KeepsSilent, Sign::Overdue, Http),
-    (
-        Scenario::TlsHalfRecord,
-        Fault::DropsHalfRecord,
-        Sign::Lost,
-        Http,
-    ),
-    (
-        Scenario::TlsHalfRecord,
-        Fault::DropsHalfRecord,
-        Sign::Lost,
-        H2,
-    ),
-    (
-        Scenario::CloseNotify,
-        Fault::NoCloseNotify,
-        Sign::Found("close_notify"),
-        Http,
-    ),
-    (
-        Scenario::CloseNotify,
-        Fault::NoCloseNotify,
-        Sign::Found("close_notify"),
-        Echo,
-    ),
-];
-
-/// For each rule of HTTP a fixture that keeps it, which has to pass, and one that uses
-/// it as an excuse.
-const BAD_IN_DIALECTS: [(Dialect, Scenario, Fault, Sign); 14] = [
-    (
-        Dialect::Http10,
-        Scenario::Frozen,
-        Fault::NoSweep,
-        Sign::Reset,
-    ),
-    (
-        Dialect::Http10,
-        Scenario::HalfRequest,
-        Fault::DropsHalf,
-        Sign::Lost,
-    ),
-    (
-        Dialect::CloseEach,
-        Scenario::Frozen,
-        Fault::StopFirst,
-        Sign::Lost,
-    ),
-    (
-        Dialect::SilentClose,
-        Scenario::Frozen,
-        Fault::StopFirst,
-        Sign::Lost,
-    ),
-    (
-        Dialect::CountLimit,
-        Scenario::Frozen,
-        Fault::StopFirst,
-        Sign::Lost,
-    ),
-    (
-        Dialect::TimeLimit,
-        Scenario::Frozen,
-        Fault::StopFirst,
-        Sign::Lost,
-    ),
-    (
-        Dialect::EarlyHints,
-        Scenario::HalfRequest,
-        Fault::Truncates,
-        Sign::Lost,
-    ),
-    (
-        Dialect::Chunked,
-        Scenario::HalfRequest,
-        Fault::Truncates,
-        Sign::Lost,
-    ),
-    (
-        Dialect::KeepAlive,
-        Scenario::HalfRequest,
-        Fault::Truncates,
-        Sign::Lost,
-    ),
-    (
-        Dialect::UntilClose,
-        Scenario::HalfRequest,
-        Fault::Resets,
-        Sign::Reset,
-    ),
-    (
-        Dialect::UntilClose,
-        Scenario::SlowReader,
-        Fault::CutsShort,
-        Sign::Lost,
-    ),
-    (
-        Dialect::Redirects,
-        Scenario::HalfRequest,
-        Fault::Refuses,
-        Sign::Lost,
-    ),
-    (
-        Dialect::Chunked,
-        Scenario::Storm,
-        Fault::Abrupt,
-        Sign::LostOrReset,
-    ),
-    (
-        Dialect::CloseEach,
-        Scenario::Storm,
-        Fault::Abrupt,
-        Sign::LostOrReset,
+        Ws,
+        &[
+            Scenario::Frozen,
+            Scenario::Storm,
+            Scenario::Upgrade,
+            Scenario::Websocket,
+        ],
     ),
 ];
 
@@ -403,6 +119,7 @@ pub(super) fn value(value: impl ValueEnum) -> String {
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
+/// Returns every case.
 pub(super) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for protocol in Protocol::ALL {
@@ -444,6 +161,7 @@ pub(super) fn all() -> Vec<Case> {
         }),
     );
     cases.extend(single());
+    cases.extend(cut());
     cases.extend(greeting());
     for protocol in [Echo, Http, H2] {
         cases.extend(successors(protocol));
@@ -469,36 +187,22 @@ fn successors(protocol: Protocol) -> [Case; 3] {
 
 /// Servers that greet each client with what is no answer.
 fn greeting() -> Vec<Case> {
-    const LINES: [Scenario; 7] = [
-        Scenario::Frozen,
-        Scenario::Storm,
-        Scenario::Pipelined,
-        Scenario::SlowSpeaker,
-        Scenario::HalfRequest,
-        Scenario::Idle,
-        Scenario::Silent,
-    ];
-    const WS: [Scenario; 4] = [
-        Scenario::Frozen,
-        Scenario::Storm,
-        Scenario::Upgrade,
-        Scenario::Websocket,
-    ];
     const NOTE: &str = "it greets each client with one";
-    let good = |protocol| {
-        move |scenario| Case {
-            greets: true,
-            note: Some(NOTE),
-            ..Case::good(scenario, protocol)
-        }
+    let good = |scenario, protocol| Case {
+        greets: true,
+        note: Some(NOTE),
+        ..Case::good(scenario, protocol)
     };
     let bad = |scenario, fault, sign, protocol| Case {
         fault,
         sign: Some(sign),
-        ..good(protocol)(scenario)
+        ..good(scenario, protocol)
     };
-    let lines = LINES.into_iter().map(good(Lines));
-    let all = lines.chain(WS.into_iter().map(good(Ws)));
+    let all = WITH_GREETING.into_iter().flat_map(|(protocol, scenarios)| {
+        scenarios
+            .iter()
+            .map(move |scenario| good(*scenario, protocol))
+    });
     let single = [
         // As many as there are clients: the greeting answers none of them.
         bad(
@@ -524,24 +228,30 @@ fn greeting() -> Vec<Case> {
         Case {
             fault: Fault::Synchronizes,
             note: Some("it takes no request before that"),
-            ..good(Lines)(Scenario::Frozen)
+            ..good(Scenario::Frozen, Lines)
         },
     ];
     all.chain(single).collect()
 }
 
-/// A Close frame comes before the rest of a message, as it may.
-fn cut(scenario: Scenario, is_tls: bool) -> Case {
-    Case {
+/// Servers of WebSocket whose Close frame comes before the rest of a message, as it may.
+fn cut() -> [Case; 4] {
+    let cut = |scenario, is_tls| Case {
         is_tls,
         fault: Fault::ReturnsHalf,
         note: Some("which RFC 6455 section 5.5.1 allows"),
         ..Case::good(scenario, Ws)
-    }
+    };
+    [
+        cut(Scenario::Websocket, false),
+        cut(Scenario::HalfRequest, false),
+        cut(Scenario::SlowSpeaker, false),
+        cut(Scenario::TlsHalfRecord, true),
+    ]
 }
 
-/// What is there once.
-fn single() -> [Case; 16] {
+/// Combinations of which there is one each.
+fn single() -> [Case; 12] {
     [
         Case {
             fault: Fault::DiesOfSignal,
@@ -567,10 +277,6 @@ fn single() -> [Case; 16] {
             fault: Fault::ResetsClosed,
             ..Case::good(Scenario::Websocket, Ws)
         },
-        cut(Scenario::Websocket, false),
-        cut(Scenario::HalfRequest, false),
-        cut(Scenario::SlowSpeaker, false),
-        cut(Scenario::TlsHalfRecord, true),
         Case {
             dialect: Dialect::CloseEach,
             note: Some("RFC 9112 section 9.6"),

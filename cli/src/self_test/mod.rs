@@ -2,6 +2,7 @@
 //! that is bad in the way that a scenario looks for is convicted of just that.
 
 mod cases;
+mod convictions;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -21,7 +22,8 @@ use crate::setup::{Failure, Restart, Setup};
 use crate::signal::StopSignal;
 use crate::verdict::RoundResult;
 
-use cases::{Case, Sign, value};
+use cases::{Case, value};
+use convictions::Sign;
 
 /// Only a server that never ends may ever reach a limit.
 const LONG_LIMIT: Duration = Duration::from_secs(20);
