@@ -6,7 +6,9 @@
 )]
 
 mod asked;
+mod attached;
 mod browser;
+mod commands;
 mod compared;
 mod docs;
 mod during;
@@ -17,6 +19,7 @@ mod interrupted;
 mod launched;
 mod manual;
 mod pages;
+mod ready;
 mod refused;
 mod results;
 mod served;

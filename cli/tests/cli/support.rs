@@ -69,6 +69,15 @@ impl Process {
 
     /// A fixture that listens, with its address.
     pub(crate) fn fixture(fault: &str, protocol: &str) -> (Process, SocketAddr) {
+        Process::fixture_with(fault, protocol, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn fixture_with(
+        fault: &str,
+        protocol: &str,
+        options: &[&str],
+    ) -> (Process, SocketAddr) {
         let address = free_address();
         let listen = address.to_string();
         let args = [
@@ -79,7 +88,7 @@ impl Process {
             "--protocol",
             protocol,
         ];
-        let process = Process::start(LAMEDUCK, &args);
+        let process = Process::start(LAMEDUCK, &[&args[..], options].concat());
         wait_for_listener(address);
         (process, address)
     }
