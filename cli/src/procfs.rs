@@ -214,12 +214,12 @@ pub(crate) fn name(pid: i32) -> Option<String> {
     Some(name.trim().to_owned())
 }
 
-/// Returns the names and numbers of processes, for people; none where there are none.
+/// Returns the names and numbers of processes that are still there, for people; none where
+/// there are none.
 pub(crate) fn names(processes: &[i32]) -> Option<String> {
-    let names = processes.iter().map(|pid| {
-        let name = name(*pid).unwrap_or_default();
-        format!("{name} ({pid})")
-    });
+    let names = processes
+        .iter()
+        .filter_map(|pid| Some(format!("{} ({pid})", name(*pid)?)));
     let names: Vec<String> = names.collect();
     (!names.is_empty()).then(|| names.join(", "))
 }

@@ -70,6 +70,7 @@ impl Round {
         let (gone_sender, gone) = Latch::new();
         let traits = setup.known_traits();
         // Now, as it takes its time on a busy machine.
+        server.look_outside();
         let family = server.processes().unwrap_or_default();
         let listeners = sockets::listeners(server.address, &family).unwrap_or_default();
         Ok(Round {

@@ -178,17 +178,15 @@ impl Round {
         let signal = self.server.stop_name();
         let clients: Vec<SocketAddr> = waiting.into_iter().flatten().collect();
         let rest = "in a container it would have been killed";
-        self.notes.push(match self.holders(&clients, &others) {
-            Some(server) => format!(
-                "{signal} ended the process that was started while {server} still had to \
-                 answer: {rest}"
-            ),
-            None => format!(
-                "{signal} ended the process that was started while clients still waited, and \
-                 other processes of it ({}) lived on: {rest}",
-                few(&others)
-            ),
-        });
+        let ended = format!("{signal} ended the process that was started while");
+        if let Some(server) = self.holders(&clients, &others) {
+            self.note(format!("{ended} {server} still had to answer: {rest}"));
+        } else if let Some(others) = few(&others) {
+            self.note(format!(
+                "{ended} clients still waited, and other processes of it ({others}) lived on: \
+                 {rest}"
+            ));
+        }
     }
 
     /// Names the processes that have the clients' connections or, if there are none, those
@@ -199,7 +197,7 @@ impl Round {
         if holders.is_empty() {
             holders = sockets::listeners(server, among).unwrap_or_default();
         }
-        (!holders.is_empty()).then(|| few(&holders))
+        few(&holders)
     }
 
     /// Says so if the process that got the signal is not the one that serves, and that one
@@ -261,14 +259,15 @@ impl Round {
     }
 }
 
-/// Returns the names and numbers of the first of some processes, for people.
-fn few(processes: &[i32]) -> String {
+/// Returns the names and numbers of the first of some processes, for people; none where none
+/// is there any more.
+fn few(processes: &[i32]) -> Option<String> {
     const MOST: usize = 3;
     let first = processes.get(..MOST).unwrap_or(processes);
-    let mut names = procfs::names(first).unwrap_or_default();
+    let names = procfs::names(first)?;
     let others = processes.len() - first.len();
-    if others > 0 {
-        names += &format!(" and {others} more");
-    }
-    names
+    Some(match others {
+        0 => names,
+        _ => format!("{names} and {others} more"),
+    })
 }

@@ -10,8 +10,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group,
+    test_kill_process_group, waitid,
 };
 use smol::Timer;
 use smol::channel::{Receiver, bounded};
@@ -20,9 +22,10 @@ use super::adopted;
 use super::mark::Mark;
 use crate::limits;
 use crate::output::Output;
-use crate::procfs;
+use crate::procfs::{self, Born};
 use crate::setup::{Failure, Launch, Setup};
 use crate::signal::StopSignal;
+use crate::sockets;
 
 /// How long a child of the server may take to be gone after the server is.
 const LEAVING: Duration = Duration::from_millis(500);
@@ -33,6 +36,8 @@ pub(super) struct Child {
     child: std::process::Child,
     pid: Pid,
     mark: Mark,
+    /// The processes that serve and have left the group, as a wrapper can have them do.
+    outside: Vec<Born>,
     output: Output,
     ending: Receiver<Instant>,
     ended: Option<Instant>,
@@ -64,6 +69,7 @@ impl Child {
             child,
             pid,
             mark,
+            outside: Vec::new(),
             output,
             ending: watch(pid),
             ended: None,
@@ -93,9 +99,39 @@ impl Child {
         signal.send_group(self.pid)
     }
 
-    pub(super) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+    /// Sends a signal to every process of the server.
+    pub(super) fn signal_all(&self, signal: Signal) -> io::Result<()> {
         self.is_there()?;
-        Ok(kill_process_group(self.pid, signal)?)
+        kill_process_group(self.pid, signal)?;
+        for process in procfs::families(&self.outside) {
+            match Pid::from_raw(process.pid).map(|pid| kill_process(pid, signal)) {
+                // It has ended in the meantime.
+                Some(Err(Errno::SRCH)) | Some(Ok(())) | None => {}
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the processes that serve at this address and have left the group.
+    pub(super) fn look_outside(&mut self, address: SocketAddr) {
+        let mut outside = self.all();
+        let group = procfs::members(self.group()).unwrap_or_default();
+        outside.retain(|pid| !group.contains(pid));
+        let serving = sockets::listeners(address, &outside).unwrap_or_default();
+        self.outside = serving.into_iter().filter_map(procfs::born).collect();
+    }
+
+    /// Returns the processes of the server: its group, and those that serve outside of it,
+    /// with all that descend from them.
+    pub(super) fn processes(&self) -> Option<Vec<i32>> {
+        let mut processes = procfs::members(self.group())?;
+        for process in procfs::families(&self.outside) {
+            if !processes.contains(&process.pid) {
+                processes.push(process.pid);
+            }
+        }
+        Some(processes)
     }
 
     /// Says whether the process itself is reported as stopped, without `/proc`.
@@ -144,8 +180,10 @@ impl Child {
         while test_kill_process_group(self.pid).is_ok() {
             let members = procfs::members(self.group());
             if Instant::now() >= deadline && members.as_ref().is_none_or(|m| !m.is_empty()) {
-                let members = members.unwrap_or_default();
-                return Some(procfs::names(&members).unwrap_or_default());
+                return match members {
+                    Some(members) => procfs::names(&members),
+                    None => Some(String::new()),
+                };
             }
             if Instant::now() >= deadline {
                 return None;
@@ -257,7 +295,7 @@ fn watch(pid: Pid) -> Receiver<Instant> {
     let (sender, receiver) = bounded(1);
     thread::spawn(move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
         let _ = sender.try_send(Instant::now());
     });
     receiver

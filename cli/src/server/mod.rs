@@ -71,6 +71,14 @@ impl Server {
         })
     }
 
+    /// Looks for processes that serve and have left the group of the one that was started:
+    /// they belong to the server from now on.
+    pub(crate) fn look_outside(&mut self) {
+        if let Kind::Child(child) = &mut self.kind {
+            child.look_outside(self.address);
+        }
+    }
+
     /// Returns what stops it, for people.
     pub(crate) fn stop_name(&self) -> String {
         match &self.kind {
@@ -104,7 +112,7 @@ impl Server {
             return procfs::family(successor.pid());
         }
         match &self.kind {
-            Kind::Child(child) => procfs::members(child.group()),
+            Kind::Child(child) => child.processes(),
             Kind::Commands(_) => None,
             Kind::Attached(attached) => procfs::family(attached.pid()),
         }
@@ -200,7 +208,7 @@ impl Server {
 
     fn signal_all(&self, signal: Signal) -> std::io::Result<()> {
         match (&self.successor, &self.kind) {
-            (None, Kind::Child(child)) => child.signal_group(signal),
+            (None, Kind::Child(child)) => child.signal_all(signal),
             (None, Kind::Commands(_)) => Err(std::io::ErrorKind::Unsupported.into()),
             (Some(process), _) | (None, Kind::Attached(process)) => {
                 for pid in procfs::family(process.pid()).unwrap_or_default() {

@@ -76,6 +76,39 @@ fn a_master_that_passes_the_signal_on_is_not_taken_for_a_wrapper_that_keeps_it()
     }
 }
 
+/// A freeze that does not reach it is an error, and a limit that does not is no test of it.
+#[test]
+fn a_server_in_a_session_of_its_own_is_frozen_and_limited_too() {
+    let cases = [("frozen", "none", 0), ("descriptors", "accept-ends", 1)];
+    for (scenario, fault, status) in cases {
+        let script = format!(
+            "setsid \"$0\" fixture {fault} --protocol lines --listen $ADDR & \
+             child=$!; trap 'kill -TERM $child' TERM; \
+             while kill -0 $child 2>/dev/null; do wait $child; done"
+        );
+        let options = [
+            "--protocol",
+            "lines",
+            "--rounds",
+            "1",
+            "--scenario",
+            scenario,
+        ];
+        let answer = check_shell(&options, &script);
+        assert_eq!(answer.status, status, "{scenario}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_wrapper_whose_server_has_a_session_of_its_own_is_named() {
+    let script = "setsid --wait \"$0\" fixture none --listen $ADDR";
+    let options = ["--scenario", "idle", "--rounds", "1", "--connections", "2"];
+    let answer = check_shell(&options, script);
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let note = "a wrapper has to exec the server or pass the signal on";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
 #[test]
 fn a_server_that_ends_with_its_standard_input_needs_one() {
     let script = "\"$0\" fixture none --listen $ADDR & child=$!; \
