@@ -208,6 +208,41 @@ pub(crate) fn first_of(among: &[i32]) -> Option<i32> {
     first.next().map(|(pid, _)| pid)
 }
 
+/// What a process does about a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Default,
+    Ignored,
+    Caught,
+}
+
+/// Returns what a process does about a signal, if that is known.
+pub(crate) fn disposition(pid: i32, signal: i32) -> Option<Disposition> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    parse_disposition(&status, signal)
+}
+
+/// Reads the masks of `/proc/PID/status`, whose lowest bit is that of signal 1.
+fn parse_disposition(status: &str, signal: i32) -> Option<Disposition> {
+    let bit = u32::try_from(signal).ok()?.checked_sub(1)?;
+    let is_in = |name| {
+        let mask = u64::from_str_radix(status_field(status, name)?, 16).ok()?;
+        Some(mask.checked_shr(bit)? & 1 == 1)
+    };
+    Some(match (is_in("SigIgn")?, is_in("SigCgt")?) {
+        (true, _) => Disposition::Ignored,
+        (_, true) => Disposition::Caught,
+        _ => Disposition::Default,
+    })
+}
+
+/// Returns a field of `/proc/PID/status` or `/proc/PID/task/TID/status`.
+fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim())
+}
+
 /// Returns what a process calls itself.
 pub(crate) fn name(pid: i32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -266,6 +301,19 @@ mod tests {
             (stat.ticks, stat.children_ticks, stat.started),
             (42, 7, 991)
         );
+    }
+
+    #[test]
+    fn what_a_process_does_about_a_signal_is_known_by_its_masks() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t8000000000000001\n\
+                      SigCgt:\t0000000000004002\n";
+        let of = |signal| parse_disposition(status, signal);
+        assert_eq!(of(1), Some(Disposition::Ignored));
+        assert_eq!(of(64), Some(Disposition::Ignored));
+        assert_eq!(of(2), Some(Disposition::Caught));
+        assert_eq!(of(15), Some(Disposition::Caught));
+        assert_eq!(of(10), Some(Disposition::Default));
+        assert_eq!((of(0), of(65)), (None, None));
     }
 
     /// It is so whether the system lists the children of a process or not.

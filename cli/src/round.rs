@@ -16,6 +16,8 @@ use crate::server::Server;
 use crate::setup::{Failure, Protocol, Setup};
 use crate::sockets;
 
+pub(crate) use judgement::ended_with;
+
 /// How long it is waited for a server to act on a signal. One that is never at rest has
 /// had the time by then.
 const NOTICE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use super::parse_stat;
+use super::{parse_stat, status_field};
 
 /// Returns how often each thread of these processes has given up the processor; none if
 /// one of them runs or wants to. Twice the same answer says that all of them were at
@@ -43,12 +43,8 @@ fn resting_but(processes: &[i32], own: Option<i32>) -> Option<BTreeMap<i32, u64>
 
 /// Reads `/proc/PID/task/TID/status`.
 fn parse_resting(status: &str) -> Option<u64> {
-    let field = |name: &str| {
-        let mut lines = status.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    let state = field("State")?.trim_start().chars().next()?;
-    let count = |name| field(name)?.trim().parse::<u64>().ok();
+    let state = status_field(status, "State")?.chars().next()?;
+    let count = |name| status_field(status, name)?.parse::<u64>().ok();
     // A system that does not count still tells the state.
     let switches = count("voluntary_ctxt_switches").unwrap_or(0)
         + count("nonvoluntary_ctxt_switches").unwrap_or(0);

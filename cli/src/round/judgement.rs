@@ -1,6 +1,7 @@
 //! The end of a round: what is left is waited for, and judged.
 
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use smol::future::FutureExt;
 
 use super::Round;
 use crate::client::{ClientJournal, owed};
-use crate::procfs;
+use crate::procfs::{self, Disposition};
 use crate::server;
 use crate::setup::Failure;
 use crate::sockets;
@@ -72,6 +73,7 @@ impl Round {
         result.trace.close(result.stop);
         self.note_wrapper(ended.is_some()).await;
         if ended.is_none() {
+            self.note_ignored();
             self.server.kill();
         }
         self.judge_status(&mut result, ended.is_some());
@@ -149,14 +151,15 @@ impl Round {
         }
     }
 
-    fn judge_status(&mut self, result: &mut RoundResult, has_ended: bool) {
+    /// Convicts a server that crashed, and notes another status than that of success.
+    pub(crate) fn judge_status(&mut self, result: &mut RoundResult, has_ended: bool) {
         let Some(status) = self.server.status().filter(|_| has_ended) else {
             return;
         };
         if server::crash(status).is_some() {
             result.convict(format!("the server crashed: {status}"));
         } else if !status.success() {
-            self.notes.push(status.to_string());
+            self.note(ended_with(status));
         }
     }
 
@@ -200,6 +203,21 @@ impl Round {
         few(&holders)
     }
 
+    /// Says so if the process that got the signal ignores it.
+    fn note_ignored(&mut self) {
+        let signal = self.server.stop_name();
+        let main = self.server.main_process();
+        let number = self.setup.signal.number();
+        if let Some(main) = main
+            && procfs::disposition(main, number) == Some(Disposition::Ignored)
+            && let Some(name) = procfs::names(&[main])
+        {
+            self.note(format!(
+                "{name} ignores {signal}: --signal has to name what stops it"
+            ));
+        }
+    }
+
     /// Says so if the process that got the signal is not the one that serves, and that one
     /// still listens: a server to which the signal was passed on does not.
     async fn note_wrapper(&mut self, has_ended: bool) {
@@ -212,20 +230,27 @@ impl Round {
         let Some(serving) = self.listening_on().await else {
             return;
         };
-        let name = |pid: i32| procfs::name(pid).unwrap_or_default();
         let signal = self.server.stop_name();
+        let name = |pid: i32| procfs::names(&[pid]).unwrap_or_default();
         let server = name(serving);
-        self.notes.push(match has_ended {
-            true => format!(
-                "{signal} ended the process that was started, and {server} ({serving}), which \
-                 serves, still listens: a wrapper has to exec the server or pass the signal on"
-            ),
-            false => format!(
-                "{signal} was sent to {} ({main}), and {server} ({serving}), which serves, still \
-                 listens: a wrapper has to exec the server or pass the signal on",
-                name(main)
-            ),
-        });
+        let catches =
+            procfs::disposition(main, self.setup.signal.number()) == Some(Disposition::Caught);
+        let before = match has_ended {
+            true => format!("{signal} ended the process that was started"),
+            false => format!("{signal} was sent to {}", name(main)),
+        };
+        // It means to pass the signal on, so that advice to do so says nothing.
+        let cure = match catches && !has_ended {
+            true => {
+                "the first one catches the signal and has not passed it on; a shell runs a trap \
+                 only when its command in the foreground has ended, so start the server with & \
+                 and wait for it; a master can miss a signal that comes while it starts"
+            }
+            false => "a wrapper has to exec the server or pass the signal on",
+        };
+        self.note(format!(
+            "{before}, and {server}, which serves, still listens: {cure}"
+        ));
     }
 
     /// Returns a process that serves and goes on to listen.
@@ -257,6 +282,11 @@ impl Round {
         // What is late is dropped, and so cancelled: its journal stays open.
         all.or(late).await;
     }
+}
+
+/// Returns how a server ended, for people.
+pub(crate) fn ended_with(status: ExitStatus) -> String {
+    format!("it ended with {status}")
 }
 
 /// Returns the names and numbers of the first of some processes, for people; none where none

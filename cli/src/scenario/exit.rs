@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitStatus;
 
-use crate::round::Round;
+use crate::round::{Round, ended_with};
 use crate::server::death_signal;
 use crate::setup::Failure;
 use crate::verdict::RoundResult;
@@ -42,7 +42,8 @@ fn judge_status(round: &mut Round, result: &mut RoundResult) {
         return;
     };
     // A finding says more than the note.
-    result.notes.retain(|note| *note != status.to_string());
+    let ended = ended_with(status);
+    result.notes.retain(|note| *note != ended);
     if is_good(status, &round.setup.exit_statuses) {
         return;
     }
@@ -56,11 +57,11 @@ fn judge_status(round: &mut Round, result: &mut RoundResult) {
     match death_signal(status) {
         Some(number) if number == round.setup.signal.number() => {
             result.notes.push(format!(
-                "it ended with {status}, by the very signal that stopped it, and not with \
+                "{ended}, by the very signal that stopped it, and not with \
                  {wanted}: say --exit-status if that is meant"
             ));
         }
-        _ => result.convict(format!("it ended with {status}, and not with {wanted}")),
+        _ => result.convict(format!("{ended}, and not with {wanted}")),
     }
 }
 

@@ -39,6 +39,35 @@ fn a_wrapper_that_keeps_the_signal_is_named() {
     assert!(answer.stdout.contains(note), "{answer:?}");
 }
 
+#[test]
+fn a_shell_whose_trap_waits_for_the_server_is_told_so() {
+    let script = "trap 'kill -TERM $child' TERM; \"$0\" fixture none --listen $ADDR; exit";
+    let options = ["--scenario", "idle", "--rounds", "1", "--connections", "2"];
+    let answer = check_shell(&[&options[..], &["--limit", "2s"]].concat(), script);
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let note = "the first one catches the signal and has not passed it on";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
+#[test]
+fn a_process_that_ignores_the_signal_is_named() {
+    let script = "trap '' TERM; \"$0\" fixture none --listen $ADDR & wait";
+    let options = ["--scenario", "idle", "--rounds", "1", "--connections", "2"];
+    let answer = check_shell(&[&options[..], &["--limit", "2s"]].concat(), script);
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let note = ") ignores SIGTERM: --signal has to name what stops it";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
+#[test]
+fn how_a_server_ended_is_told_in_a_sentence() {
+    let script = "exec \"$0\" fixture status --listen $ADDR";
+    let options = ["--scenario", "idle", "--rounds", "1"];
+    let answer = check_shell(&options, script);
+    let note = "note: it ended with exit status: 1";
+    assert!(answer.stdout.contains(note), "{answer:?}");
+}
+
 /// The worker has closed its listener, and waits for clients that never leave.
 /// The other one was started first, and has nothing to do with any client.
 #[test]
