@@ -45,21 +45,31 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
             if let Some(problem) = noticed(connection, moment) {
                 result.connections_lost += 1;
                 result.resets += usize::from(connection.end == End::Reset);
-                let loss = match connection.unanswered.is_empty() {
-                    true => LossKind::Reset,
-                    false => LossKind::Lost,
+                let loss = match &connection.end {
+                    End::Refused(_) => LossKind::Refused,
+                    _ if connection.unanswered.is_empty() => LossKind::Reset,
+                    _ => LossKind::Lost,
                 };
                 let story = tell(id, kind, connection, moment);
                 result.losses.add(loss, format!("{problem}: {story}"));
             }
         }
     }
-    if !is_serving {
-        let problem = "it answers nobody three seconds after the restart";
+    if is_serving {
+        round.follow(&mut result).await?;
+    } else {
+        let mut problem = "it answers nobody three seconds after the restart".to_owned();
+        if let Some(elsewhere) = round.server.elsewhere() {
+            problem += &format!(", and listens on {elsewhere}");
+        }
         result.convict(problem);
-        return Ok(result);
+        if round.server.has_ended() {
+            round.judge_status(&mut result, true);
+            let ended = round.server.ended().await;
+            result.stop = Some(ended.saturating_duration_since(moment));
+            return Ok(result);
+        }
     }
-    round.follow(&mut result).await?;
     let from = round.stop()?;
     let stopped = round.settle(from, round.setup.limit).await?;
     result.stop = stopped.stop;
@@ -140,8 +150,8 @@ fn restart(round: &Round) -> Result<(), Failure> {
 /// Returns what a client noticed of a restart, if it noticed anything.
 pub(crate) fn noticed(connection: &ConnectionJournal, moment: Instant) -> Option<String> {
     match &connection.end {
-        End::Refused(problem) if connection.begun >= moment => {
-            return Some(format!("it was refused: {problem}"));
+        End::Refused(_) if connection.begun >= moment => {
+            return Some("it was refused".to_owned());
         }
         End::Left | End::Open | End::Refused(_) => return None,
         // It is not the restart's doing.

@@ -10,18 +10,26 @@ pub(crate) enum LossKind {
     Lost,
     /// Nothing but the connection itself was lost.
     Reset,
+    /// Nobody listened.
+    Refused,
     /// There was no end.
     Hung,
 }
 
 impl LossKind {
-    const ALL: [LossKind; 3] = [LossKind::Lost, LossKind::Reset, LossKind::Hung];
+    const ALL: [LossKind; 4] = [
+        LossKind::Lost,
+        LossKind::Reset,
+        LossKind::Refused,
+        LossKind::Hung,
+    ];
 
     /// Returns what is said of connections that are counted, and not told of.
     fn of_others(self) -> &'static str {
         match self {
             LossKind::Lost => "with a lost message",
             LossKind::Reset => "with a reset",
+            LossKind::Refused => "that were refused",
             LossKind::Hung => "without an end",
         }
     }

@@ -68,6 +68,27 @@ fn how_a_server_ended_is_told_in_a_sentence() {
     assert!(answer.stdout.contains(note), "{answer:?}");
 }
 
+/// It was told to restart, and not to stop: that it still runs convicts nobody.
+#[test]
+fn a_restart_that_changes_the_port_is_told_with_the_new_one() {
+    let script = "\"$0\" fixture none --listen $ADDR & child=$!; \
+                  trap 'kill -KILL $child; \"$0\" fixture none --listen $HOST:0 & child=$!' HUP; \
+                  trap 'kill -TERM $child; wait $child; exit 0' TERM; \
+                  while :; do wait $child; done";
+    let options = ["--scenario", "restart", "--rounds", "1"];
+    let answer = check_shell(
+        &[&options[..], &["--restart-signal", "HUP"]].concat(),
+        script,
+    );
+    assert_eq!(answer.status, 1, "{answer:?}");
+    let problem =
+        "it answers nobody three seconds after the restart, and listens on 127.0.0.1:";
+    assert!(answer.stdout.contains(problem), "{answer:?}");
+    let refused = "more connections that were refused";
+    assert!(answer.stdout.contains(refused), "{answer:?}");
+    assert!(answer.stdout.contains("overdue=0 "), "{answer:?}");
+}
+
 /// The worker has closed its listener, and waits for clients that never leave.
 /// The other one was started first, and has nothing to do with any client.
 #[test]
