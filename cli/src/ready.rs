@@ -2,6 +2,7 @@
 
 mod spoken;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::client::{Connection, End, Journal, Request, Response, Target};
 use crate::greeting::{self, GRACE};
 use crate::server::Server;
 use crate::setup::{Failure, Setup, Traits};
+use crate::values::over_tcp;
 
 /// A server that ends the connection after an answer does so within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -111,7 +113,7 @@ async fn until_answered(
             let problem = format!("{problem} (for {})", humantime::format_duration(limit));
             return Err(match is_mute {
                 true => not_understood(server, &target, problem).await,
-                false if is_elsewhere => not_here(server, problem),
+                false if is_elsewhere => not_here(server, problem, attempt.is_told),
                 false => not_ready(server, problem),
             });
         }
@@ -146,6 +148,8 @@ struct Attempt {
     request: Request,
     /// Only these statuses say that it is.
     wanted: Option<Statuses>,
+    /// The server is told where to listen, each time.
+    is_told: bool,
     /// How long it is waited for a greeting, which is not to be taken for the answer.
     grace: Duration,
 }
@@ -161,6 +165,7 @@ impl Attempt {
             target: Arc::new(target.clone()),
             request,
             wanted: wanted.and_then(|_| Statuses::parse("2xx")),
+            is_told: setup.fixed.is_none(),
             grace: Duration::ZERO,
         }
     }
@@ -425,25 +430,47 @@ async fn try_request(
 
 /// The same for a server that may speak something else.
 async fn not_understood(server: &Server, target: &Target, problem: String) -> Failure {
-    let hint = match problem.starts_with(UNTRUSTED) {
-        true => None,
-        false => spoken::hint(target).await,
-    };
-    let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
-    not_ready(server, problem + &hint)
+    if problem.starts_with(UNTRUSTED) {
+        return not_ready(server, problem);
+    }
+    let hint = spoken::hint(target).await;
+    not_ready(server, format!("{problem}; {hint}"))
 }
 
 /// The same for a server that does not listen where it should.
-fn not_here(server: &Server, problem: String) -> Failure {
-    match server.elsewhere() {
-        Some(others) => not_ready(server, format!("{problem}, and it listens on {others}")),
-        None => {
-            let hint = "--ready-timeout allows a longer start";
-            not_ready(server, format!("{problem}; {hint}"))
+fn not_here(server: &Server, problem: String, is_told: bool) -> Failure {
+    let hint = match (
+        server.elsewhere().as_slice(),
+        server.unix_listeners().first(),
+    ) {
+        (addresses @ [first, ..], _) => {
+            let words: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            let same_port = addresses.iter().find(|a| a.port() == server.address.port());
+            let option = match same_port.and_then(|address| loopback(address.ip())) {
+                Some(host) if is_told => format!("--host {host}"),
+                _ => format!("--ready {first}, or have it listen on {}", server.address),
+            };
+            format!(", and it listens on {}: say {option}", words.join(", "))
         }
+        ([], Some(path)) => {
+            let cure = over_tcp(path);
+            format!(", and it listens on the Unix socket {path}, {cure}")
+        }
+        ([], None) => "; --ready-timeout allows a longer start".to_owned(),
+    };
+    not_ready(server, problem + &hint)
+}
+
+/// Returns the address of this machine alone at which a listener is reached, if it is.
+fn loopback(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
+        ip => ip.is_loopback().then_some(ip),
     }
 }
 
+/// Returns what is to be said of a server that cannot be checked, with what it printed.
 fn not_ready(server: &Server, problem: String) -> Failure {
     Failure::NotReady {
         problem,
@@ -453,8 +480,6 @@ fn not_ready(server: &Server, problem: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
     use crate::setup::Protocol;
 

@@ -22,6 +22,30 @@ pub(crate) fn listening(processes: &[i32]) -> Option<BTreeSet<SocketAddr>> {
     Some(addresses)
 }
 
+/// Returns the paths of the Unix sockets on which these processes listen.
+pub(crate) fn unix_listening(processes: &[i32]) -> Option<Vec<String>> {
+    let table = fs::read_to_string("/proc/net/unix").ok()?;
+    let listening = table.lines().skip(1).filter_map(parse_unix);
+    let held = listening
+        .filter(|(inode, _)| !holders(std::slice::from_ref(inode), processes).is_empty());
+    Some(held.map(|(_, path)| path.to_owned()).collect())
+}
+
+/// Returns the socket of a line of `/proc/net/unix`, as `/proc/PID/fd` names it, and its path,
+/// if it is a stream that is listened on (`proc_pid_net(5)`).
+fn parse_unix(line: &str) -> Option<(String, &str)> {
+    /// In include/linux/net.h: `__SO_ACCEPTCON`.
+    const LISTENING: &str = "00010000";
+    const STREAM: &str = "0001";
+    // The path stands last, and may hold spaces; the number before it is padded with them.
+    let mut fields = line.splitn(7, ' ');
+    let (flags, kind) = (fields.nth(3)?, fields.next()?);
+    let (inode, path) = fields.nth(1)?.trim_start().split_once(' ')?;
+    // One that begins so has a name without a file.
+    let is_listening = flags == LISTENING && kind == STREAM && !path.starts_with('@');
+    is_listening.then(|| (format!("socket:[{inode}]"), path))
+}
+
 /// Returns those of some processes that hold a socket which listens on an address.
 pub(crate) fn listeners(address: SocketAddr, among: &[i32]) -> Option<Vec<i32>> {
     Some(holders(&listening_sockets(address)?, among))
@@ -264,6 +288,25 @@ mod tests {
 
     use super::*;
     use crate::procfs::family;
+
+    #[test]
+    fn a_listening_unix_socket_is_known_by_its_flags() {
+        let line = |flags: &str, kind: &str, path: &str| {
+            format!("000000004fa4dca4: 00000002 00000000 {flags} {kind} 01    42 {path}")
+        };
+        let path = "/run/a server.sock";
+        let listening = line("00010000", "0001", path);
+        let found = Some(("socket:[42]".to_owned(), path));
+        assert_eq!(parse_unix(&listening), found);
+        for other in [
+            line("00000000", "0001", path),
+            line("00010000", "0002", path),
+            line("00010000", "0001", "@name"),
+            "000000004fa4dca4: 00000003 00000000 00010000 0001 03 24622682".to_owned(),
+        ] {
+            assert_eq!(parse_unix(&other), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_holder_of_a_listening_socket_is_found() {

@@ -61,11 +61,16 @@ pub(crate) fn unix_socket(text: &str) -> Option<String> {
         path.components().count() > 1 && has_name || path.metadata().is_ok_and(is_socket)
     };
     let path = path.or_else(|| is_named(text).then_some(text))?;
-    Some(format!(
-        "it is a Unix socket, and clients here use TCP: socat \
+    Some(format!("it is a Unix socket, {}", over_tcp(path)))
+}
+
+/// Returns how clients of TCP reach a Unix socket.
+pub(crate) fn over_tcp(path: &str) -> String {
+    format!(
+        "and clients here use TCP: socat \
          TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{path} gives it the address \
          127.0.0.1:8080"
-    ))
+    )
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The options for a server that speaks TLS.
 pub(super) const WITH_TLS: &str = "--tls, with --ca FILE or --insecure";
 
-/// Tries other protocols, and returns what to say for the one that is answered.
-pub(super) async fn hint(target: &Target) -> Option<String> {
+/// Tries other protocols, and returns what to say for the one that is answered, or that
+/// none is.
+pub(super) async fn hint(target: &Target) -> String {
     let (protocol, is_tls) = (target.protocol, target.tls.is_some());
     let others = [Protocol::Http, Protocol::H2, Protocol::Echo];
     let others = others.into_iter().filter(|other| *other != protocol);
@@ -27,10 +28,15 @@ pub(super) async fn hint(target: &Target) -> Option<String> {
     let other_tls = other_tls.map(|other| (other, !is_tls));
     for (other, is_tls) in same_tls.chain(other_tls) {
         if is_answered(target, other, is_tls).await {
-            return Some(advice(target, other, is_tls));
+            return advice(target, other, is_tls);
         }
     }
-    None
+    let all: Vec<String> = Protocol::ALL.iter().map(Protocol::to_string).collect();
+    format!(
+        "it answers no other protocol that was tried, either: --protocol has to name what it \
+         speaks, of {}",
+        all.join(", ")
+    )
 }
 
 /// Returns whether a server that refuses plain HTTP does so because it speaks TLS.
@@ -76,4 +82,28 @@ fn advice(target: &Target, protocol: Protocol, is_tls: bool) -> String {
     let over = if is_tls { " over TLS" } else { "" };
     let options = options.join(" and ");
     format!("it answers {protocol}{over}: say {options}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PostgreSQL does: a request of another protocol is no message that it can read.
+    #[test]
+    fn of_a_server_that_answers_nobody_it_is_said_what_can_be_named() {
+        let hint = smol::block_on(async {
+            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let end_all = async {
+                while let Ok((stream, _)) = listener.accept().await {
+                    drop(stream);
+                }
+                String::new()
+            };
+            let target = Target::new(address, Protocol::Lines);
+            hint(&target).or(end_all).await
+        });
+        let told = "--protocol has to name what it speaks, of echo, lines, redis, http, h2, ws";
+        assert!(hint.ends_with(told), "{hint}");
+    }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(round: &mut Round, count: usize) -> Result<RoundResult, 
         round.follow(&mut result).await?;
     } else {
         let mut problem = "it answers nobody three seconds after the restart".to_owned();
-        if let Some(elsewhere) = round.server.elsewhere() {
+        if let Some(elsewhere) = round.server.elsewhere().first() {
             problem += &format!(", and listens on {elsewhere}");
         }
         result.convict(problem);

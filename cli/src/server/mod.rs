@@ -313,13 +313,19 @@ impl Server {
         }
     }
 
-    /// Returns where the server listens, where it does not listen where it should.
-    pub(crate) fn elsewhere(&self) -> Option<String> {
-        let mut listening = sockets::listening(&self.processes()?)?;
+    /// Returns the other addresses on which the server listens.
+    pub(crate) fn elsewhere(&self) -> Vec<SocketAddr> {
+        let processes = self.processes().unwrap_or_default();
+        let mut listening = sockets::listening(&processes).unwrap_or_default();
         // It may have begun to in the meantime.
         listening.remove(&sockets::canonical(self.address));
-        let addresses: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
-        (!addresses.is_empty()).then(|| addresses.join(", "))
+        listening.into_iter().collect()
+    }
+
+    /// Returns the paths of the Unix sockets on which the server listens.
+    pub(crate) fn unix_listeners(&self) -> Vec<String> {
+        let processes = self.processes().unwrap_or_default();
+        sockets::unix_listening(&processes).unwrap_or_default()
     }
 
     /// Returns the processes that are left of a group whose leader has ended.

@@ -12,6 +12,20 @@ fn a_server_that_listens_elsewhere_is_told_where() {
     assert_eq!(answer.status, 2, "{answer:?}");
     let told = format!("(for 2s), and it listens on {elsewhere}");
     assert!(answer.stderr.contains(&told), "{answer:?}");
+    let cure = format!(": say --ready {elsewhere}, or have it listen on 127.0.0.1:");
+    assert!(answer.stderr.contains(&cure), "{answer:?}");
+}
+
+#[test]
+fn a_server_that_listens_for_the_other_family_is_told_with_its_host() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        // There is no IPv6 here.
+        return;
+    }
+    let script = "exec \"$0\" fixture none --listen [::1]:$PORT";
+    let answer = check_shell(&["--ready-timeout", "2s"], script);
+    assert_eq!(answer.status, 2, "{answer:?}");
+    assert!(answer.stderr.contains(": say --host ::1; "), "{answer:?}");
 }
 
 #[test]
