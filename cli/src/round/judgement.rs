@@ -10,7 +10,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use super::Round;
-use crate::client::{ClientJournal, owed};
+use crate::client::{ClientJournal, ConnectionJournal, End, owed};
 use crate::procfs::{self, Disposition};
 use crate::server;
 use crate::setup::Failure;
@@ -167,7 +167,9 @@ impl Round {
     /// server still owe answers. A container kills them then.
     fn note_survivors(&mut self) {
         let journals = self.entries.iter().map(|entry| entry.journal.lock());
-        let waiting = journals.filter(|client| client.current.is_waiting());
+        let is_waiting =
+            |client: &ConnectionJournal| client.end == End::Open && client.is_waiting();
+        let waiting = journals.filter(|client| is_waiting(&client.current));
         let waiting: Vec<_> = waiting.map(|client| client.current.local).collect();
         if waiting.is_empty() {
             return;

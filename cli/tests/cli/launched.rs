@@ -59,6 +59,19 @@ fn a_process_that_ignores_the_signal_is_named() {
     assert!(answer.stdout.contains(note), "{answer:?}");
 }
 
+/// All of its clients have had an end by then, if no answer.
+#[test]
+fn what_outlives_a_server_is_not_said_to_owe_answers_to_clients_that_are_gone() {
+    let script = "\"$0\" fixture drops-half --protocol lines --listen $ADDR & child=$!; \
+                  sleep 600 & trap 'kill -TERM $child; wait $child; exit 0' TERM; wait $child";
+    let options = ["--protocol", "lines", "--rounds", "1"];
+    let options = [&options[..], &["--scenario", "half-request"]].concat();
+    let answer = check_shell(&options, script);
+    assert!(answer.stdout.contains("failed=1 "), "{answer:?}");
+    let blame = "ended the process that was started while";
+    assert!(!answer.stdout.contains(blame), "{answer:?}");
+}
+
 #[test]
 fn how_a_server_ended_is_told_in_a_sentence() {
     let script = "exec \"$0\" fixture status --listen $ADDR";
