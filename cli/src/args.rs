@@ -267,7 +267,6 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        // The frozen scenario has two kinds at a time.
         match self.connections {
             Some(connections) => limits::check(connections).map_err(Failure::Other),
             None => Ok(()),

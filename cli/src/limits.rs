@@ -1,11 +1,17 @@
 //! The descriptor limits, of this process and of the servers.
 
+use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What this process was started with; the servers get the same.
 static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
+
+/// A client could not connect for want of a descriptor.
+static IS_EXHAUSTED: AtomicBool = AtomicBool::new(false);
 
 /// Each client takes one descriptor; this is for everything else.
 const SPARE: u64 = 64;
@@ -50,4 +56,25 @@ pub(crate) fn check(connections: usize) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Looks whether it is this process that has no descriptor for a client.
+pub(crate) fn note(error: &io::Error) {
+    let number = Errno::from_io_error(error);
+    if matches!(number, Some(Errno::MFILE | Errno::NFILE)) {
+        // Relaxed: whoever reads it waits for the clients first.
+        IS_EXHAUSTED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns what is to be said if a client could not connect for want of a descriptor since
+/// the last call.
+pub(crate) fn exhausted() -> Option<String> {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    IS_EXHAUSTED.swap(false, Ordering::Relaxed).then(|| {
+        format!(
+            "the tool itself has run out of descriptors, so that not all of its clients could \
+             connect: its limit is {limit} (see `ulimit -Hn`), and --connections can ask for fewer"
+        )
+    })
 }

@@ -15,6 +15,7 @@ use super::codec::{Codec, Event, Response};
 use super::journal::{End, Journal};
 use super::stream::Stream;
 use super::target::{Request, Target};
+use crate::limits;
 use crate::setup::Protocol;
 
 /// The connection has ended; the journal tells how.
@@ -44,6 +45,7 @@ impl Connection {
     ) -> Result<Connection, Disconnected> {
         let stream = Stream::connect(target.address, buffer).await;
         let stream = stream.map_err(|error| {
+            limits::note(&error);
             let refused = End::Refused(error.to_string());
             journal.lock().current.finish(refused);
             Disconnected

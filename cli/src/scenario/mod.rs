@@ -24,6 +24,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use smol::Timer;
 
+use crate::limits;
 use crate::round::Round;
 use crate::setup::{Failure, Launch, Protocol, Setup};
 use crate::stall;
@@ -237,6 +238,7 @@ impl Scenario {
             tries += 1;
             let before = stall::total();
             let result = self.run_once(setup, &mut rng.clone()).await;
+            let result = result.and_then(all_connected);
             if !matches!(&result, Ok(round) if round.is_lossless()) {
                 Timer::after(stall::NOTICE).await;
             }
@@ -296,6 +298,18 @@ impl Scenario {
             Scenario::Restart => restart::run(round, count).await,
             Scenario::Exit => exit::run(round).await,
         }
+    }
+}
+
+/// Acquits nobody of whose clients some could not connect for a fault of the tool's own.
+fn all_connected(mut round: RoundResult) -> Result<RoundResult, Failure> {
+    match limits::exhausted() {
+        Some(problem) if round.is_lossless() => Err(Failure::Other(problem)),
+        Some(problem) => {
+            round.notes.push(problem);
+            Ok(round)
+        }
+        None => Ok(round),
     }
 }
 

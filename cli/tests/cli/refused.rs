@@ -1,6 +1,8 @@
 //! What cannot be checked: a clear line, and the right status.
 
-use crate::support::{check_shell, lameduck};
+use std::process::Command;
+
+use crate::support::{LAMEDUCK, check_shell, lameduck};
 
 /// `$0` is the tool itself.
 const FIXTURE: &str = "exec \"$0\" fixture none --listen $ADDR";
@@ -315,4 +317,19 @@ fn scenarios_that_do_not_fit_pass_nothing() {
     assert!(answer.stdout.contains("verdict=skipped"), "{answer:?}");
     let line = "none of the scenarios could be run";
     assert!(answer.stderr.contains(line), "{answer:?}");
+}
+
+/// Nothing is known of clients that the tool could not connect: it acquits nobody then.
+#[test]
+fn a_limit_on_descriptors_that_the_tool_itself_meets_is_an_error() {
+    let check = "ulimit -n 64; exec \"$0\" check --scenario idle --rounds 1 -- \
+                 \"$0\" fixture none --listen {addr}";
+    let output = Command::new("sh")
+        .args(["-c", check, LAMEDUCK])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let told = "the tool itself has run out of descriptors";
+    assert!(stderr.contains(told), "{output:?}");
 }
