@@ -6,7 +6,7 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future::FutureExt;
 
-use super::try_request;
+use super::study::try_request;
 use crate::client::Target;
 use crate::client::tls::{Tls, Trust};
 use crate::setup::Protocol;
