@@ -58,29 +58,18 @@ async fn until_answered(
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     let mut last = None;
-    let mut was_refused = false;
-    // It takes connections, and says nothing.
-    let mut is_mute = false;
-    // It has given an answer, if not a good one: it speaks the protocol.
-    let mut has_answered = false;
+    let mut signs = Signs::default();
     // Since when it answers with an error of its own.
     let mut poor_since = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = attempt.run(server, left).await;
-        let is_refused = matches!(outcome, Outcome::Refused(_));
-        // A server that accepts listens where it should, whatever came before.
-        let is_elsewhere = is_refused || was_refused && matches!(outcome, Outcome::Late(_));
-        has_answered |= matches!(outcome, Outcome::Failed(_) | Outcome::Poor);
         if matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered) {
             // A greeting can take longer, and look like a wrong answer.
             attempt.grace *= 2;
         }
-        is_mute = match outcome {
-            Outcome::Unanswered | Outcome::Silent(_) => !has_answered,
-            Outcome::Late(_) => is_mute,
-            _ => false,
-        };
+        let was_refused = signs.was_refused;
+        signs.add(&outcome);
         let problem = match outcome {
             Outcome::Answered => return Ok(()),
             // A proxy whose upstream is not up yet: what it says now is not its usual answer.
@@ -106,19 +95,48 @@ async fn until_answered(
         };
         if Instant::now() >= deadline {
             let problem = format!("{problem} (for {})", humantime::format_duration(limit));
-            return Err(match is_mute {
+            return Err(match signs.is_mute {
                 true => not_understood(server, &target, problem).await,
-                false if is_elsewhere => not_here(server, problem, attempt.is_told),
+                false if signs.is_elsewhere => not_here(server, problem, attempt.is_told),
                 false => not_ready(server, problem),
             });
         }
         last = Some(problem);
-        was_refused = is_refused;
         Timer::after(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 
+/// What the attempts so far say about a server that gives no good answer.
+#[derive(Default)]
+struct Signs {
+    /// Nobody listened at the last attempt.
+    was_refused: bool,
+    /// It takes connections, and says nothing.
+    is_mute: bool,
+    /// It has given an answer, if not a good one: it speaks the protocol.
+    has_answered: bool,
+    /// It does not listen where it should.
+    is_elsewhere: bool,
+}
+
+impl Signs {
+    fn add(&mut self, outcome: &Outcome) {
+        let is_refused = matches!(outcome, Outcome::Refused(_));
+        // A server that accepts listens where it should, whatever came before.
+        self.is_elsewhere =
+            is_refused || self.was_refused && matches!(outcome, Outcome::Late(_));
+        self.has_answered |= matches!(outcome, Outcome::Failed(_) | Outcome::Poor);
+        self.is_mute = match outcome {
+            Outcome::Unanswered | Outcome::Silent(_) => !self.has_answered,
+            Outcome::Late(_) => self.is_mute,
+            _ => false,
+        };
+        self.was_refused = is_refused;
+    }
+}
+
+/// What came of an attempt.
 enum Outcome {
     Answered,
     /// The status says that the server could not answer.
