@@ -504,13 +504,19 @@ pub(crate) trait Describe: Send + Sync {
     /// Describes it at a time since the table was made.
     fn describe(&self, now: Duration) -> Straggler {
         let facts = self.facts();
+        let requests = facts.requests();
+        let activity = match facts.activity() {
+            // The connection's task has begun the request, and has yet to look what that means.
+            Activity::New | Activity::Idle if requests > 0 => Activity::Busy,
+            activity => activity,
+        };
         Straggler {
             id: facts.id,
             peer: facts.peer_addr(),
             label: self.label(),
             age: now.saturating_sub(facts.accepted_at.duration()),
-            activity: facts.activity(),
-            requests: facts.requests(),
+            activity,
+            requests,
             read: facts.bytes_read(),
             written: facts.bytes_written(),
         }

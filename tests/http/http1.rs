@@ -569,9 +569,9 @@ pub(crate) fn f100_the_request_at_the_end_of_a_response_is_answered<R: Runtime>(
 pub(crate) fn f97_a_client_that_pipelines_without_a_pause_is_told_of_the_close<R: Runtime>(
     runtime: R,
 ) {
-    const WINDOW: usize = 25;
+    const WINDOW: usize = 10;
     for request in [&b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"[..], CHUNKED] {
-        let builder = builder(runtime.clone()).grace_period(Duration::from_secs(4));
+        let builder = builder(runtime.clone()).grace_period(Duration::from_secs(6));
         let report = serving(builder, http(), |server| {
             let mut client = server.connect();
             client.send(&request.repeat(WINDOW));
