@@ -39,8 +39,18 @@ use crate::tls::TlsInfo;
 #[derive(Clone)]
 pub struct ConnectionInfo {
     inner: Arc<Inner>,
-    /// The request has a body: its response may be one of answers to it.
-    has_body: bool,
+    messages: Messages,
+}
+
+/// What a request says: its response may be one of answers to it.
+#[derive(Clone, Copy)]
+pub(super) enum Messages {
+    /// It has no body.
+    None,
+    /// Its body is one message, by its type.
+    One,
+    /// Its body may be a stream of messages.
+    Many,
 }
 
 /// What the connections of a listener have in common.
@@ -73,12 +83,16 @@ impl ConnectionInfo {
         });
         ConnectionInfo {
             inner,
-            has_body: false,
+            messages: Messages::None,
         }
     }
 
     /// Returns what a request knows of the connection whose stream is read on.
-    pub(super) fn of_stream(&self, idle: StreamIdle) -> Result<ConnectionInfo, GuardError> {
+    pub(super) fn of_stream(
+        &self,
+        idle: StreamIdle,
+        messages: Messages,
+    ) -> Result<ConnectionInfo, GuardError> {
         let Inner { handle, local, .. } = &*self.inner;
         let inner = Arc::new(Inner {
             handle: handle.of_part(Arc::new(idle))?,
@@ -87,17 +101,14 @@ impl ConnectionInfo {
             tls: self.inner.tls.clone(),
             upgrade: UpgradeSlot::default(),
         });
-        Ok(ConnectionInfo {
-            inner,
-            has_body: true,
-        })
+        Ok(ConnectionInfo { inner, messages })
     }
 
     /// Returns what a request with a body knows.
-    pub(super) fn with_body(&self) -> ConnectionInfo {
+    pub(super) fn with_body(&self, messages: Messages) -> ConnectionInfo {
         ConnectionInfo {
             inner: self.inner.clone(),
-            has_body: true,
+            messages,
         }
     }
 
@@ -181,7 +192,8 @@ impl ConnectionInfo {
     /// who reads slowly are still sent. So a stream that always has an item ready
     /// does not end by this; one of what a client of HTTP/2 sends without a pause ends when
     /// half of the time for connections is over ([F97](crate::docs::faults#f97)). Once it has
-    /// ended, it stays ended.
+    /// ended, it stays ended. An answer that ends by itself, though late, such as a text that
+    /// is sent while it is written, needs none of this: it would be cut off.
     ///
     /// **A response that answers the messages of its request**, as in calls of gRPC that go
     /// both ways: put this around the stream of the messages, such as tonic's `Streaming`,
@@ -273,7 +285,9 @@ impl<S> UntilDraining<S> {
     /// Sets how long the stream must have had no item before it ends, once the server
     /// drains. Default: a second for a request with a body, whose messages may be at work;
     /// none for others, nor for a call of gRPC that has sent all of its messages, and has
-    /// had an item for each. Around the messages of the request themselves none is needed.
+    /// had an item for each, nor after the first item for a body that is one message by its
+    /// type: JSON, a form of a browser's default type, or gRPC-Web. Around the messages of
+    /// the request themselves none is needed.
     ///
     /// ```
     /// use futures::Stream;
@@ -293,10 +307,14 @@ impl<S> UntilDraining<S> {
 /// Returns the rest that was set, or what the request calls for.
 fn rest_of(set: Option<Duration>, connection: &ConnectionInfo, given: u64) -> Duration {
     set.unwrap_or_else(|| {
-        let is_answered = || connection.inner.handle.connection().is_answered(given);
-        match connection.has_body && !is_answered() {
-            true => ANSWER,
-            false => Duration::ZERO,
+        let is_answered = match connection.messages {
+            Messages::None => true,
+            Messages::One => given > 0,
+            Messages::Many => connection.inner.handle.connection().is_answered(given),
+        };
+        match is_answered {
+            true => Duration::ZERO,
+            false => ANSWER,
         }
     })
 }

@@ -90,6 +90,7 @@ suite! {
         f80_a_call_is_not_ended_in_the_middle_of_a_frame,
         f87_half_a_message_of_grpc_is_awaited,
         f96_a_call_that_streams_to_its_client_ends_at_once,
+        f101_a_stream_that_answers_one_message_ends_at_once,
         f95_the_first_message_of_a_call_may_follow_its_head,
         f95_a_call_without_a_message_holds_up_nobody,
         f91_messages_that_wait_for_their_turn_are_answered,
@@ -107,6 +108,7 @@ suite! {
         a_connection_that_waits_too_long_is_closed,
         a_head_that_takes_too_long_is_closed,
         events_end_with_the_drain,
+        f101_events_for_a_request_of_one_message_end_with_the_drain,
             events_end_with_the_time_to_settle,
         events_that_are_ready_are_sent_before_the_drain_ends_them;
     stuck: s19_a_peer_that_takes_no_output_is_closed_after_the_total_time;

@@ -189,6 +189,29 @@ pub(crate) fn events_end_with_the_drain<R: Runtime>(runtime: R) {
     );
 }
 
+/// The request was one message, so that no message can be at work.
+pub(crate) fn f101_events_for_a_request_of_one_message_end_with_the_drain<R: Runtime>(
+    runtime: R,
+) {
+    let report = serving(builder(runtime), http(), |server: &Running| {
+        let contents = ["application/json", "application/grpc-web-text+proto"];
+        let mut clients = contents.map(|content| {
+            let mut client = server.connect();
+            let head = format!("POST /ticks HTTP/1.1\r\nhost: a\r\ncontent-type: {content}");
+            client.send(format!("{head}\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes());
+            client.until(b"tick\r\n");
+            client
+        });
+        server.shutdown.stop("now");
+        for client in &mut clients {
+            client.until(b"0\r\n\r\n");
+            client.expect_end();
+        }
+    });
+    assert_eq!(report.exit_status(), 0, "{report}");
+    assert!(report.duration < LONG / 4, "{report}");
+}
+
 pub(crate) fn events_end_with_the_time_to_settle<R: Runtime>(runtime: R) {
     let builder = builder(runtime).settle(Duration::from_secs(1));
     let report = serving(builder, http(), |server: &Running| {

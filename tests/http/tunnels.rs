@@ -507,6 +507,20 @@ pub(crate) fn f96_a_call_that_streams_to_its_client_ends_at_once<R: Runtime>(run
     expect_drained(&report);
 }
 
+/// The same for any request that is one message by its type.
+pub(crate) fn f101_a_stream_that_answers_one_message_ends_at_once<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&grpc_call("/ticks", b"application/json"));
+        client.0.send(&frame(DATA, END_STREAM, 1, b"{}"));
+        expect_data(&mut client, 1, b"ticktick");
+        server.shutdown.stop("now");
+        let frames = client.rest(true);
+        assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+    });
+    expect_drained(&report);
+}
+
 /// Half of a message is a whole frame. The first half comes with the head of the call,
 /// which the service has not seen then, or after an answer.
 pub(crate) fn f87_half_a_message_of_grpc_is_awaited<R: Runtime>(runtime: R) {

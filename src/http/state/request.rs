@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::State;
 use crate::http::framing::{BodyLength, NOTHING_FOLLOWS};
-use crate::http::info::ConnectionInfo;
+use crate::http::info::{ConnectionInfo, Messages};
 use crate::http::stream_idle::StreamIdle;
 use crate::http::streams::{DataOf, Streams};
 use crate::phase::Phase;
@@ -46,7 +46,7 @@ impl State {
             .streams()
             .and_then(|streams| self.begin_stream(streams, request, has_body));
         let info = stream.unwrap_or_else(|| match has_body {
-            true => self.info.with_body(),
+            true => self.info.with_body(messages_of(request.headers())),
             false => self.info.clone(),
         });
         request.extensions_mut().insert(info);
@@ -69,7 +69,8 @@ impl State {
         lock(streams).follow(stream, data_of(request));
         // Refused once the server was stopped, when no idle point matters.
         let idle = StreamIdle::new(self.clone(), stream);
-        self.info.of_stream(idle).ok()
+        let messages = messages_of(request.headers());
+        self.info.of_stream(idle, messages).ok()
     }
 
     /// Announces the close with a response, where it is the last of what had
@@ -127,6 +128,24 @@ fn data_of(request: &Request<Incoming>) -> DataOf {
     }
 }
 
+/// Returns what the body of a request consists of, as far as its type tells
+/// ([F101](crate::docs::faults#f101)).
+fn messages_of(headers: &HeaderMap) -> Messages {
+    let content = headers.get(CONTENT_TYPE);
+    let content = content.map_or(&b""[..], HeaderValue::as_bytes);
+    let name = content.split(|byte| *byte == b';').next();
+    let name = name.unwrap_or_default().trim_ascii();
+    let is = |one: &str| name.eq_ignore_ascii_case(one.as_bytes());
+    let is_one = is("application/json")
+        || is("application/x-www-form-urlencoded")
+        // gRPC-Web has no calls whose client streams.
+        || name.starts_with(b"application/grpc-web");
+    match is_one {
+        true => Messages::One,
+        false => Messages::Many,
+    }
+}
+
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
     // Most messages have no such field, and this costs less than to ask for all.
     if !headers.contains_key(CONNECTION) {
@@ -174,6 +193,35 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f101_a_body_is_one_message_only_where_its_type_says_so() {
+        let is_one = |content: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(content) = content {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
+            }
+            matches!(messages_of(&headers), Messages::One)
+        };
+        let ones = [
+            "application/json",
+            "Application/JSON ; charset=utf-8",
+            "application/x-www-form-urlencoded",
+            "application/grpc-web",
+            "application/grpc-web-text+proto",
+        ];
+        assert!(ones.into_iter().all(|content| is_one(Some(content))));
+        let others = [
+            "application/json-seq",
+            "application/x-ndjson",
+            "application/connect+json",
+            "application/grpc",
+            "application/octet-stream",
+            "",
+        ];
+        assert!(!others.into_iter().any(|content| is_one(Some(content))));
+        assert!(!is_one(None));
+    }
 
     #[test]
     fn a_token_is_found_among_others_as_hyper_finds_it() {
