@@ -152,7 +152,7 @@ impl<S> Http<S> {
         Arc::make_mut(&mut self.shared.options)
     }
 
-    /// Creates it from a service of hyper.
+    /// Creates it from a service of hyper. One of tower is taken by [`Http::tower`].
     pub fn new(service: S) -> Http<S> {
         let mut http1 = http1::Builder::new();
         set_what_is_ours(&mut http1);
@@ -300,7 +300,8 @@ impl<S> Http<Tower<S>> {
     /// It is cloned for each request, as tower expects, and may answer with any
     /// body: `Router` takes requests with a body of its own, see
     /// `examples/axum/`. A router with a state is a service once it has it, by axum's
-    /// `with_state`.
+    /// `with_state`. It is the router itself that is given, and not what makes a service for
+    /// each connection, such as `into_make_service`.
     pub fn tower(service: S) -> Http<Tower<S>> {
         Http::new(Tower(service))
     }

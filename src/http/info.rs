@@ -202,6 +202,10 @@ impl ConnectionInfo {
     /// the answers it cannot tell work at a message from the wait for the next one: it ends
     /// where a second has passed without an answer, and not before.
     ///
+    /// **The messages of a WebSocket** end by
+    /// [`next_or_drain`](SessionHandle::next_or_drain) instead, which does not end them in the
+    /// middle of one, nor while `is_idle` knows of answers that are under way elsewhere.
+    ///
     /// ```
     /// use futures::channel::mpsc;
     /// use futures::stream::StreamExt;
@@ -211,6 +215,43 @@ impl ConnectionInfo {
     /// let (publisher, events) = mpsc::channel::<&str>(100);
     /// let body = connection.until_draining(events);
     /// # drop((publisher, body.map(|event| event.len()))); }
+    /// ```
+    ///
+    /// **A response of another crate** ends if a layer wraps its body, for the paths that have
+    /// no end. A call of gRPC needs trailers, which say that it was no success: here the
+    /// `Watch` of tonic-health, where `Routes::into_axum_router` takes the layer as
+    /// `axum::middleware::from_fn`.
+    ///
+    /// ```
+    /// use axum::body::{Body, HttpBody};
+    /// use axum::extract::{Extension, Request};
+    /// use axum::http::{HeaderMap, HeaderName, HeaderValue};
+    /// use axum::middleware::Next;
+    /// use axum::response::Response;
+    /// use futures::stream::{self, StreamExt};
+    /// use http_body_util::{BodyStream, StreamBody};
+    /// use hyper::body::Frame;
+    /// use lameduck::http::ConnectionInfo;
+    ///
+    /// async fn end_of_watch(
+    ///     Extension(connection): Extension<ConnectionInfo>,
+    ///     request: Request,
+    ///     next: Next,
+    /// ) -> Response {
+    ///     let is_endless = request.uri().path() == "/grpc.health.v1.Health/Watch";
+    ///     let response = next.run(request).await;
+    ///     // A response that is all head is an error.
+    ///     if !is_endless || response.body().is_end_stream() {
+    ///         return response;
+    ///     }
+    ///     response.map(|body| {
+    ///         let frames = connection.until_draining(BodyStream::new(body));
+    ///         // 14 is UNAVAILABLE. Behind the trailers of the body itself, nothing is sent.
+    ///         let unavailable = (HeaderName::from_static("grpc-status"), HeaderValue::from(14));
+    ///         let end = Frame::trailers(HeaderMap::from_iter([unavailable]));
+    ///         Body::new(StreamBody::new(frames.chain(stream::once(async { Ok(end) }))))
+    ///     })
+    /// }
     /// ```
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
