@@ -215,7 +215,7 @@ pub(crate) fn f24_half_a_preface_is_awaited<R: Runtime>(runtime: R) {
     assert_eq!(report.exit_status(), 0, "{report}");
 }
 
-pub(crate) fn a_peer_that_answers_no_ping_is_let_go<R: Runtime>(runtime: R) {
+pub(crate) fn f102_a_peer_that_answers_no_ping_is_told_the_last_stream<R: Runtime>(runtime: R) {
     let http = http().goaway_timeout(Duration::from_millis(50));
     let report = serving(builder(runtime), http, |server| {
         let mut client = Frames::connect(server);

@@ -71,7 +71,7 @@ suite! {
         a_silent_http2_connection_waits_as_long_as_any,
         f81_an_http2_connection_without_a_request_holds_up_nobody,
         f24_half_a_preface_is_awaited,
-        a_peer_that_answers_no_ping_is_let_go,
+        f102_a_peer_that_answers_no_ping_is_told_the_last_stream,
         f86_a_client_that_waits_for_our_settings_is_served,
         f86_a_client_without_a_first_request_holds_up_nobody,
         f79_a_response_is_whole_for_a_peer_that_takes_its_time,
