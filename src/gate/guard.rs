@@ -143,6 +143,23 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         self.waiter.shared().ends_busy.load(Ordering::Relaxed)
     }
 
+    /// Ready once the gate has come to `phase`; otherwise the task is woken then. Phases that
+    /// come one after the other, and the end of idle connections behind them, can be awaited
+    /// by one guard.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn poll_phase(&mut self, phase: Phase, cx: &Context<'_>) -> Poll<()> {
+        self.waiter
+            .poll_next(Until::Progress(Progress::of(phase)), cx)
+    }
+
+    /// Ready once idle connections are to end; otherwise the task is woken then.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn poll_settled(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.waiter.poll_next(SETTLED, cx)
+    }
+
     /// Ready where the server aborts; otherwise the task is woken when it does.
     pub(crate) fn poll_abort(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.waiter
@@ -259,6 +276,29 @@ mod tests {
         shutdown.end_idle();
         assert_eq!(woken.times(), 1);
         assert_eq!(wait.as_mut().poll(&mut cx), Poll::Ready(None));
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_guard_awaits_one_thing_after_the_other() {
+        let (shutdown, hold) = Shutdown::driven();
+        let mut guard = hold.try_guard().expect("the gate is open");
+        let (woken, task) = Woken::new();
+        let cx = Context::from_waker(&task);
+        for _ in 0..2 {
+            assert!(guard.poll_phase(Phase::LameDuck, &cx).is_pending());
+        }
+        shutdown.stop("a test");
+        assert_eq!(woken.times(), 1);
+        assert!(guard.poll_phase(Phase::LameDuck, &cx).is_ready());
+        for _ in 0..2 {
+            assert!(guard.poll_settled(&cx).is_pending());
+        }
+        assert!(shutdown.settle());
+        assert_eq!(woken.times(), 1);
+        shutdown.end_idle();
+        assert_eq!(woken.times(), 2);
+        assert!(guard.poll_settled(&cx).is_ready());
     }
 
     #[test]

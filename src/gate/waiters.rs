@@ -271,6 +271,23 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
         registered.is_some_and(|registered| registered.waker.will_wake(waker))
     }
 
+    /// The same, for a waiter that waits for one thing after the other.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(super) fn poll_next(&mut self, until: Until, cx: &Context<'_>) -> Poll<()> {
+        if self.reached(until) {
+            return Poll::Ready(());
+        }
+        let registered = self.registered.as_ref();
+        let awaits = |registered: &Registered| {
+            registered.until == until && registered.waker.will_wake(cx.waker())
+        };
+        match registered.is_some_and(awaits) {
+            true => Poll::Pending,
+            false => self.register(until, cx.waker()),
+        }
+    }
+
     // It runs once a task: it stays out of the code of each poll.
     #[cold]
     pub(super) fn register(&mut self, until: Until, waker: &Waker) -> Poll<()> {

@@ -7,7 +7,7 @@ use super::hold::Hold;
 use super::options::Options;
 use super::state::State;
 use crate::connection::ConnectionFacts;
-use crate::gate::{Guard, PhaseReached};
+use crate::gate::Guard;
 use crate::nanos::Nanos;
 use crate::phase::Phase;
 use crate::report::Activity;
@@ -202,19 +202,22 @@ impl<R: Runtime> Driver<R> {
         &self.options
     }
 
-    /// Completes when connections begin to announce their close.
-    pub(super) fn announcing(&self) -> PhaseReached {
-        self.handle.shutdown().reached(self.announce_from())
+    /// Ready once connections announce their close; otherwise the task is woken then. That
+    /// comes no later than the stop, and the wait for the stop takes its place.
+    #[inline]
+    pub(super) fn poll_announcing(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let phase = self.announce_from();
+        self.guard_mut().poll_phase(phase, cx)
     }
 
     /// Returns ready where the stop came since the last look, which has not seen
     /// it; otherwise the task is woken by it. `seen`: the look has seen it.
-    pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>, seen: bool) -> Poll<()> {
-        let guard = self.guard_mut();
-        if seen || guard.is_registered_for(cx) {
-            return Poll::Pending;
+    #[inline]
+    pub(super) fn poll_stop(&mut self, cx: &Context<'_>, seen: bool) -> Poll<()> {
+        match seen {
+            true => Poll::Pending,
+            false => self.guard_mut().poll_settled(cx),
         }
-        guard.register(cx)
     }
 
     /// Notes that HTTP/2 begins, which our SETTINGS open.

@@ -28,18 +28,11 @@ use super::service::CountedService;
 use super::state::State;
 use super::wire::Wire;
 use super::{BoxError, Shared};
-use crate::gate::PhaseReached;
 use crate::rt::{Connection, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
 
 type Hyper<C, S> = http2::Connection<Wire<C>, CountedService<S>, StreamExecutor>;
-
-/// What the peer was told of the end of the connection, and when it will be.
-struct Told {
-    was_told: bool,
-    announcing: PhaseReached,
-}
 
 pin_project! {
     /// The work of a connection, by hand: an `async fn` would keep room for its arguments,
@@ -49,7 +42,8 @@ pin_project! {
         hyper: H,
         driver: Box<Driver<R>>,
         state: Arc<State>,
-        told: Told,
+        // The peer was told of the end of the connection.
+        was_told: bool,
     }
 }
 
@@ -89,12 +83,9 @@ where
     driver.opens();
     Serve {
         hyper: builder.serve_connection(wire, service),
-        told: Told {
-            was_told: false,
-            announcing: driver.announcing(),
-        },
         driver,
         state,
+        was_told: false,
     }
 }
 
@@ -114,9 +105,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let this = self.project();
         let (driver, state) = (this.driver, this.state);
-        let ended = ready!(poll(this.hyper, driver, state, this.told, cx));
+        let ended = ready!(poll(this.hyper, driver, state, this.was_told, cx));
         // By the stop, and not by its age; maybe in the lame duck already.
-        if this.told.was_told && !driver.handle.shutdown().is_ready() {
+        if *this.was_told && !driver.handle.shutdown().is_ready() {
             driver.facts().set_drained();
         }
         if let Some(panic) = state.take_panic() {
@@ -142,7 +133,7 @@ fn poll<R, C, S, B>(
     mut hyper: Pin<&mut Hyper<C, S>>,
     driver: &mut Driver<R>,
     state: &State,
-    told: &mut Told,
+    was_told: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<hyper::Result<()>, Due>>
 where
@@ -155,10 +146,6 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let Told {
-        was_told,
-        announcing,
-    } = told;
     loop {
         if state.has_panicked() {
             // Its other streams end in order, and then the panic is counted.
@@ -219,8 +206,10 @@ where
             Poll::Ready(_) => continue,
             Poll::Pending => {}
         }
-        let is_announcing = Pin::new(&mut *announcing).poll(cx).is_ready();
-        if is_announcing && !*was_told && state.calls() > 0 {
+        if driver.poll_announcing(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if !*was_told && state.calls() > 0 {
             continue;
         }
         if driver.poll_stop(cx, is_settled).is_pending() {
