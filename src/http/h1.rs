@@ -59,9 +59,9 @@ enum Told {
     reason = "an `async fn` would have a place for each argument twice"
 )]
 pub(super) fn serve<R, C, S, B>(
-    shared: &Arc<Shared<S>>,
+    shared: Arc<Shared<S>>,
     mut driver: Box<Driver<R>>,
-    info: &ConnectionInfo,
+    info: ConnectionInfo,
     mut found: Box<(Session<C>, Bytes)>,
 ) -> impl Future<Output = Result<(), Error>>
 where
@@ -102,10 +102,11 @@ where
                     }
                     return Ok(());
                 }
-                Next::Upgraded => return Box::pin(upgraded::<C, R>(driver, info)).await,
+                Next::Upgraded => break,
                 Next::Request(next) => found = next,
             }
         }
+        Box::pin(upgraded::<C, R>(driver, info)).await
     }
 }
 
@@ -287,7 +288,7 @@ fn last_look<C: Connection>(
 /// Runs what a request has left for the time after the upgrade.
 async fn upgraded<C: Connection, R: Runtime>(
     driver: Box<Driver<R>>,
-    info: &ConnectionInfo,
+    info: ConnectionInfo,
 ) -> Result<(), Error> {
     let handle = driver.handle;
     let Some((upgrade, run)) = info.upgrade_slot().take() else {

@@ -53,7 +53,7 @@ pub(super) fn serve<R, C, S, B>(
     shared: &Arc<Shared<S>>,
     runtime: R,
     mut driver: Box<Driver<R>>,
-    info: &ConnectionInfo,
+    info: ConnectionInfo,
     found: Box<(Session<C>, Bytes)>,
 ) -> Serve<Hyper<C, S>, R>
 where
@@ -66,7 +66,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let state = Arc::new(State::http2(info.clone(), driver.announce_from()));
+    let state = Arc::new(State::http2(info, driver.announce_from()));
     let service = CountedService {
         shared: shared.clone(),
         state: state.clone(),

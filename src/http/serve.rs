@@ -16,7 +16,7 @@ use log::debug;
 use super::driver::{Driver, Due};
 use super::error::Error;
 use super::info::{ConnectionInfo, Local};
-use super::{BoxError, Protocol, Shared, h1, h2};
+use super::{BoxError, Protocol, ServeSession, Shared, h1, h2};
 use crate::rt::{Connection, Runtime};
 use crate::session::Session;
 use crate::sync::plain::Arc;
@@ -24,11 +24,11 @@ use crate::sync::plain::Arc;
 /// What a client says first that knows that the server speaks HTTP/2.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// It lasts as long as its connection.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an `async fn` would have a place for each argument twice"
-)]
+/// Serves a session, as long as it lasts.
+///
+/// The first bytes are read in a box, which is freed before the one of their protocol is
+/// used: a future keeps a place of its own for each variable that is moved on, and for each
+/// future that it may come to.
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
     runtime: R,
@@ -45,15 +45,13 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    async move {
+    let begins = Box::pin(async move {
         let handle = session.handle().map_err(Error::guard)?;
-        // In boxes, like what follows: a future has a place of its own for each variable
-        // that is moved on, and for each future that it may come to.
         let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
         let mut first = [0; PREFACE.len()];
         let reading = first_bytes(&mut driver, &mut session, &mut first, shared.protocol);
-        let Some(n) = Box::pin(reading).await? else {
-            return Ok(());
+        let Some(n) = reading.await? else {
+            return Ok(None);
         };
         let info = ConnectionInfo::new(
             session.handle().map_err(Error::guard)?,
@@ -68,10 +66,16 @@ where
         };
         let prefix = Bytes::copy_from_slice(&first[..n]);
         let found = Box::new((session, prefix));
-        if is_http2 {
-            Box::pin(h2::serve(&shared, runtime, driver, &info, found)).await
-        } else {
-            Box::pin(h1::serve(&shared, driver, &info, found)).await
+        let serves: ServeSession = match is_http2 {
+            true => Box::pin(h2::serve(&shared, runtime, driver, info, found)),
+            false => Box::pin(h1::serve(shared, driver, info, found)),
+        };
+        Ok(Some(serves))
+    });
+    async move {
+        match begins.await? {
+            Some(serves) => serves.await,
+            None => Ok(()),
         }
     }
 }
