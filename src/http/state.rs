@@ -66,7 +66,7 @@ pub(crate) struct State {
 /// What is under way on the wire, as far as the bytes of both sides tell.
 enum Exchanges {
     Http1(Mutex<Framing>),
-    Http2(Box<Http2>),
+    Http2(Http2),
 }
 
 /// What the streams of HTTP/2 share, which end in other tasks.
@@ -95,10 +95,10 @@ impl State {
     }
 
     pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
-        let http2 = Box::new(Http2 {
+        let http2 = Http2 {
             streams: Mutex::new(Streams::new()),
             of_tasks: Mutex::default(),
-        });
+        };
         State::new(info, announce_from, Exchanges::Http2(http2))
     }
 
