@@ -47,6 +47,8 @@ use std::task::{Context, Poll};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
+#[cfg(feature = "http")]
+pub(crate) use self::guard::PlainGuard;
 pub(crate) use self::last::OthersEnded;
 pub(crate) use self::rounds::Unused;
 use self::shared::Shared;

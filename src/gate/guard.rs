@@ -70,6 +70,18 @@ impl<S: Borrow<Shutdown>> Guard<S> {
         Ok(Guard::counted(self.shutdown().clone()))
     }
 
+    /// Takes one more that waits for nothing.
+    ///
+    /// # Errors
+    /// As [`try_clone`](Guard::try_clone).
+    #[cfg(feature = "http")]
+    pub(crate) fn try_plain(&self) -> Result<PlainGuard, GuardError> {
+        self.waiter.shared().enter(Step::Join)?;
+        Ok(PlainGuard {
+            shutdown: self.shutdown().clone(),
+        })
+    }
+
     /// Returns whether the gate has come to [`Phase::Draining`], or beyond it.
     ///
     /// ```
@@ -117,12 +129,6 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         self.waiter.reached(SETTLED)
-    }
-
-    /// Completes when idle connections are to end.
-    #[cfg(feature = "http")]
-    pub(crate) fn settled(&self) -> PhaseReached {
-        self.shutdown().until(SETTLED)
     }
 
     /// Returns whether the task with this waker will be woken when
@@ -206,6 +212,55 @@ impl<S: Borrow<Shutdown>> Drop for Guard<S> {
     #[inline]
     fn drop(&mut self) {
         self.waiter.shared().leave();
+    }
+}
+
+/// A guard by which nobody waits for anything, and which has no room for that.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) struct PlainGuard {
+    shutdown: Shutdown,
+}
+
+#[cfg(feature = "http")]
+impl PlainGuard {
+    /// Returns the gate that this guard belongs to.
+    #[inline]
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Takes one more guard, as [`Guard::try_clone`].
+    #[inline]
+    pub(crate) fn try_guard(&self) -> Result<Guard, GuardError> {
+        self.shutdown.shared.enter(Step::Join)?;
+        Ok(Guard::counted(self.shutdown.clone()))
+    }
+
+    /// The same, without a wait.
+    pub(crate) fn try_clone(&self) -> Result<PlainGuard, GuardError> {
+        self.shutdown.shared.enter(Step::Join)?;
+        Ok(PlainGuard {
+            shutdown: self.shutdown.clone(),
+        })
+    }
+
+    /// See [`Guard::is_settled`].
+    pub(crate) fn is_settled(&self) -> bool {
+        self.shutdown.shared.word().has_reached(Progress::SETTLED)
+    }
+
+    /// Completes when idle connections are to end.
+    pub(crate) fn settled(&self) -> PhaseReached {
+        self.shutdown.until(SETTLED)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Drop for PlainGuard {
+    #[inline]
+    fn drop(&mut self) {
+        self.shutdown.shared.leave();
     }
 }
 

@@ -15,7 +15,7 @@ use super::stream_idle::StreamIdle;
 use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::{ConnectionFacts, Describe};
-use crate::gate::{Guard, GuardError, PhaseReached, Shutdown};
+use crate::gate::{Guard, GuardError, PhaseReached, PlainGuard, Shutdown};
 use crate::idle::poll_budget;
 use crate::session::SessionHandle;
 use crate::sync::plain::Arc;
@@ -61,7 +61,8 @@ pub(super) struct Local {
 }
 
 struct Inner {
-    handle: SessionHandle,
+    guard: PlainGuard,
+    connection: Arc<dyn Describe>,
     local: Arc<Local>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsInfo>>,
@@ -70,21 +71,23 @@ struct Inner {
 
 impl ConnectionInfo {
     pub(super) fn new(
-        handle: SessionHandle,
+        handle: &SessionHandle,
         local: Arc<Local>,
         #[cfg(feature = "tls")] tls: Option<TlsInfo>,
-    ) -> ConnectionInfo {
+    ) -> Result<ConnectionInfo, GuardError> {
+        let (guard, connection) = handle.parts()?;
         let inner = Arc::new(Inner {
-            handle,
+            guard,
+            connection,
             local,
             #[cfg(feature = "tls")]
             tls: tls.map(Box::new),
             upgrade: UpgradeSlot::default(),
         });
-        ConnectionInfo {
+        Ok(ConnectionInfo {
             inner,
             messages: Messages::None,
-        }
+        })
     }
 
     /// Returns what a request knows of the connection whose stream is read on.
@@ -93,9 +96,10 @@ impl ConnectionInfo {
         idle: StreamIdle,
         messages: Messages,
     ) -> Result<ConnectionInfo, GuardError> {
-        let Inner { handle, local, .. } = &*self.inner;
+        let Inner { guard, local, .. } = &*self.inner;
         let inner = Arc::new(Inner {
-            handle: handle.of_part(Arc::new(idle))?,
+            guard: guard.try_clone()?,
+            connection: Arc::new(idle),
             local: local.clone(),
             #[cfg(feature = "tls")]
             tls: self.inner.tls.clone(),
@@ -115,12 +119,12 @@ impl ConnectionInfo {
     /// Returns the number of the connection: see
     /// [`Session::id`](crate::Session::id).
     pub fn id(&self) -> u64 {
-        self.inner.handle.id()
+        self.facts().id()
     }
 
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Address {
-        self.inner.handle.peer_addr()
+        self.facts().peer_addr()
     }
 
     /// Returns the address of the listener that accepted the connection.
@@ -138,7 +142,7 @@ impl ConnectionInfo {
     /// Returns the server's gate: to ask for the stop, or to observe it.
     #[inline]
     pub fn shutdown(&self) -> &Shutdown {
-        self.inner.handle.shutdown()
+        self.inner.guard.shutdown()
     }
 
     /// Returns a handle on the session: the idle point of what takes the
@@ -153,7 +157,8 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn handle(&self) -> Result<SessionHandle, GuardError> {
-        self.inner.handle.try_clone()
+        let guard = self.inner.guard.try_guard()?;
+        Ok(SessionHandle::new(guard, self.inner.connection.clone()))
     }
 
     /// Takes a guard for work that goes on after the response: the server waits for
@@ -180,7 +185,7 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.inner.handle.try_guard()
+        self.inner.guard.try_guard()
     }
 
     /// Returns `stream` with an end: once the server drains, and a
@@ -256,7 +261,7 @@ impl ConnectionInfo {
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
             stream,
-            settled: self.inner.handle.guard().settled(),
+            settled: self.inner.guard.settled(),
             looks: 0,
             has_ended: false,
             given: 0,
@@ -273,12 +278,12 @@ impl ConnectionInfo {
 
     /// Returns whether all that had arrived at the stop is with its reader.
     fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.inner.handle.is_handed_on(cx)
+        self.connection().is_handed_on(cx)
     }
 
     #[inline]
     pub(super) fn connection(&self) -> &dyn Describe {
-        self.inner.handle.connection()
+        &*self.inner.connection
     }
 
     #[inline]
@@ -351,7 +356,7 @@ fn rest_of(set: Option<Duration>, connection: &ConnectionInfo, given: u64) -> Du
         let is_answered = match connection.messages {
             Messages::None => true,
             Messages::One => given > 0,
-            Messages::Many => connection.inner.handle.connection().is_answered(given),
+            Messages::Many => connection.connection().is_answered(given),
         };
         match is_answered {
             true => Duration::ZERO,
@@ -376,7 +381,7 @@ impl<S: Stream> Stream for UntilDraining<S> {
         }
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
-            let was_settled = this.connection.inner.handle.guard().is_settled();
+            let was_settled = this.connection.inner.guard.is_settled();
             let is_handed_on = was_settled && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
                 (*this.looks, *this.resting, *this.has_ended) = (0, None, item.is_none());

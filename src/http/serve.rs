@@ -54,11 +54,12 @@ where
             return Ok(None);
         };
         let info = ConnectionInfo::new(
-            session.handle().map_err(Error::guard)?,
+            &driver.handle,
             local,
             #[cfg(feature = "tls")]
             session.connection().tls().cloned(),
         );
+        let info = info.map_err(Error::guard)?;
         let is_http2 = match shared.protocol {
             Protocol::Any => first[..n] == PREFACE[..],
             Protocol::Http1 => false,

@@ -356,11 +356,12 @@ mod tests {
             spawn: Box::new(|task| Smol.spawn(task)),
         });
         let info = ConnectionInfo::new(
-            handle,
+            &handle,
             local,
             #[cfg(feature = "tls")]
             None,
         );
+        let info = info.map_err(io::Error::other)?;
         let options = Options {
             announce: Announce::Draining,
             ..Options::default()

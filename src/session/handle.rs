@@ -12,6 +12,8 @@ use super::last::DrainsLast;
 use super::pending;
 use crate::address::Address;
 use crate::connection::{Describe, Ended};
+#[cfg(feature = "http")]
+use crate::gate::PlainGuard;
 use crate::gate::{Guard, GuardError, OthersEnded, PhaseReached, Shutdown};
 use crate::idle::poll_budget;
 use crate::report::Activity;
@@ -64,7 +66,7 @@ pub struct SessionHandle {
 }
 
 impl SessionHandle {
-    pub(super) fn new(guard: Guard, connection: Arc<dyn Describe>) -> SessionHandle {
+    pub(crate) fn new(guard: Guard, connection: Arc<dyn Describe>) -> SessionHandle {
         SessionHandle { guard, connection }
     }
 
@@ -161,29 +163,16 @@ impl SessionHandle {
         self.connection.facts().set_found_nothing(false);
     }
 
-    /// Takes a handle on a part of this connection, which has an idle point of its
-    /// own.
+    /// Returns what another handle on the same session can be made of.
     #[cfg(feature = "http")]
-    pub(crate) fn of_part(&self, part: Arc<dyn Describe>) -> Result<SessionHandle, GuardError> {
-        Ok(SessionHandle::new(self.guard.try_clone()?, part))
-    }
-
-    /// Returns whether all that had arrived at the stop is with its reader.
-    #[cfg(feature = "http")]
-    pub(crate) fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.connection.is_handed_on(cx)
+    pub(crate) fn parts(&self) -> Result<(PlainGuard, Arc<dyn Describe>), GuardError> {
+        Ok((self.guard.try_plain()?, self.connection.clone()))
     }
 
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn connection(&self) -> &dyn Describe {
         &*self.connection
-    }
-
-    #[cfg(feature = "http")]
-    #[inline]
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
     }
 
     #[cfg(feature = "http")]
