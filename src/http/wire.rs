@@ -258,6 +258,33 @@ pub(super) fn poll_send<W: AsyncWrite + Unpin + ?Sized>(
     Poll::Ready(Ok(()))
 }
 
+/// A head and its body that have no more bytes are written as one buffer.
+const JOINED: usize = 512;
+
+/// Writes buffers, small ones as one: the system takes one buffer faster than a list, by
+/// more than the copy costs.
+fn poll_write_all<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    cx: &mut Context<'_>,
+    buffers: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let writer = Pin::new(writer);
+    if let [buffer] = buffers {
+        return writer.poll_write(cx, buffer);
+    }
+    let mut joined = [0; JOINED];
+    let mut room = &mut joined[..];
+    for buffer in buffers {
+        let Some((begin, rest)) = room.split_at_mut_checked(buffer.len()) else {
+            return writer.poll_write_vectored(cx, buffers);
+        };
+        begin.copy_from_slice(buffer);
+        room = rest;
+    }
+    let length = JOINED - room.len();
+    writer.poll_write(cx, &joined[..length])
+}
+
 impl<C: Connection> Read for Wire<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -306,7 +333,7 @@ impl<C: Connection> Write for Wire<C> {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = match self.poll_send_unsent(cx)? {
-            Poll::Ready(()) => Pin::new(&mut self.session).poll_write_vectored(cx, buffers),
+            Poll::Ready(()) => poll_write_all(&mut self.session, cx, buffers),
             Poll::Pending => Poll::Pending,
         };
         self.note_written(buffers, written)
@@ -393,6 +420,55 @@ mod tests {
         response.headers_mut().insert(UPGRADE, websocket);
         wire.state.announce(false, Version::HTTP_11, &mut response);
         Ok(wire)
+    }
+
+    /// Takes up to 600 bytes at once, and keeps what each write has given.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let n = bytes.len().min(600);
+            self.0.push(bytes[..n].to_vec());
+            Poll::Ready(Ok(n))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn small_buffers_are_written_as_one() {
+        let write = |lengths: &[usize]| {
+            let bytes: Vec<u8> = (0..lengths.iter().sum()).map(|n: usize| n as u8).collect();
+            let mut rest = &bytes[..];
+            let mut buffers = Vec::new();
+            for length in lengths {
+                let (begin, after) = rest.split_at(*length);
+                buffers.push(IoSlice::new(begin));
+                rest = after;
+            }
+            let mut writes = Writes::default();
+            let cx = &mut Context::from_waker(Waker::noop());
+            let Poll::Ready(Ok(n)) = poll_write_all(&mut writes, cx, &buffers) else {
+                panic!("it takes some");
+            };
+            assert_eq!(writes.0, [&bytes[..n]]);
+            n
+        };
+        assert_eq!(write(&[76, 0, 14]), 90);
+        assert_eq!(write(&[JOINED - 1, 1]), JOINED);
+        assert_eq!(write(&[JOINED - 1, 2]), JOINED - 1, "as a list");
+        assert_eq!(write(&[700]), 600);
     }
 
     #[test]
