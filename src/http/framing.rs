@@ -166,10 +166,15 @@ impl Framing {
                     // Empty lines before a request are no part of it.
                     let is_line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
                     let skipped = bytes.iter().take_while(is_line_end).count();
-                    if skipped < bytes.len() {
-                        self.state = State::Head { line: 2 };
+                    if is_whole_head(&bytes[skipped..]) {
+                        self.state = State::AwaitsCall;
+                        (bytes.len(), false)
+                    } else {
+                        if skipped < bytes.len() {
+                            self.state = State::Head { line: 2 };
+                        }
+                        (skipped, false)
                     }
-                    (skipped, false)
                 }
                 State::Head { line } => {
                     let (taken, ended) = push_lines(line, bytes);
@@ -273,18 +278,36 @@ const BLOCK: usize = 32;
 /// taken, after which a line goes on or a new one begins with another byte than these.
 fn skip_blocks(bytes: &[u8]) -> usize {
     let mut taken = 0;
-    while let Some(block) = bytes[taken..].first_chunk::<{ BLOCK + 1 }>() {
-        // In numbers, of which the compiler makes the least code.
-        let empty = (0..BLOCK).fold(0, |found, n| {
-            let follows = u8::from(block[n + 1] == b'\n') | u8::from(block[n + 1] == b'\r');
-            found | (u8::from(block[n] == b'\n') & follows)
-        });
-        if empty != 0 {
+    while let Some(block) = bytes[taken..].first_chunk() {
+        if may_end_head(block) {
             break;
         }
         taken += BLOCK;
     }
     taken
+}
+
+/// Returns whether an empty line may begin in a block, behind which one byte more is seen.
+#[inline]
+fn may_end_head(block: &[u8; BLOCK + 1]) -> bool {
+    // In numbers, of which the compiler makes the least code.
+    let found = (0..BLOCK).fold(0, |found, n| {
+        let follows = u8::from(block[n + 1] == b'\n') | u8::from(block[n + 1] == b'\r');
+        found | (u8::from(block[n] == b'\n') & follows)
+    });
+    found != 0
+}
+
+/// Returns whether bytes are a head with its empty line, and nothing behind that: what most
+/// reads give. False where it is not seen by blocks alone.
+fn is_whole_head(bytes: &[u8]) -> bool {
+    let lines = bytes.strip_suffix(b"\r\n");
+    let Some(lines) = lines.filter(|lines| lines.ends_with(b"\r\n")) else {
+        return false;
+    };
+    // Less than a block is left at the end: the last one begins before it.
+    let is_rest_seen = |last| !may_end_head(last) && lines.len() - skip_blocks(lines) <= BLOCK;
+    lines.last_chunk().is_some_and(is_rest_seen)
 }
 
 impl Chunk {
