@@ -72,6 +72,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
 
+use self::driver::Common;
 pub use self::error::Error;
 pub use self::health::{Health, HealthPaths};
 use self::info::Local;
@@ -85,6 +86,7 @@ pub use self::upgrade::{UpgradeError, Upgraded, on_upgrade};
 use crate::address::Address;
 use crate::report::Report;
 use crate::rt::{Connection, Runtime};
+use crate::server::timer::Clock;
 use crate::server::{BoxError, Server};
 use crate::session::Session;
 use crate::sync::plain::Arc;
@@ -118,7 +120,7 @@ pub struct Http<S> {
 struct Shared<S> {
     service: S,
     health: Option<HealthPaths>,
-    options: Arc<Options>,
+    options: Options,
     protocol: Protocol,
     http1: http1::Builder,
     http2: Option<Configure>,
@@ -149,7 +151,7 @@ fn set_what_is_ours(http1: &mut http1::Builder) {
 
 impl<S> Http<S> {
     fn options_mut(&mut self) -> &mut Options {
-        Arc::make_mut(&mut self.shared.options)
+        &mut self.shared.options
     }
 
     /// Creates it from a service of hyper. One of tower is taken by [`Http::tower`].
@@ -160,7 +162,7 @@ impl<S> Http<S> {
             shared: Shared {
                 service,
                 health: None,
-                options: Arc::new(Options::default()),
+                options: Options::default(),
                 protocol: Protocol::Any,
                 http1,
                 http2: None,
@@ -384,6 +386,7 @@ where
 struct Handler<R, S> {
     shared: Arc<Shared<S>>,
     runtime: R,
+    common: Arc<Common<R>>,
     /// By the index of the listener.
     listeners: Vec<Arc<Local>>,
 }
@@ -395,8 +398,13 @@ impl<R: Runtime, S> Handler<R, S> {
         local_addrs: impl IntoIterator<Item = Address>,
     ) -> Handler<R, S> {
         let local = |address| Arc::new(Handler::<R, S>::local(&runtime, address));
+        let common = Common {
+            options: shared.options,
+            clock: Clock::new(runtime.clone()),
+        };
         Handler {
             shared: Arc::new(shared),
+            common: Arc::new(common),
             listeners: local_addrs.into_iter().map(local).collect(),
             runtime,
         }
@@ -426,7 +434,8 @@ impl<R: Runtime, S> Handler<R, S> {
         let local = self.listeners.get(session.listener_index()).cloned();
         let local =
             local.unwrap_or_else(|| Arc::new(Self::local(&self.runtime, Address::Unix(None))));
-        serve::serve(self.shared.clone(), self.runtime.clone(), local, session)
+        let common = (self.runtime.clone(), self.common.clone());
+        serve::serve(self.shared.clone(), common, local, session)
     }
 }
 

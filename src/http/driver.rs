@@ -101,10 +101,16 @@ struct OfStreams {
     hold: Option<Hold>,
 }
 
+/// What the drivers of all connections share.
+pub(super) struct Common<R> {
+    pub(super) options: Options,
+    /// One for all: each connection would have the room for its own.
+    pub(super) clock: Clock<R>,
+}
+
 pub(super) struct Driver<R: Runtime> {
     pub(super) handle: SessionHandle,
-    options: Arc<Options>,
-    clock: Clock<R>,
+    common: Arc<Common<R>>,
     timer: Timer<R>,
     waiting: Waiting,
     /// Since when, where [`keeps_since`](Driver::keeps_since).
@@ -123,24 +129,23 @@ pub(super) struct Driver<R: Runtime> {
 }
 
 impl<R: Runtime> Driver<R> {
-    pub(super) fn new(runtime: R, handle: SessionHandle, options: Arc<Options>) -> Driver<R> {
-        let id = handle.id();
+    pub(super) fn new(common: Arc<Common<R>>, handle: SessionHandle) -> Driver<R> {
+        let (id, now) = (handle.id(), common.clock.now());
+        let max_age = common.options.max_age;
         Driver {
             handle,
-            clock: Clock::new(runtime),
+            common,
             timer: Timer::new(),
             waiting: Waiting::Request,
-            since: Nanos::ZERO,
+            since: Nanos::of(now),
             calls: 0,
-            retire_at: options
-                .max_age
-                .map_or(Nanos::MAX, |age| Nanos::of(age.of(id))),
+            retire_at: max_age
+                .map_or(Nanos::MAX, |age| Nanos::of(now).plus(Nanos::of(age.of(id)))),
             retirement: Retirement::No,
             notice: Notice::Possible,
-            notice_at: Nanos::ZERO,
+            notice_at: Nanos::of(now),
             of_streams: None,
             was_unannounced: false,
-            options,
         }
     }
 
@@ -175,7 +180,8 @@ impl<R: Runtime> Driver<R> {
     /// Returns whether responses are to announce the close.
     pub(super) fn announces(&mut self) -> bool {
         // On a busy machine the next request can overtake the timer's wake.
-        if self.retire_at != Nanos::MAX && self.clock.now() >= self.retire_at.duration() {
+        if self.retire_at != Nanos::MAX && self.common.clock.now() >= self.retire_at.duration()
+        {
             self.age();
         }
         self.is_retired() || self.has_phase_to_announce()
@@ -195,11 +201,11 @@ impl<R: Runtime> Driver<R> {
 
     /// Returns the phase from which on responses announce the close.
     pub(super) fn announce_from(&self) -> Phase {
-        self.options.announce.phase()
+        self.common.options.announce.phase()
     }
 
     pub(super) fn options(&self) -> &Options {
-        &self.options
+        &self.common.options
     }
 
     /// Ready once connections announce their close; otherwise the task is woken then. That
@@ -233,7 +239,7 @@ impl<R: Runtime> Driver<R> {
         if matches!(self.notice, Possible | Sent) {
             return false;
         }
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let next = match self.notice {
             _ if state.calls() > 0 => Possible,
             AwaitsSettings | EndAwaitsSettings if state.is_open() => AwaitsRequest,
@@ -249,7 +255,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
-        (self.notice, self.notice_at) = (Notice::Sent, Nanos::of(self.clock.now()));
+        (self.notice, self.notice_at) = (Notice::Sent, Nanos::of(self.common.clock.now()));
     }
 
     /// Waits for the first data of the streams that have had none, once the server drains:
@@ -258,7 +264,7 @@ impl<R: Runtime> Driver<R> {
         let of_streams = self.of_streams.as_ref();
         let awaits = of_streams.is_some_and(|streams| streams.first_data_by.is_some());
         if !awaits && state.await_first() {
-            let by = Nanos::of(self.clock.now() + FIRST);
+            let by = Nanos::of(self.common.clock.now() + FIRST);
             self.of_streams.get_or_insert_default().first_data_by = Some(by);
         }
     }
@@ -272,7 +278,7 @@ impl<R: Runtime> Driver<R> {
             }
             return false;
         }
-        let now = Nanos::of(self.clock.now());
+        let now = Nanos::of(self.common.clock.now());
         let of_streams = self.of_streams.get_or_insert_default();
         let hold = of_streams.hold.get_or_insert_with(|| Hold::begin(now));
         hold.advance(now);
@@ -281,7 +287,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that a head has begun.
     pub(super) fn head_begins(&mut self) {
-        (self.waiting, self.since) = (Waiting::Head, Nanos::of(self.clock.now()));
+        (self.waiting, self.since) = (Waiting::Head, Nanos::of(self.common.clock.now()));
     }
 
     /// Looks what the connection waits for, and since when.
@@ -300,7 +306,7 @@ impl<R: Runtime> Driver<R> {
             }
             (self.waiting, self.calls) = (waiting, state.calls());
             if self.keeps_since() {
-                self.since = Nanos::of(self.clock.now());
+                self.since = Nanos::of(self.common.clock.now());
             }
         }
         let is_idle = waiting == Waiting::Request && self.facts().found_nothing();
@@ -318,7 +324,7 @@ impl<R: Runtime> Driver<R> {
             settle,
             max_age,
             ..
-        } = &*self.options;
+        } = &self.common.options;
         let is_limited = keep_alive_timeout.is_some() || !settle.is_zero() || max_age.is_some();
         match self.waiting {
             Waiting::Exchange => false,
@@ -336,7 +342,9 @@ impl<R: Runtime> Driver<R> {
         state.in_flight() == 0
             && !state.awaits_first_head()
             && self.facts().found_nothing()
-            && self.settles_at().is_none_or(|at| self.clock.now() >= at)
+            && self
+                .settles_at()
+                .is_none_or(|at| self.common.clock.now() >= at)
     }
 
     /// The moment until which it has to be idle before it is ended: so long the last
@@ -344,13 +352,13 @@ impl<R: Runtime> Driver<R> {
     fn settles_at(&self) -> Option<Duration> {
         let mut idle = match self.calls {
             0 => Duration::ZERO,
-            _ => self.options.settle,
+            _ => self.common.options.settle,
         };
         if self.was_unannounced && self.notice != Notice::Sent {
             idle = idle.max(UNTOLD_IDLE);
         }
         if self.retirement == Retirement::Aged && !self.handle.is_draining() {
-            let limit = self.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
+            let limit = self.common.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
             idle = idle.max(limit.min(AGED_IDLE));
         }
         (!idle.is_zero()).then(|| self.since.duration() + idle)
@@ -361,9 +369,13 @@ impl<R: Runtime> Driver<R> {
     fn limit(&self) -> Option<(Duration, Due)> {
         match self.waiting {
             Waiting::Exchange => None,
-            Waiting::Head => self.options.header_timeout.map(|limit| (limit, Due::Head)),
+            Waiting::Head => self
+                .common
+                .options
+                .header_timeout
+                .map(|limit| (limit, Due::Head)),
             Waiting::Request => {
-                let limit = self.options.keep_alive_timeout;
+                let limit = self.common.options.keep_alive_timeout;
                 let limit = limit.filter(|_| !self.is_retired());
                 limit.map(|limit| (limit, Due::Retired))
             }
@@ -392,7 +404,7 @@ impl<R: Runtime> Driver<R> {
         let notice = match self.notice {
             // A peer that has its hands full with a response answers no ping.
             Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
-                let limit = self.options.goaway_timeout;
+                let limit = self.common.options.goaway_timeout;
                 Some((
                     self.notice_at.max(self.since).duration() + limit,
                     Due::Goaway,
@@ -411,7 +423,10 @@ impl<R: Runtime> Driver<R> {
         let hold = of_streams.and_then(|streams| streams.hold.as_ref());
         let turn = hold.map(|hold| (hold.until(), Due::Hold));
         let all = [retires, waits, notice, settles, first_data, turn];
-        let now = all.iter().any(Option::is_some).then(|| self.clock.now())?;
+        let now = all
+            .iter()
+            .any(Option::is_some)
+            .then(|| self.common.clock.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
         all.into_iter()
             .flatten()
@@ -435,7 +450,7 @@ impl<R: Runtime> Driver<R> {
             let Some((at, due)) = self.next_due() else {
                 return Poll::Pending;
             };
-            if self.clock.now() >= at {
+            if self.common.clock.now() >= at {
                 match due {
                     Due::Retired => self.retire(),
                     Due::Aged => self.age(),
@@ -448,7 +463,11 @@ impl<R: Runtime> Driver<R> {
                 }
                 return Poll::Ready(due);
             }
-            if self.timer.poll(&self.clock, Some(at), cx).is_pending() {
+            if self
+                .timer
+                .poll(&self.common.clock, Some(at), cx)
+                .is_pending()
+            {
                 return Poll::Pending;
             }
         }

@@ -13,7 +13,7 @@ use hyper::service::Service;
 use hyper::{Request, Response};
 use log::debug;
 
-use super::driver::{Driver, Due};
+use super::driver::{Common, Driver, Due};
 use super::error::Error;
 use super::info::{ConnectionInfo, Local};
 use super::{BoxError, Protocol, ServeSession, Shared, h1, h2};
@@ -31,7 +31,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// future that it may come to.
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
-    runtime: R,
+    (runtime, common): (R, Arc<Common<R>>),
     local: Arc<Local>,
     mut session: Session<C>,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static
@@ -47,7 +47,7 @@ where
 {
     let begins = Box::pin(async move {
         let handle = session.handle().map_err(Error::guard)?;
-        let mut driver = Box::new(Driver::new(runtime.clone(), handle, shared.options.clone()));
+        let mut driver = Box::new(Driver::new(common, handle));
         let mut first = [0; PREFACE.len()];
         let reading = first_bytes(&mut driver, &mut session, &mut first, shared.protocol);
         let Some(n) = reading.await? else {

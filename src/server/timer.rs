@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::nanos::Nanos;
 use crate::rt::Runtime;
 
 /// The clock of the pure values: the time since a fixed moment.
@@ -37,7 +38,7 @@ impl<R: Runtime> Clock<R> {
 
 /// A timer that follows a deadline.
 pub(crate) struct Timer<R: Runtime> {
-    set: Option<(Duration, Pin<Box<R::Sleep>>)>,
+    set: Option<(Nanos, Pin<Box<R::Sleep>>)>,
 }
 
 impl<R: Runtime> Timer<R> {
@@ -52,7 +53,7 @@ impl<R: Runtime> Timer<R> {
         deadline: Option<Duration>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(at) = deadline else {
+        let Some(at) = deadline.map(Nanos::of) else {
             self.set = None;
             return Poll::Pending;
         };
@@ -61,7 +62,7 @@ impl<R: Runtime> Timer<R> {
             // that the deadline moves on.
             Some(set) if set.0 <= at => self.set.insert(set),
             _ => {
-                let until = clock.origin + at.min(LONGEST);
+                let until = clock.origin + at.duration().min(LONGEST);
                 let sleep = Box::pin(clock.runtime.sleep_until(until));
                 self.set.insert((at, sleep))
             }
