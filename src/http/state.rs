@@ -46,9 +46,6 @@ pub(crate) struct State {
     is_websocket: AtomicBool,
     /// The system has no room for output, or does not know that it has.
     is_write_blocked: AtomicBool,
-    /// The future of the last request that asked for an upgrade. hyper gives the connection
-    /// to it when the connection ends, even where the response has refused the upgrade.
-    upgrade: Mutex<Option<OnUpgrade>>,
     /// A connection of HTTP/1 is used for more than one request.
     keeps_alive: bool,
     /// A client of HTTP/1 that has ended its side is answered.
@@ -65,8 +62,15 @@ pub(crate) struct State {
 
 /// What is under way on the wire, as far as the bytes of both sides tell.
 enum Exchanges {
-    Http1(Mutex<Framing>),
+    Http1(Http1),
     Http2(Http2),
+}
+
+struct Http1 {
+    framing: Mutex<Framing>,
+    /// The future of the last request that asked for an upgrade. hyper gives the connection
+    /// to it when the connection ends, even where the response has refused the upgrade.
+    upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 /// What the streams of HTTP/2 share, which end in other tasks.
@@ -86,11 +90,14 @@ struct OfTasks {
 
 impl State {
     pub(super) fn http1(info: ConnectionInfo, options: &Options) -> State {
-        let exchanges = Exchanges::Http1(Mutex::new(Framing::new()));
+        let http1 = Http1 {
+            framing: Mutex::new(Framing::new()),
+            upgrade: Mutex::new(None),
+        };
         State {
             keeps_alive: options.keep_alive,
             half_close: options.half_close,
-            ..State::new(info, options.announce.phase(), exchanges)
+            ..State::new(info, options.announce.phase(), Exchanges::Http1(http1))
         }
     }
 
@@ -115,7 +122,6 @@ impl State {
             is_tunnel: AtomicBool::new(false),
             is_websocket: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
-            upgrade: Mutex::new(None),
             keeps_alive: true,
             half_close: true,
             announce_from,
@@ -128,7 +134,14 @@ impl State {
     #[inline]
     fn framing(&self) -> Option<&Mutex<Framing>> {
         match &self.exchanges {
-            Exchanges::Http1(framing) => Some(framing),
+            Exchanges::Http1(http1) => Some(&http1.framing),
+            Exchanges::Http2(_) => None,
+        }
+    }
+
+    fn upgrade(&self) -> Option<&Mutex<Option<OnUpgrade>>> {
+        match &self.exchanges {
+            Exchanges::Http1(http1) => Some(&http1.upgrade),
             Exchanges::Http2(_) => None,
         }
     }
@@ -244,12 +257,16 @@ impl State {
     /// not written yet, and although no response has upgraded it.
     pub(crate) fn is_given_away(&self) -> bool {
         let is_told = self.is_told.load(Ordering::Relaxed);
-        (is_told || self.is_last()) && self.in_flight() == 0 && lock(&self.upgrade).is_some()
+        (is_told || self.is_last())
+            && self.in_flight() == 0
+            && self
+                .upgrade()
+                .is_some_and(|upgrade| lock(upgrade).is_some())
     }
 
     /// Takes the future that such a connection is given to.
     pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
-        lock(&self.upgrade).take()
+        lock(self.upgrade()?).take()
     }
 
     /// Returns whether all that comes now are the frames of a WebSocket.
@@ -317,7 +334,9 @@ impl State {
     #[inline]
     pub(crate) fn note_read(&self, bytes: &[u8]) {
         match &self.exchanges {
-            Exchanges::Http1(framing) => self.change(framing, |framing| framing.push(bytes)),
+            Exchanges::Http1(http1) => {
+                self.change(&http1.framing, |framing| framing.push(bytes));
+            }
             Exchanges::Http2(http2) => lock(&http2.streams).push_read(bytes),
         }
     }
@@ -399,9 +418,9 @@ impl State {
     #[cold]
     pub(crate) fn limit(&self, accepted: Option<u64>) -> usize {
         match &self.exchanges {
-            Exchanges::Http1(framing) => {
+            Exchanges::Http1(http1) => {
                 if let Some(bytes) = accepted {
-                    self.change(framing, |framing| framing.accept(bytes));
+                    self.change(&http1.framing, |framing| framing.accept(bytes));
                 }
                 usize::MAX
             }

@@ -37,7 +37,7 @@ impl State {
                 self.is_last.store(true, Ordering::Relaxed);
             }
             if let Some(upgrade) = request.extensions().get::<OnUpgrade>() {
-                *lock(&self.upgrade) = Some(upgrade.clone());
+                self.set_upgrade(Some(upgrade.clone()));
             }
         }
         // Asked once: HTTP/2 takes a lock for the answer.
@@ -73,6 +73,13 @@ impl State {
         self.info.of_stream(idle, messages).ok()
     }
 
+    /// Notes which future hyper may give the connection to.
+    fn set_upgrade(&self, upgrade: Option<OnUpgrade>) {
+        if let Some(noted) = self.upgrade() {
+            *lock(noted) = upgrade;
+        }
+    }
+
     /// Announces the close with a response, where it is the last of what had
     /// arrived ([F75](crate::docs::faults#f75)).
     pub(crate) fn announce<B>(
@@ -88,7 +95,7 @@ impl State {
             || (is_connect && response.status().is_success());
         if is_tunnel {
             self.is_tunnel.store(true, Ordering::Relaxed);
-            *lock(&self.upgrade) = None;
+            self.set_upgrade(None);
             let protocol = response.headers().get(UPGRADE);
             let is_websocket =
                 protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
