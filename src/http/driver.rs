@@ -361,7 +361,7 @@ impl<R: Runtime> Driver<R> {
             let limit = self.common.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
             idle = idle.max(limit.min(AGED_IDLE));
         }
-        (!idle.is_zero()).then(|| self.since.duration() + idle)
+        (!idle.is_zero()).then(|| self.since.duration().saturating_add(idle))
     }
 
     /// Returns how long it may wait for what it waits for, and what is due then.
@@ -399,14 +399,18 @@ impl<R: Runtime> Driver<R> {
         let limit = self.limit();
         let retires =
             (self.retire_at != Nanos::MAX).then(|| (self.retire_at.duration(), Due::Aged));
-        let waits = limit.map(|(limit, due)| (self.since.duration() + limit, due));
+        let waits =
+            limit.map(|(limit, due)| (self.since.duration().saturating_add(limit), due));
         let is_idle = self.waiting == Waiting::Request;
         let notice = match self.notice {
             // A peer that has its hands full with a response answers no ping.
             Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
                 let limit = self.common.options.goaway_timeout;
                 Some((
-                    self.notice_at.max(self.since).duration() + limit,
+                    self.notice_at
+                        .max(self.since)
+                        .duration()
+                        .saturating_add(limit),
                     Due::Goaway,
                 ))
             }

@@ -44,7 +44,9 @@ impl MaxAge {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let part = (x >> 40) as f64 / (1_u64 << 24) as f64;
-        self.age.mul_f64(1.0 - self.jitter * part)
+        // The longest age times one is more than a duration can be (F34).
+        let shorter = self.age.mul_f64(self.jitter * part);
+        self.age.saturating_sub(shorter)
     }
 }
 

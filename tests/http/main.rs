@@ -107,6 +107,7 @@ suite! {
         f20_empty_lines_are_no_request,
         a_connection_that_waits_too_long_is_closed,
         a_head_that_takes_too_long_is_closed,
+        f34_the_longest_times_of_http_do_not_overflow,
         events_end_with_the_drain,
         f101_events_for_a_request_of_one_message_end_with_the_drain,
             events_end_with_the_time_to_settle,

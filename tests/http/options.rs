@@ -153,6 +153,24 @@ pub(crate) fn a_head_that_takes_too_long_is_closed<R: Runtime>(runtime: R) {
     assert_eq!((report.accepted, report.exit_status()), (3, 0), "{report}");
 }
 
+pub(crate) fn f34_the_longest_times_of_http_do_not_overflow<R: Runtime>(runtime: R) {
+    let longest = Duration::MAX;
+    let all = http().header_timeout(longest).keep_alive_timeout(longest);
+    let all = all.max_age(longest, 0.0).settle(longest);
+    let all = all.goaway_timeout(longest);
+    let report = serving(builder(runtime), all, |server| {
+        let mut client = server.connect();
+        let (begin, rest) = GET.split_at(10);
+        for _ in 0..2 {
+            client.send(begin);
+            // Another one is answered after it was read.
+            assert_eq!(server.connect().exchange(GET).status, 200);
+            assert_eq!(client.exchange(rest).status, 200);
+        }
+    });
+    assert_eq!(report.closed.panicked, 0, "{report}");
+}
+
 pub(crate) fn f20_empty_lines_are_no_request<R: Runtime>(runtime: R) {
     for lines in ["\r\n", "\n", "\r", "\r\n\r\n"] {
         let report = serving(builder(runtime.clone()), http(), |server| {
