@@ -2,14 +2,11 @@
 //! say whether they hold a part of one.
 
 use crate::frames::Follow;
-use crate::tls_records::TlsRecords;
 use crate::websocket::WebSocket;
 
 /// Follows what is read.
 pub(crate) enum Follows {
     Websocket(WebSocket),
-    /// The records of TLS that the program speaks itself.
-    TlsRecords(TlsRecords),
     /// Those of a protocol that the program speaks itself.
     Frames(Box<dyn Follow>),
 }
@@ -19,7 +16,6 @@ impl Follows {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         match self {
             Follows::Websocket(websocket) => websocket.push(bytes),
-            Follows::TlsRecords(records) => records.push(bytes),
             Follows::Frames(frames) => frames.push(bytes),
         }
     }
@@ -28,7 +24,6 @@ impl Follows {
     pub(crate) fn is_mid_message(&self) -> bool {
         match self {
             Follows::Websocket(websocket) => websocket.is_mid_message(),
-            Follows::TlsRecords(records) => records.is_mid_record(),
             Follows::Frames(frames) => frames.is_mid_frame(),
         }
     }

@@ -2,6 +2,7 @@
 //! that tells how long they are, or end with a delimiter.
 
 /// Follows frames whose head has `HEAD` bytes.
+#[derive(Debug)]
 pub(crate) struct Frames<const HEAD: usize, F> {
     head: [u8; HEAD],
     head_len: usize,

@@ -26,7 +26,7 @@ use crate::phase::Phase;
 use crate::report::Activity;
 use crate::rt::Connection;
 use crate::sync::plain::Arc;
-use crate::tls_records::TlsRecords;
+use crate::tls_records;
 use crate::websocket::WebSocket;
 
 /// A connection, as its handler has it.
@@ -329,7 +329,7 @@ impl<C> Session<C> {
     /// }
     /// ```
     pub fn with_tls_records(self) -> Session<C> {
-        self.following(Follows::TlsRecords(TlsRecords::default()))
+        self.following(Follows::Frames(Box::new(tls_records::follow())))
     }
 
     /// Follows frames from here on, so that a client in the middle of one is not idle for

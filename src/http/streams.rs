@@ -4,144 +4,16 @@
 //! peer has it, and says nothing of either. This follows the heads of the frames
 //! of both directions. It decides nothing about them.
 
+mod frames;
+
 use std::task::{Context, Waker};
 
+use self::frames::{Frames, GOAWAY, HEAD, HEADERS, Part, RST_STREAM};
 use super::grpc;
 use crate::websocket;
 
-/// Follows one direction.
-#[derive(Debug, Default)]
-struct Frames {
-    /// The head of a frame, as far as it has come.
-    head: [u8; HEAD],
-    head_len: u8,
-    /// What is to come of the payload of the frame, or of the preface.
-    left: u32,
-    /// How much of the end of it is padding; `None` until that is known.
-    padding: Option<u8>,
-    /// The stream whose data the payload is; 0 is none.
-    data_of: u32,
-    /// The head of a request goes on in the next frame.
-    is_in_fields: bool,
-}
-
-/// The length of the head of a frame (RFC 9113, 4.1).
-const HEAD: usize = 9;
-
 /// The length of a GOAWAY without further data (RFC 9113, 6.8).
 pub(super) const GOAWAY_LENGTH: usize = HEAD + 8;
-
-/// The length of what a client begins with (RFC 9113, 3.4).
-const PREFACE: u32 = 24;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-
-/// A part of what one direction carries.
-enum Part<'a> {
-    /// The head of a frame.
-    Frame {
-        kind: u8,
-        ends_stream: bool,
-        stream: u32,
-    },
-    /// Data of a stream.
-    Data { stream: u32, bytes: &'a [u8] },
-    /// The settings of the other side were taken.
-    Acknowledged,
-}
-
-impl Frames {
-    fn push(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Part<'_>)) {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let taken = self.push_payload(bytes, &mut seen);
-                bytes = &bytes[taken..];
-                continue;
-            }
-            let had = usize::from(self.head_len);
-            let taken = (HEAD - had).min(bytes.len());
-            self.head[had..had + taken].copy_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
-            self.head_len = (had + taken) as u8;
-            if had + taken == HEAD {
-                self.head_len = 0;
-                seen(self.end_head());
-            }
-        }
-    }
-
-    fn end_head(&mut self) -> Part<'static> {
-        let [a, b, c, kind, flags, stream @ ..] = self.head;
-        // The first bit is reserved.
-        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-        self.left = u32::from_be_bytes([0, a, b, c]);
-        self.data_of = if kind == DATA { stream } else { 0 };
-        self.padding = (flags & PADDED == 0).then_some(0);
-        if matches!(kind, HEADERS | CONTINUATION) {
-            self.is_in_fields = flags & END_HEADERS == 0;
-        }
-        if kind == SETTINGS && flags & ACK != 0 {
-            return Part::Acknowledged;
-        }
-        Part::Frame {
-            kind,
-            ends_stream: matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0,
-            stream,
-        }
-    }
-
-    /// Takes a part of a payload, and returns its length.
-    fn push_payload(&mut self, bytes: &[u8], seen: &mut impl FnMut(Part<'_>)) -> usize {
-        // No more than the payload is long, which has 24 bits.
-        let taken = (self.left as usize).min(bytes.len());
-        if self.data_of == 0 {
-            self.left -= taken as u32;
-            return taken;
-        }
-        let Some(padding) = self.padding else {
-            // The first byte says it (RFC 9113, 6.1).
-            self.padding = Some(bytes[0]);
-            self.left -= 1;
-            return 1;
-        };
-        let data = self.left.saturating_sub(padding.into()) as usize;
-        seen(Part::Data {
-            stream: self.data_of,
-            bytes: &bytes[..data.min(taken)],
-        });
-        self.left -= taken as u32;
-        taken
-    }
-
-    /// Returns how many bytes are missing to the end of what has begun, as far as is known.
-    fn missing(&self) -> usize {
-        match (self.left as usize, usize::from(self.head_len)) {
-            (0, 0) if self.is_in_fields => HEAD,
-            (0, 0) => 0,
-            (0, begun) => HEAD - begun,
-            (left, _) => left,
-        }
-    }
-
-    /// Returns whether the preface, a frame, or a head has begun and not ended.
-    fn is_mid_frame(&self) -> bool {
-        self.head_len > 0 || self.left > 0 || self.is_in_fields
-    }
-
-    /// Returns whether a frame has begun that may be data of `stream`.
-    fn is_mid_data(&self, stream: u32) -> bool {
-        self.head_len > 0 || (self.left > 0 && self.data_of == stream)
-    }
-}
 
 /// A stream that one side at least has not ended.
 #[derive(Debug)]
@@ -233,10 +105,7 @@ enum Input {
 impl Streams {
     pub(super) fn new() -> Streams {
         Streams {
-            read: Frames {
-                left: PREFACE,
-                ..Frames::default()
-            },
+            read: Frames::of_client(),
             written: Frames::default(),
             open: Vec::new(),
             is_acknowledged: false,
@@ -527,6 +396,7 @@ fn note(open: &mut Vec<Stream>, part: &Part<'_>, end: impl Fn(&mut Stream)) {
 
 #[cfg(test)]
 mod tests {
+    use super::frames::{ACK, CONTINUATION, DATA, END_STREAM, PREFACE};
     use super::*;
 
     const PING: u8 = 6;

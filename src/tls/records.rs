@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
 
+use crate::frames::Follow;
 use crate::rt::Connection;
 use crate::sync::plain::{Arc, AtomicBool, Ordering};
-use crate::tls_records::{HEAD, TlsRecords};
+use crate::tls_records::{self, HEAD, TlsRecords};
 
 /// What a connection and the transport below its rustls tell each other. Both
 /// are polled in one task, one within the other: all orderings are relaxed.
@@ -53,7 +54,7 @@ impl Flags {
 #[derive(Debug)]
 pub(super) struct Records<C> {
     connection: C,
-    heads: TlsRecords,
+    records: TlsRecords,
     flags: Arc<Flags>,
     /// What was read before rustls was.
     first: [u8; HEAD],
@@ -69,7 +70,7 @@ impl<C> Records<C> {
     pub(super) fn new(connection: C, first: &[u8], flags: Arc<Flags>) -> Records<C> {
         let mut records = Records {
             connection,
-            heads: TlsRecords::default(),
+            records: tls_records::follow(),
             flags,
             first: [0; HEAD],
             first_len: first.len().min(HEAD),
@@ -93,8 +94,8 @@ impl<C> Records<C> {
     }
 
     fn note(&mut self, bytes: &[u8]) {
-        self.heads.push(bytes);
-        let is_mid_record = self.heads.is_mid_record();
+        self.records.push(bytes);
+        let is_mid_record = self.records.is_mid_frame();
         self.flags
             .is_mid_record
             .store(is_mid_record, Ordering::Relaxed);
