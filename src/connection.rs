@@ -5,10 +5,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::address::{Address, PeerAddress};
-use crate::follows::Follows;
 use crate::gate::{Guard, PhaseReached, Unused};
 use crate::nanos::Nanos;
 use crate::report::{Activity, CloseReason, Straggler};
+use crate::session::Follows;
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// A connection and its guard, which end together.

@@ -88,7 +88,6 @@ mod address;
 mod cause;
 mod connection;
 pub mod docs;
-mod follows;
 mod frames;
 pub mod gate;
 #[cfg(feature = "handover")]
