@@ -33,18 +33,18 @@ impl Follows {
 
 impl<C> Session<C> {
     /// Follows the frames of a WebSocket, so that a client in the middle of a message, or
-    /// of its request, is not idle for [`SessionHandle::next_or_drain`]: libraries do not
-    /// say whether they hold a part of one.
+    /// of its request, is not idle for [`next_or_drain`](super::SessionHandle::next_or_drain):
+    /// libraries do not say whether they hold a part of one.
     ///
     /// It is for a session of which nothing was read yet, and which a WebSocket's library
-    /// gets. There is an example at [`SessionHandle`].
+    /// gets. There is an example at [`SessionHandle`](super::SessionHandle).
     pub fn with_websocket_frames(self) -> Session<C> {
         self.following(Follows::Websocket(WebSocket::new()))
     }
 
     /// Follows the records of TLS from here on, so that a client in the middle of one is not
-    /// idle for [`SessionHandle::next_or_drain`]: rustls does not say that it holds a part
-    /// of a record.
+    /// idle for [`next_or_drain`](super::SessionHandle::next_or_drain): rustls does not say
+    /// that it holds a part of a record.
     ///
     /// It is for TLS that begins on a plain connection, as after STARTTLS, with a library
     /// of the program's choice around the session. For TLS from the start there is the
@@ -84,9 +84,9 @@ impl<C> Session<C> {
     }
 
     /// Follows frames from here on, so that a client in the middle of one is not idle for
-    /// [`SessionHandle::next_or_drain`]: for a library that gets the session, and does not
-    /// say that it holds a part of a frame, such as one of remote calls, or of several
-    /// streams in one connection ([F105](crate::docs::faults#f105)).
+    /// [`next_or_drain`](super::SessionHandle::next_or_drain): for a library that gets the
+    /// session, and does not say that it holds a part of a frame, such as one of remote
+    /// calls, or of several streams in one connection ([F105](crate::docs::faults#f105)).
     ///
     /// A frame begins with a head of `HEAD` bytes, and `rest` returns how many bytes follow
     /// this head.
@@ -118,8 +118,8 @@ impl<C> Session<C> {
     }
 
     /// Follows lines from here on, or other messages that end with `delimiter`, so that a
-    /// client in the middle of one is not idle for [`SessionHandle::next_or_drain`]: for a
-    /// reader with a buffer of its own ([F105](crate::docs::faults#f105)).
+    /// client in the middle of one is not idle for
+    /// [`next_or_drain`](super::SessionHandle::next_or_drain): for a reader with a buffer of its own ([F105](crate::docs::faults#f105)).
     ///
     /// ```
     /// use lameduck::{Connection, Session};
