@@ -119,7 +119,8 @@ impl<C> Session<C> {
 
     /// Follows lines from here on, or other messages that end with `delimiter`, so that a
     /// client in the middle of one is not idle for
-    /// [`next_or_drain`](super::SessionHandle::next_or_drain): for a reader with a buffer of its own ([F105](crate::docs::faults#f105)).
+    /// [`next_or_drain`](super::SessionHandle::next_or_drain): for a reader with a buffer of
+    /// its own ([F105](crate::docs::faults#f105)).
     ///
     /// ```
     /// use lameduck::{Connection, Session};
