@@ -163,6 +163,13 @@ impl Shutdown {
         Ok(Guard::counted(self.clone()))
     }
 
+    /// Takes a guard beside one that is held, or beside the server's hold.
+    #[inline]
+    fn join(&self) -> Result<Guard, GuardError> {
+        self.shared.enter(Step::Join)?;
+        Ok(Guard::counted(self.clone()))
+    }
+
     /// Takes a guard that borrows the gate, which costs half of an owned one.
     ///
     /// It is for threads and tasks that may borrow, and for all others where

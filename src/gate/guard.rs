@@ -66,8 +66,7 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// ```
     #[inline]
     pub fn try_clone(&self) -> Result<Guard, GuardError> {
-        self.waiter.shared().enter(Step::Join)?;
-        Ok(Guard::counted(self.shutdown().clone()))
+        self.shutdown().join()
     }
 
     /// Takes one more that waits for nothing.
@@ -76,10 +75,7 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     /// As [`try_clone`](Guard::try_clone).
     #[cfg(feature = "http")]
     pub(crate) fn try_plain(&self) -> Result<PlainGuard, GuardError> {
-        self.waiter.shared().enter(Step::Join)?;
-        Ok(PlainGuard {
-            shutdown: self.shutdown().clone(),
-        })
+        PlainGuard::join(self.shutdown())
     }
 
     /// Returns whether the gate has come to [`Phase::Draining`], or beyond it.
@@ -224,6 +220,14 @@ pub(crate) struct PlainGuard {
 
 #[cfg(feature = "http")]
 impl PlainGuard {
+    /// Takes a guard beside one that is held.
+    fn join(shutdown: &Shutdown) -> Result<PlainGuard, GuardError> {
+        shutdown.shared.enter(Step::Join)?;
+        Ok(PlainGuard {
+            shutdown: shutdown.clone(),
+        })
+    }
+
     /// Returns the gate that this guard belongs to.
     #[inline]
     pub(crate) fn shutdown(&self) -> &Shutdown {
@@ -233,16 +237,12 @@ impl PlainGuard {
     /// Takes one more guard, as [`Guard::try_clone`].
     #[inline]
     pub(crate) fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.shutdown.shared.enter(Step::Join)?;
-        Ok(Guard::counted(self.shutdown.clone()))
+        self.shutdown.join()
     }
 
     /// The same, without a wait.
     pub(crate) fn try_clone(&self) -> Result<PlainGuard, GuardError> {
-        self.shutdown.shared.enter(Step::Join)?;
-        Ok(PlainGuard {
-            shutdown: self.shutdown.clone(),
-        })
+        PlainGuard::join(&self.shutdown)
     }
 
     /// See [`Guard::is_settled`].
@@ -279,8 +279,7 @@ impl Hold {
     /// Takes a guard for a connection, also while draining.
     #[inline]
     pub(crate) fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.shutdown.shared.enter(Step::Join)?;
-        Ok(Guard::counted(self.shutdown.clone()))
+        self.shutdown.join()
     }
 
     /// Waits until the gate drains and no guard is left.
