@@ -46,7 +46,9 @@ impl State {
             .streams()
             .and_then(|streams| self.begin_stream(streams, request, has_body));
         let info = stream.unwrap_or_else(|| match has_body {
-            true => self.info.with_body(messages_of(request.headers())),
+            true => self
+                .info
+                .with_body(messages_of(content_type(request.headers()))),
             false => self.info.clone(),
         });
         request.extensions_mut().insert(info);
@@ -66,11 +68,11 @@ impl State {
         if !has_body && *request.method() != Method::CONNECT {
             return None;
         }
-        lock(streams).follow(stream, data_of(request));
+        let content = content_type(request.headers());
+        lock(streams).follow(stream, data_of(request, content));
         // Refused once the server was stopped, when no idle point matters.
         let idle = StreamIdle::new(self.clone(), stream);
-        let messages = messages_of(request.headers());
-        self.info.of_stream(idle, messages).ok()
+        self.info.of_stream(idle, messages_of(content)).ok()
     }
 
     /// Notes which future hyper may give the connection to.
@@ -118,14 +120,18 @@ impl State {
     }
 }
 
-/// Returns what the data of a request on HTTP/2 consists of.
-fn data_of(request: &Request<Incoming>) -> DataOf {
+/// Returns the type of a body; empty where the head does not name one.
+fn content_type(headers: &HeaderMap) -> &[u8] {
+    let content = headers.get(CONTENT_TYPE);
+    content.map_or(&b""[..], HeaderValue::as_bytes)
+}
+
+/// Returns what the data of a request on HTTP/2 consists of, whose body has this type.
+fn data_of(request: &Request<Incoming>, content: &[u8]) -> DataOf {
     let protocol = request.extensions().get::<Protocol>();
     if protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
         return DataOf::Websocket;
     }
-    let content = request.headers().get(CONTENT_TYPE);
-    let content = content.map_or(&b""[..], HeaderValue::as_bytes);
     // Those of Connect have the same prefix; the text of gRPC-Web is base64.
     let is_enveloped = content.starts_with(b"application/grpc")
         || content.starts_with(b"application/connect+");
@@ -135,11 +141,9 @@ fn data_of(request: &Request<Incoming>) -> DataOf {
     }
 }
 
-/// Returns what the body of a request consists of, as far as its type tells
+/// Returns what the body of a request consists of, as far as this type of it tells
 /// ([F101](crate::docs::faults#f101)).
-fn messages_of(headers: &HeaderMap) -> Messages {
-    let content = headers.get(CONTENT_TYPE);
-    let content = content.map_or(&b""[..], HeaderValue::as_bytes);
+fn messages_of(content: &[u8]) -> Messages {
     let name = content.split(|byte| *byte == b';').next();
     let name = name.unwrap_or_default().trim_ascii();
     let is = |one: &str| name.eq_ignore_ascii_case(one.as_bytes());
@@ -208,7 +212,7 @@ mod tests {
             if let Some(content) = content {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
             }
-            matches!(messages_of(&headers), Messages::One)
+            matches!(messages_of(content_type(&headers)), Messages::One)
         };
         let ones = [
             "application/json",
