@@ -136,32 +136,34 @@ fn a_stop_command_can_wait_until_a_daemon_is_gone() {
     assert_eq!(answer.status, 0, "{answer:?}");
 }
 
+/// Runs a check with this stop command, and waits until the server is gone.
+fn check_stop_command(name: &str, stop: &str, limit: &str) -> Answer {
+    let folder = Folder::new(name);
+    let answer = check_commands(&folder, stop, limit);
+    wait_until_gone(&folder);
+    answer
+}
+
 #[test]
 fn a_stop_command_that_hangs_is_an_error_and_leaves_nothing_behind() {
-    let folder = Folder::new("hanging-stop");
-    let answer = check_commands(&folder, "sleep 600 && kill -TERM {pid}", "3s");
+    let answer = check_stop_command("hanging-stop", "sleep 600 && kill -TERM {pid}", "3s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: it has no end";
     assert!(answer.stderr.contains(line), "{answer:?}");
-    wait_until_gone(&folder);
 }
 
 #[test]
 fn a_stop_command_that_does_nothing_convicts_and_leaves_nothing_behind() {
-    let folder = Folder::new("idle-stop");
-    let answer = check_commands(&folder, "true", "3s");
+    let answer = check_stop_command("idle-stop", "true", "3s");
     assert_eq!(answer.status, 1, "{answer:?}");
     let line = "the server did not end within 3s of the stop command";
     assert!(answer.stdout.contains(line), "{answer:?}");
-    wait_until_gone(&folder);
 }
 
 #[test]
 fn a_stop_command_that_never_works_leaves_nothing_behind() {
-    let folder = Folder::new("useless-stop");
-    let answer = check_commands(&folder, "echo no permission; exit 7", "20s");
+    let answer = check_stop_command("useless-stop", "echo no permission; exit 7", "20s");
     assert_eq!(answer.status, 2, "{answer:?}");
     let line = "the stop command failed: exit status: 7";
     assert!(answer.stderr.contains(line), "{answer:?}");
-    wait_until_gone(&folder);
 }
