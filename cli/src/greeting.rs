@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
 
-    /// Probes a server that drops the connections of these numbers, counted from 0. Returns
-    /// whether a client may send before the server greets it.
+    /// Probes a server that drops the connections of these numbers, counted from 0. The
+    /// result is true where a client may send before the server greets it.
     fn takes_early(drops: impl Fn(usize) -> bool + Send + 'static) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

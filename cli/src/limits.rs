@@ -62,7 +62,7 @@ pub(crate) fn check(connections: usize) -> Result<(), String> {
 pub(crate) fn note(error: &io::Error) {
     let number = Errno::from_io_error(error);
     if matches!(number, Some(Errno::MFILE | Errno::NFILE)) {
-        // Relaxed: whoever reads it waits for the clients first.
+        // Relaxed: the reader waits for all clients before it reads this.
         IS_EXHAUSTED.store(true, Ordering::Relaxed);
     }
 }

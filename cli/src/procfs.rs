@@ -208,7 +208,7 @@ pub(crate) fn first_of(among: &[i32]) -> Option<i32> {
     first.next().map(|(pid, _)| pid)
 }
 
-/// What a process does about a signal.
+/// The way in which a process reacts to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     Default,

@@ -107,7 +107,7 @@ async fn until_answered(
     }
 }
 
-/// What the attempts so far say about a server that gives no good answer.
+/// The signs that the attempts so far have given of a server without a good answer.
 #[derive(Default)]
 struct Signs {
     /// Nobody listened at the last attempt.
@@ -136,7 +136,7 @@ impl Signs {
     }
 }
 
-/// What came of an attempt.
+/// The outcome of one attempt to reach the server.
 enum Outcome {
     Answered,
     /// The status says that the server could not answer.

@@ -1,4 +1,4 @@
-//! What the threads of other processes have had of the processors, and still want.
+//! The processor time that the threads of other processes have used, and wait for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,8 +51,8 @@ fn parse_resting(status: &str) -> Option<u64> {
     (!matches!(state, 'R' | 'D')).then_some(switches)
 }
 
-/// Returns the processor time that processes have taken so far, and have waited for
-/// where others had the processor: what they want is then known on a busy machine, too.
+/// Returns the processor time that processes have used so far, and the time in which they
+/// waited for a processor that others used. Their sum grows on a busy machine, too.
 pub(crate) fn processor_time(processes: &[i32]) -> Option<Duration> {
     let mut wanted = Duration::ZERO;
     for pid in processes {

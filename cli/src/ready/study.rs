@@ -109,7 +109,7 @@ fn unusual(target: &Target, status: u16) -> Option<String> {
     Some(note)
 }
 
-/// What came of a request.
+/// The answer to one request, and how it came.
 pub(super) struct Tried {
     pub(super) response: Response,
     answer_time: Duration,
