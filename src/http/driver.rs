@@ -180,8 +180,7 @@ impl<R: Runtime> Driver<R> {
     /// Returns whether responses are to announce the close.
     pub(super) fn announces(&mut self) -> bool {
         // On a busy machine the next request can overtake the timer's wake.
-        if self.retire_at != Nanos::MAX && self.common.clock.now() >= self.retire_at.duration()
-        {
+        if self.retire_at != Nanos::MAX && self.now() >= self.retire_at.duration() {
             self.age();
         }
         self.is_retired() || self.has_phase_to_announce()
@@ -201,11 +200,16 @@ impl<R: Runtime> Driver<R> {
 
     /// Returns the phase from which on responses announce the close.
     pub(super) fn announce_from(&self) -> Phase {
-        self.common.options.announce.phase()
+        self.options().announce.phase()
     }
 
     pub(super) fn options(&self) -> &Options {
         &self.common.options
+    }
+
+    #[inline]
+    fn now(&self) -> Duration {
+        self.common.clock.now()
     }
 
     /// Ready once connections announce their close; otherwise the task is woken then. That
@@ -239,7 +243,7 @@ impl<R: Runtime> Driver<R> {
         if matches!(self.notice, Possible | Sent) {
             return false;
         }
-        let now = self.common.clock.now();
+        let now = self.now();
         let next = match self.notice {
             _ if state.calls() > 0 => Possible,
             AwaitsSettings | EndAwaitsSettings if state.is_open() => AwaitsRequest,
@@ -255,7 +259,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that a GOAWAY was sent.
     pub(super) fn told(&mut self) {
-        (self.notice, self.notice_at) = (Notice::Sent, Nanos::of(self.common.clock.now()));
+        (self.notice, self.notice_at) = (Notice::Sent, Nanos::of(self.now()));
     }
 
     /// Waits for the first data of the streams that have had none, once the server drains:
@@ -264,7 +268,7 @@ impl<R: Runtime> Driver<R> {
         let of_streams = self.of_streams.as_ref();
         let awaits = of_streams.is_some_and(|streams| streams.first_data_by.is_some());
         if !awaits && state.await_first() {
-            let by = Nanos::of(self.common.clock.now() + FIRST);
+            let by = Nanos::of(self.now() + FIRST);
             self.of_streams.get_or_insert_default().first_data_by = Some(by);
         }
     }
@@ -278,7 +282,7 @@ impl<R: Runtime> Driver<R> {
             }
             return false;
         }
-        let now = Nanos::of(self.common.clock.now());
+        let now = Nanos::of(self.now());
         let of_streams = self.of_streams.get_or_insert_default();
         let hold = of_streams.hold.get_or_insert_with(|| Hold::begin(now));
         hold.advance(now);
@@ -287,7 +291,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Notes that a head has begun.
     pub(super) fn head_begins(&mut self) {
-        (self.waiting, self.since) = (Waiting::Head, Nanos::of(self.common.clock.now()));
+        (self.waiting, self.since) = (Waiting::Head, Nanos::of(self.now()));
     }
 
     /// Looks what the connection waits for, and since when.
@@ -306,7 +310,7 @@ impl<R: Runtime> Driver<R> {
             }
             (self.waiting, self.calls) = (waiting, state.calls());
             if self.keeps_since() {
-                self.since = Nanos::of(self.common.clock.now());
+                self.since = Nanos::of(self.now());
             }
         }
         let is_idle = waiting == Waiting::Request && self.facts().found_nothing();
@@ -324,7 +328,7 @@ impl<R: Runtime> Driver<R> {
             settle,
             max_age,
             ..
-        } = &self.common.options;
+        } = self.options();
         let is_limited = keep_alive_timeout.is_some() || !settle.is_zero() || max_age.is_some();
         match self.waiting {
             Waiting::Exchange => false,
@@ -342,9 +346,7 @@ impl<R: Runtime> Driver<R> {
         state.in_flight() == 0
             && !state.awaits_first_head()
             && self.facts().found_nothing()
-            && self
-                .settles_at()
-                .is_none_or(|at| self.common.clock.now() >= at)
+            && self.settles_at().is_none_or(|at| self.now() >= at)
     }
 
     /// The moment until which it has to be idle before it is ended: so long the last
@@ -352,13 +354,13 @@ impl<R: Runtime> Driver<R> {
     fn settles_at(&self) -> Option<Duration> {
         let mut idle = match self.calls {
             0 => Duration::ZERO,
-            _ => self.common.options.settle,
+            _ => self.options().settle,
         };
         if self.was_unannounced && self.notice != Notice::Sent {
             idle = idle.max(UNTOLD_IDLE);
         }
         if self.retirement == Retirement::Aged && !self.handle.is_draining() {
-            let limit = self.common.options.keep_alive_timeout.unwrap_or(AGED_IDLE);
+            let limit = self.options().keep_alive_timeout.unwrap_or(AGED_IDLE);
             idle = idle.max(limit.min(AGED_IDLE));
         }
         (!idle.is_zero()).then(|| self.since.duration().saturating_add(idle))
@@ -370,12 +372,11 @@ impl<R: Runtime> Driver<R> {
         match self.waiting {
             Waiting::Exchange => None,
             Waiting::Head => self
-                .common
-                .options
+                .options()
                 .header_timeout
                 .map(|limit| (limit, Due::Head)),
             Waiting::Request => {
-                let limit = self.common.options.keep_alive_timeout;
+                let limit = self.options().keep_alive_timeout;
                 let limit = limit.filter(|_| !self.is_retired());
                 limit.map(|limit| (limit, Due::Retired))
             }
@@ -405,7 +406,7 @@ impl<R: Runtime> Driver<R> {
         let notice = match self.notice {
             // A peer that has its hands full with a response answers no ping.
             Notice::EndAwaitsSettings | Notice::Sent if is_idle => {
-                let limit = self.common.options.goaway_timeout;
+                let limit = self.options().goaway_timeout;
                 Some((
                     self.notice_at
                         .max(self.since)
@@ -427,10 +428,7 @@ impl<R: Runtime> Driver<R> {
         let hold = of_streams.and_then(|streams| streams.hold.as_ref());
         let turn = hold.map(|hold| (hold.until(), Due::Hold));
         let all = [retires, waits, notice, settles, first_data, turn];
-        let now = all
-            .iter()
-            .any(Option::is_some)
-            .then(|| self.common.clock.now())?;
+        let now = all.iter().any(Option::is_some).then(|| self.now())?;
         let is_open = |due: &(Duration, Due)| due.1 != Due::Settled || due.0 > now;
         all.into_iter()
             .flatten()
@@ -454,7 +452,7 @@ impl<R: Runtime> Driver<R> {
             let Some((at, due)) = self.next_due() else {
                 return Poll::Pending;
             };
-            if self.common.clock.now() >= at {
+            if self.now() >= at {
                 match due {
                     Due::Retired => self.retire(),
                     Due::Aged => self.age(),
