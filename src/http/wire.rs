@@ -272,16 +272,16 @@ fn poll_write_all<W: AsyncWrite + Unpin>(
     if let [buffer] = buffers {
         return writer.poll_write(cx, buffer);
     }
+    let length = buffers.iter().map(|buffer| buffer.len()).sum();
     let mut joined = [0; JOINED];
-    let mut room = &mut joined[..];
+    let Some(mut room) = joined.get_mut(..length) else {
+        return writer.poll_write_vectored(cx, buffers);
+    };
     for buffer in buffers {
-        let Some((begin, rest)) = room.split_at_mut_checked(buffer.len()) else {
-            return writer.poll_write_vectored(cx, buffers);
-        };
+        let (begin, rest) = room.split_at_mut(buffer.len());
         begin.copy_from_slice(buffer);
         room = rest;
     }
-    let length = JOINED - room.len();
     writer.poll_write(cx, &joined[..length])
 }
 
