@@ -32,6 +32,8 @@
 
 mod guard;
 mod last;
+#[cfg(feature = "http")]
+mod plain_guard;
 mod rounds;
 mod shared;
 mod stop_in_restart;
@@ -47,9 +49,9 @@ use std::task::{Context, Poll};
 
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
-#[cfg(feature = "http")]
-pub(crate) use self::guard::PlainGuard;
 pub(crate) use self::last::OthersEnded;
+#[cfg(feature = "http")]
+pub(crate) use self::plain_guard::PlainGuard;
 pub(crate) use self::rounds::Unused;
 use self::shared::Shared;
 pub(crate) use self::stop_in_restart::InRestart;

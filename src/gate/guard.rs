@@ -5,12 +5,12 @@ use std::task::{Context, Poll};
 
 use super::rounds::Unused;
 use super::waiters::{Until, Waiter};
-use super::word::{GuardError, Progress, Step};
+use super::word::{GuardError, Progress};
 use super::{PhaseReached, Shutdown};
 use crate::phase::Phase;
 use crate::sync::plain::Ordering;
 
-const SETTLED: Until = Until::Progress(Progress::SETTLED);
+pub(super) const SETTLED: Until = Until::Progress(Progress::SETTLED);
 
 /// A guard of the gate: the gate waits for its drop.
 ///
@@ -67,15 +67,6 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     #[inline]
     pub fn try_clone(&self) -> Result<Guard, GuardError> {
         self.shutdown().join()
-    }
-
-    /// Takes one more that waits for nothing.
-    ///
-    /// # Errors
-    /// As [`try_clone`](Guard::try_clone).
-    #[cfg(feature = "http")]
-    pub(crate) fn try_plain(&self) -> Result<PlainGuard, GuardError> {
-        PlainGuard::join(self.shutdown())
     }
 
     /// Returns whether the gate has come to [`Phase::Draining`], or beyond it.
@@ -208,59 +199,6 @@ impl<S: Borrow<Shutdown>> Drop for Guard<S> {
     #[inline]
     fn drop(&mut self) {
         self.waiter.shared().leave();
-    }
-}
-
-/// A guard by which nobody waits for anything, and which has no room for that.
-#[cfg(feature = "http")]
-#[derive(Debug)]
-pub(crate) struct PlainGuard {
-    shutdown: Shutdown,
-}
-
-#[cfg(feature = "http")]
-impl PlainGuard {
-    /// Takes a guard beside one that is held.
-    fn join(shutdown: &Shutdown) -> Result<PlainGuard, GuardError> {
-        shutdown.shared.enter(Step::Join)?;
-        Ok(PlainGuard {
-            shutdown: shutdown.clone(),
-        })
-    }
-
-    /// Returns the gate that this guard belongs to.
-    #[inline]
-    pub(crate) fn shutdown(&self) -> &Shutdown {
-        &self.shutdown
-    }
-
-    /// Takes one more guard, as [`Guard::try_clone`].
-    #[inline]
-    pub(crate) fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.shutdown.join()
-    }
-
-    /// The same, without a wait.
-    pub(crate) fn try_clone(&self) -> Result<PlainGuard, GuardError> {
-        PlainGuard::join(&self.shutdown)
-    }
-
-    /// See [`Guard::is_settled`].
-    pub(crate) fn is_settled(&self) -> bool {
-        self.shutdown.shared.word().has_reached(Progress::SETTLED)
-    }
-
-    /// Completes when idle connections are to end.
-    pub(crate) fn settled(&self) -> PhaseReached {
-        self.shutdown.until(SETTLED)
-    }
-}
-
-#[cfg(feature = "http")]
-impl Drop for PlainGuard {
-    #[inline]
-    fn drop(&mut self) {
-        self.shutdown.shared.leave();
     }
 }
 
