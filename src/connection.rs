@@ -101,6 +101,9 @@ const INPUT_ENDED: u8 = 1 << 6;
 /// A write waits for room (F103).
 const WRITE_PENDING: u8 = 1 << 7;
 
+/// The bit beside the number of requests that is set once somebody waits for their end.
+const REQUESTS_WATCHED: u32 = 1 << 31;
+
 /// The place of a connection in the connection table, which is used again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot(u32);
@@ -136,7 +139,7 @@ pub(crate) struct ConnectionFacts {
     /// What has ended waits of the handler: one bit for each [`Ended`], and
     /// [`DRAINS_LAST`], [`HAS_LEFT`], [`INPUT_ENDED`] and [`WRITE_PENDING`].
     flags: AtomicU8,
-    /// Requests in flight, where it speaks HTTP.
+    /// Requests in flight, where it speaks HTTP, and [`REQUESTS_WATCHED`].
     requests: AtomicU32,
     read: AtomicU64,
     written: AtomicU64,
@@ -319,16 +322,26 @@ impl ConnectionFacts {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of requests that are left.
+    /// Returns whether it was the last one in flight, and somebody waits for that.
     #[cfg(feature = "http")]
     #[inline]
-    pub(crate) fn end_request(&self) -> u32 {
-        self.requests.fetch_sub(1, Ordering::Relaxed) - 1
+    pub(crate) fn end_request(&self) -> bool {
+        // Acquire: pairs with the Release of `watch_requests`.
+        self.requests.fetch_sub(1, Ordering::Acquire) == REQUESTS_WATCHED + 1
+    }
+
+    /// Notes that somebody waits for the end of the last request. Either a look at
+    /// [`requests`](ConnectionFacts::requests) after this finds none, or their last
+    /// [`end_request`](ConnectionFacts::end_request) says so.
+    #[cfg(feature = "http")]
+    pub(crate) fn watch_requests(&self) {
+        // Release: pairs with the Acquire of `end_request`.
+        self.requests.fetch_or(REQUESTS_WATCHED, Ordering::Release);
     }
 
     #[inline]
     pub(crate) fn requests(&self) -> u32 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed) & !REQUESTS_WATCHED
     }
 }
 

@@ -191,10 +191,10 @@ where
         state.set_announces(driver.announces());
         let ends_idle = is_settled || driver.is_retired();
         driver.facts().set_found_nothing(false);
-        let mut polled = Pin::new(&mut *hyper).poll(cx);
+        let mut polled = state.drive(|| Pin::new(&mut *hyper).poll(cx));
         if polled.is_pending() && state.hides_end() && !state.is_answering() {
             // Nothing is in flight any more that the peer's end would give up.
-            polled = Pin::new(&mut *hyper).poll(cx);
+            polled = state.drive(|| Pin::new(&mut *hyper).poll(cx));
         }
         if let Poll::Ready(result) = polled {
             return Poll::Ready(Ended::Hyper(result));

@@ -66,14 +66,14 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let state = Arc::new(State::http2(info, driver.announce_from()));
+    let state = Arc::new(State::http2(info, driver.options()));
     let service = CountedService {
         shared: shared.clone(),
         state: state.clone(),
     };
     let (session, prefix) = unbox(found);
     let wire = Wire::new(session, prefix, state.clone());
-    let executor = StreamExecutor::new(state.clone(), shared.options.stop_on_panic);
+    let executor = StreamExecutor::new(state.clone());
     let mut builder = http2::Builder::new(executor);
     if let Some(configure) = &shared.http2 {
         // Only pings to the peer need it, which are an option.
@@ -170,7 +170,7 @@ where
             driver.await_first_data(state);
         }
         let calls = state.calls();
-        if let Poll::Ready(result) = hyper.as_mut().poll(cx) {
+        if let Poll::Ready(result) = state.drive(|| hyper.as_mut().poll(cx)) {
             return Poll::Ready(Ok(result));
         }
         if is_settled && driver.facts().found_nothing() {
@@ -196,7 +196,7 @@ where
                 // hyper names the last stream only with the answer to its ping, and this with
                 // the next read. A request that was not read is then known to be refused.
                 state.end_input();
-                let _ = hyper.as_mut().poll(cx);
+                let _ = state.drive(|| hyper.as_mut().poll(cx));
                 return Poll::Ready(Err(Due::Goaway));
             }
             Poll::Ready(Due::FirstData) => {

@@ -1,5 +1,6 @@
 //! What hyper needs of a runtime, over [`Runtime`].
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,25 +14,21 @@ use pin_project_lite::pin_project;
 
 use super::state::State;
 use crate::cause::Cause;
-use crate::gate::Guard;
+use crate::gate::{AbortWait, Shutdown};
+use crate::phase::Phase;
 use crate::rt::Runtime;
 use crate::sync::plain::{Arc, Mutex, lock};
 
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Spawns the streams of an HTTP/2 connection; each holds a guard.
+/// Spawns the streams of an HTTP/2 connection. Each keeps what its connection holds, and
+/// with that a guard of the server.
 #[derive(Clone)]
-pub struct StreamExecutor {
-    state: Arc<State>,
-    stop_on_panic: bool,
-}
+pub struct StreamExecutor(Arc<State>);
 
 impl StreamExecutor {
-    pub(super) fn new(state: Arc<State>, stop_on_panic: bool) -> StreamExecutor {
-        StreamExecutor {
-            state,
-            stop_on_panic,
-        }
+    pub(super) fn new(state: Arc<State>) -> StreamExecutor {
+        StreamExecutor(state)
     }
 }
 
@@ -46,16 +43,22 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, work: F) {
-        // Refused only once the server was stopped, with the connection.
-        let info = &self.state.info;
-        if let Ok(guard) = info.try_guard() {
-            info.spawn(Box::pin(Stream {
-                work,
-                state: self.state.clone(),
-                stop_on_panic: self.stop_on_panic,
-                guard,
-            }));
+        let info = &self.0.info;
+        // Otherwise its connection is aborted as well.
+        if info.shutdown().phase() < Phase::Aborting {
+            let aborting = AbortWait::new(OfStream(self.0.clone()));
+            info.spawn(Box::pin(Stream { work, aborting }));
         }
+    }
+}
+
+/// The state of its connection, and by it the server's gate and a guard.
+struct OfStream(Arc<State>);
+
+impl Borrow<Shutdown> for OfStream {
+    #[inline]
+    fn borrow(&self) -> &Shutdown {
+        self.0.info.shutdown()
     }
 }
 
@@ -64,10 +67,7 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         work: F,
-        state: Arc<State>,
-        stop_on_panic: bool,
-        // It waits for the abort, and for nothing else.
-        guard: Guard,
+        aborting: AbortWait<OfStream>,
     }
 }
 
@@ -80,20 +80,16 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             Ok(Poll::Ready(())) => Poll::Ready(()),
             // The drop of its work resets the stream, and no other.
             Err(panic) => {
-                let info = &this.state.info;
-                let (id, peer) = (info.id(), info.peer_addr());
+                let OfStream(state) = this.aborting.shared();
+                let (id, peer) = (state.info.id(), state.info.peer_addr());
                 error!("#{id} {peer}: the handler of a stream panicked");
-                this.state.note_panic(panic);
-                if *this.stop_on_panic {
+                if state.note_panic(panic) {
                     // Its connection may last: the other streams are answered.
-                    info.shutdown().stop(Cause::Panic);
+                    state.info.shutdown().stop(Cause::Panic);
                 }
                 Poll::Ready(())
             }
-            Ok(Poll::Pending) => match this.guard.is_registered_for(cx) {
-                true if !this.guard.is_aborting() => Poll::Pending,
-                _ => this.guard.poll_abort(cx),
-            },
+            Ok(Poll::Pending) => this.aborting.poll(cx),
         }
     }
 }

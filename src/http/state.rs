@@ -37,6 +37,8 @@ pub(crate) struct State {
     is_last: AtomicBool,
     /// hyper was told to end the connection.
     is_told: AtomicBool,
+    /// hyper is polled by the driver, in the task of the connection.
+    is_driven: AtomicBool,
     /// The peer's end of input is not told to hyper yet, which would give up
     /// the request in flight.
     hides_end: AtomicBool,
@@ -50,14 +52,25 @@ pub(crate) struct State {
     keeps_alive: bool,
     /// A client of HTTP/1 that has ended its side is answered.
     half_close: bool,
+    /// A panic in a stream of HTTP/2 stops the server.
+    stops_on_panic: bool,
     /// The phase from which on responses announce the close.
     announce_from: Phase,
     /// A stream of HTTP/2 has panicked.
     has_panicked: AtomicBool,
-    /// What is known of the bytes of HTTP/1 that have come: it is asked for more often
-    /// than bytes come, and without the lock.
+    /// What is known of the bytes that have come: it is asked for more often than bytes
+    /// come, and without the lock.
     known: AtomicU8,
     exchanges: Exchanges,
+}
+
+/// The poll of hyper by the driver, which may end with a panic.
+struct Driven<'a>(&'a AtomicBool);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// What is under way on the wire, as far as the bytes of both sides tell.
@@ -90,26 +103,26 @@ struct OfTasks {
 
 impl State {
     pub(super) fn http1(info: ConnectionInfo, options: &Options) -> State {
+        let framing = Framing::new();
+        let known = framing.known();
         let http1 = Http1 {
-            framing: Mutex::new(Framing::new()),
+            framing: Mutex::new(framing),
             upgrade: Mutex::new(None),
         };
-        State {
-            keeps_alive: options.keep_alive,
-            half_close: options.half_close,
-            ..State::new(info, options.announce.phase(), Exchanges::Http1(http1))
-        }
+        State::new(info, options, Exchanges::Http1(http1), known)
     }
 
-    pub(crate) fn http2(info: ConnectionInfo, announce_from: Phase) -> State {
+    pub(super) fn http2(info: ConnectionInfo, options: &Options) -> State {
+        let streams = Streams::new();
+        let known = streams.known();
         let http2 = Http2 {
-            streams: Mutex::new(Streams::new()),
+            streams: Mutex::new(streams),
             of_tasks: Mutex::default(),
         };
-        State::new(info, announce_from, Exchanges::Http2(http2))
+        State::new(info, options, Exchanges::Http2(http2), known)
     }
 
-    fn new(info: ConnectionInfo, announce_from: Phase, exchanges: Exchanges) -> State {
+    fn new(info: ConnectionInfo, options: &Options, exchanges: Exchanges, known: u8) -> State {
         State {
             info,
             calls: AtomicU64::new(0),
@@ -118,15 +131,17 @@ impl State {
             has_asked: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
+            is_driven: AtomicBool::new(false),
             hides_end: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
             is_websocket: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
-            keeps_alive: true,
-            half_close: true,
-            announce_from,
+            keeps_alive: options.keep_alive,
+            half_close: options.half_close,
+            stops_on_panic: options.stop_on_panic,
+            announce_from: options.announce.phase(),
             has_panicked: AtomicBool::new(false),
-            known: AtomicU8::new(Framing::new().known()),
+            known: AtomicU8::new(known),
             exchanges,
         }
     }
@@ -146,7 +161,7 @@ impl State {
         }
     }
 
-    /// Returns whether it is known of the bytes of HTTP/1.
+    /// Returns whether it is known of the bytes that have come.
     #[inline]
     fn knows(&self, bit: u8) -> bool {
         self.known.load(Ordering::Relaxed) & bit != 0
@@ -167,6 +182,19 @@ impl State {
         }
     }
 
+    /// Changes what is known of the streams of HTTP/2.
+    #[inline]
+    fn change_streams<T>(
+        &self,
+        streams: &Mutex<Streams>,
+        change: impl FnOnce(&mut Streams) -> T,
+    ) -> T {
+        let mut streams = lock(streams);
+        let changed = change(&mut streams);
+        self.known.store(streams.known(), Ordering::Relaxed);
+        changed
+    }
+
     #[inline]
     fn of_tasks(&self) -> Option<&Mutex<Option<Box<OfTasks>>>> {
         match &self.exchanges {
@@ -176,8 +204,8 @@ impl State {
     }
 
     /// Keeps the panic of a stream for the end of the connection. The reset of
-    /// the stream, which follows, wakes the driver.
-    pub(crate) fn note_panic(&self, panic: Panic) {
+    /// the stream, which follows, wakes the driver. Returns whether it stops the server.
+    pub(crate) fn note_panic(&self, panic: Panic) -> bool {
         if let Some(of_tasks) = self.of_tasks() {
             let mut of_tasks = lock(of_tasks);
             let of_tasks = of_tasks.get_or_insert_default();
@@ -186,6 +214,7 @@ impl State {
             }
             self.has_panicked.store(true, Ordering::Relaxed);
         }
+        self.stops_on_panic
     }
 
     #[inline]
@@ -205,6 +234,22 @@ impl State {
             let before = driver.replace(cx.waker().clone());
             drop(of_tasks);
             drop(before);
+            self.info.facts().watch_requests();
+        }
+    }
+
+    /// Wakes the driver that waits for the end of the last request.
+    #[cold]
+    fn wake_driver(&self) {
+        if let Some(of_tasks) = self.of_tasks() {
+            let mut of_tasks = lock(of_tasks);
+            let driver = of_tasks
+                .as_mut()
+                .and_then(|of_tasks| of_tasks.driver.take());
+            drop(of_tasks);
+            if let Some(driver) = driver {
+                driver.wake();
+            }
         }
     }
 
@@ -269,6 +314,20 @@ impl State {
         lock(self.upgrade()?).take()
     }
 
+    /// Polls hyper in the task of the connection.
+    #[inline]
+    pub(crate) fn drive<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.is_driven.store(true, Ordering::Relaxed);
+        let _driven = Driven(&self.is_driven);
+        poll()
+    }
+
+    /// Returns whether it is polled there.
+    #[inline]
+    pub(crate) fn is_driven(&self) -> bool {
+        self.is_driven.load(Ordering::Relaxed)
+    }
+
     /// Returns whether all that comes now are the frames of a WebSocket.
     #[inline]
     pub(crate) fn is_websocket(&self) -> bool {
@@ -278,11 +337,7 @@ impl State {
     /// Returns whether a request has begun of which the service does not know.
     #[inline]
     pub(crate) fn is_in_head(&self) -> bool {
-        let is_in_head = match &self.exchanges {
-            Exchanges::Http1(_) => self.knows(IN_HEAD),
-            Exchanges::Http2(http2) => lock(&http2.streams).is_in_head(),
-        };
-        is_in_head || self.is_mid_record()
+        self.knows(IN_HEAD) || self.is_mid_record()
     }
 
     /// Returns whether the transport holds a part of what is to come, such as half
@@ -318,10 +373,7 @@ impl State {
     /// response is still leaving, although the service may be done with both.
     #[inline]
     pub(crate) fn is_exchanging(&self) -> bool {
-        match &self.exchanges {
-            Exchanges::Http1(_) => self.knows(IN_BODY),
-            Exchanges::Http2(http2) => lock(&http2.streams).is_any_open(),
-        }
+        self.knows(IN_BODY)
     }
 
     /// Returns whether a part of the first request has come, and not its whole head.
@@ -337,7 +389,9 @@ impl State {
             Exchanges::Http1(http1) => {
                 self.change(&http1.framing, |framing| framing.push(bytes));
             }
-            Exchanges::Http2(http2) => lock(&http2.streams).push_read(bytes),
+            Exchanges::Http2(http2) => {
+                self.change_streams(&http2.streams, |streams| streams.push_read(bytes));
+            }
         }
     }
 
@@ -347,12 +401,13 @@ impl State {
         let Some(streams) = self.streams() else {
             return;
         };
-        let mut streams = lock(streams);
-        for buffer in buffers {
-            let written = &buffer[..n.min(buffer.len())];
-            streams.push_written(written);
-            n -= written.len();
-        }
+        self.change_streams(streams, |streams| {
+            for buffer in buffers {
+                let written = &buffer[..n.min(buffer.len())];
+                streams.push_written(written);
+                n -= written.len();
+            }
+        });
     }
 
     /// Returns whether a response is awaited, or on its way to the system.

@@ -9,6 +9,7 @@ mod frames;
 use std::task::{Context, Waker};
 
 use self::frames::{Frames, GOAWAY, HEAD, HEADERS, Part, RST_STREAM};
+use super::framing::{IN_BODY, IN_HEAD};
 use super::grpc;
 use crate::websocket;
 
@@ -115,6 +116,13 @@ impl Streams {
             readers: Vec::new(),
             input: Input::Read,
         }
+    }
+
+    /// Returns what is known of the streams, in the bits of HTTP/1's
+    /// [`known`](super::framing::Framing::known): a stream is in its head, or is open.
+    pub(super) fn known(&self) -> u8 {
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        bit(self.is_in_head(), IN_HEAD) | bit(self.is_any_open(), IN_BODY)
     }
 
     /// Returns whether a stream is open whose head has ended.

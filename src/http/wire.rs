@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind::UnexpectedEof};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite, IoSlice};
@@ -23,8 +23,6 @@ pub(crate) struct Wire<C> {
     pub(crate) session: Session<C>,
     state: Arc<State>,
     has_ended: bool,
-    /// The task of the connection, which hyper is polled in at first.
-    task: Option<Waker>,
     rare: Option<Box<Rare>>,
 }
 
@@ -61,7 +59,6 @@ impl<C> Wire<C> {
             session,
             state,
             has_ended: false,
-            task: None,
             rare: (!rare.prefix.is_empty()).then(|| Box::new(rare)),
         }
     }
@@ -198,8 +195,6 @@ impl<C: Connection> Wire<C> {
         cursor: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut room_len = room.len().min(cursor.remaining());
-        // In the connection's own task the abort drops all of this: the wait need
-        // not be registered for it. After an upgrade, it may be another task's.
         self.state.note_asked();
         if self.state.announces() {
             room_len = room_len.min(self.limit(cx));
@@ -209,8 +204,9 @@ impl<C: Connection> Wire<C> {
             }
         }
         let room = &mut room[..room_len];
-        let task = self.task.get_or_insert_with(|| cx.waker().clone());
-        let read = match task.will_wake(cx.waker()) {
+        // In the connection's own task the abort drops all of this: the wait need
+        // not be registered for it. After an upgrade, it may be another task's.
+        let read = match self.state.is_driven() {
             true => self.session.poll_read_in_task(cx, room),
             false => Pin::new(&mut self.session).poll_read(cx, room),
         };
@@ -511,7 +507,9 @@ mod tests {
         let mut sim = Sim::with_choices([]);
         sim.serve(|session| async move {
             let mut wire = wire(session)?;
-            let waits = poll_fn(|cx| Poll::Ready(poll_read(&mut wire, cx))).await;
+            let state = wire.state.clone();
+            let waits =
+                poll_fn(|cx| Poll::Ready(state.drive(|| poll_read(&mut wire, cx)))).await;
             assert!(waits && !wire.session.awaits_abort());
             let mut elsewhere = Context::from_waker(Waker::noop());
             assert!(poll_read(&mut wire, &mut elsewhere) && wire.session.awaits_abort());

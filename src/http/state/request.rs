@@ -63,7 +63,7 @@ impl State {
         request: &Request<Incoming>,
         has_body: bool,
     ) -> Option<ConnectionInfo> {
-        let stream = lock(streams).call()?;
+        let stream = self.change_streams(streams, Streams::call)?;
         // hyper has no body for a tunnel.
         if !has_body && *request.method() != Method::CONNECT {
             return None;
@@ -187,16 +187,8 @@ impl Drop for InFlight {
             // Cut off: the report says how many were in flight.
             return;
         }
-        let left = self.0.info.facts().end_request();
-        if let Some(of_tasks) = self.0.of_tasks().filter(|_| left == 0) {
-            // The lock orders this with `watch_in_flight`: either the driver has
-            // seen the end, or its waker is here.
-            let driver = lock(of_tasks)
-                .as_mut()
-                .and_then(|of_tasks| of_tasks.driver.take());
-            if let Some(driver) = driver {
-                driver.wake();
-            }
+        if self.0.info.facts().end_request() {
+            self.0.wake_driver();
         }
     }
 }
