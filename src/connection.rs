@@ -458,21 +458,6 @@ pub(crate) trait Describe: Send + Sync {
         self.facts().found_nothing()
     }
 
-    /// Returns whether all that had arrived at the stop is with its reader. It is
-    /// asked before the reader looks: what comes after that had not arrived.
-    /// Otherwise the task is woken when it may be.
-    #[cfg(feature = "http")]
-    fn is_handed_on(&self, _: &Context<'_>) -> bool {
-        true
-    }
-
-    /// Returns whether so many answers are all that the request calls for, as far as that
-    /// is known.
-    #[cfg(feature = "http")]
-    fn is_answered(&self, _answers: u64) -> bool {
-        false
-    }
-
     /// Returns whether the peer is known to have ended its side.
     fn has_input_ended(&self) -> bool {
         self.facts().has_input_ended()

@@ -24,7 +24,7 @@ pub(super) const SETTLED: Until = Until::Progress(Progress::SETTLED);
 pub struct Guard<S: Borrow<Shutdown> = Shutdown> {
     /// The place among the waiters, for reads that the stop can end. It has
     /// the handle on the gate, so that a guard holds that once.
-    waiter: Waiter<S>,
+    pub(super) waiter: Waiter<S>,
 }
 
 impl<S: Borrow<Shutdown>> Guard<S> {

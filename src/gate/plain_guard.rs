@@ -20,6 +20,11 @@ impl<S: Borrow<Shutdown>> Guard<S> {
     pub(crate) fn try_plain(&self) -> Result<PlainGuard, GuardError> {
         PlainGuard::join(self.shutdown())
     }
+
+    /// Gives up the place of a wait that is over, before the drop does.
+    pub(crate) fn end_wait(&mut self) {
+        self.waiter.deregister();
+    }
 }
 
 impl PlainGuard {

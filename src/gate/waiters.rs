@@ -308,7 +308,7 @@ impl<S: Borrow<Shutdown>> Waiter<S> {
     }
 
     /// Gives the place back.
-    fn deregister(&mut self) {
+    pub(super) fn deregister(&mut self) {
         if let Some(registered) = self.registered.take() {
             let Registered { until, place, .. } = registered;
             self.shared().waiters.remove(until, place);

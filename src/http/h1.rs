@@ -22,10 +22,10 @@ use log::debug;
 
 use super::driver::{Driver, Due};
 use super::error::Error;
-use super::info::ConnectionInfo;
+use super::info::Origin;
 use super::service::CountedService;
 use super::state::State;
-use super::upgrade::Upgraded;
+use super::upgrade::{UpgradeWork, Upgraded};
 use super::wire::Wire;
 use super::{BoxError, Shared};
 use crate::rt::{Connection, Runtime};
@@ -54,14 +54,10 @@ enum Told {
 
 /// Serves a session, of which some bytes were read before. Both are in a box: the future
 /// would keep room for its arguments as long as it lives.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an `async fn` would have a place for each argument twice"
-)]
 pub(super) fn serve<R, C, S, B>(
     shared: Arc<Shared<S>>,
-    mut driver: Box<Driver<R>>,
-    info: ConnectionInfo,
+    driver: Box<Driver<R>>,
+    mut origin: Origin,
     mut found: Box<(Session<C>, Bytes)>,
 ) -> impl Future<Output = Result<(), Error>>
 where
@@ -72,9 +68,11 @@ where
     B: Body + 'static,
     B::Error: Into<BoxError>,
 {
+    let mut driver = unbox(driver);
     async move {
         loop {
-            let state = Arc::new(State::http1(info.clone(), driver.options()));
+            let state = Arc::new(State::http1(origin, driver.options()));
+            let ending = Ending(state.clone());
             let (session, prefix) = unbox(found);
             let wire = Wire::new(session, prefix, state.clone());
             let service = CountedService {
@@ -89,7 +87,7 @@ where
             let result = match ended {
                 Ended::Hyper(result) => result,
                 Ended::HeaderTimeout => {
-                    debug!("#{}: a head has taken too long", info.id());
+                    debug!("#{}: a head has taken too long", state.origin.id());
                     return Ok(());
                 }
             };
@@ -102,11 +100,25 @@ where
                     }
                     return Ok(());
                 }
-                Next::Upgraded => break,
-                Next::Request(next) => found = next,
+                Next::Upgraded => {
+                    return Box::pin(upgraded::<C, R>(driver, ending)).await;
+                }
+                Next::Request(next) => {
+                    origin = state.origin.try_clone().map_err(Error::guard)?;
+                    found = next;
+                }
             }
         }
-        Box::pin(upgraded::<C, R>(driver, info)).await
+    }
+}
+
+/// The end of a connection of hyper. What was left to run after an upgrade, which did not
+/// come, may hold the connection: it would keep itself.
+struct Ending(Arc<State>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.0.take_work());
     }
 }
 
@@ -154,7 +166,7 @@ where
     // request that is given up is no request.
     let has_own_reason = told == Told::Nothing || state.is_last() || state.is_exchanging();
     if result.is_err() || has_own_reason {
-        return Error::of_hyper(result, state.info.id()).map(|()| Next::Nothing);
+        return Error::of_hyper(result, state.origin.id()).map(|()| Next::Nothing);
     }
     let (mut session, rest) = into_rest(wire, read_buf);
     let found = match told {
@@ -287,14 +299,16 @@ fn last_look<C: Connection>(
 
 /// Runs what a request has left for the time after the upgrade.
 async fn upgraded<C: Connection, R: Runtime>(
-    driver: Box<Driver<R>>,
-    info: ConnectionInfo,
+    driver: Driver<R>,
+    ending: Ending,
 ) -> Result<(), Error> {
     let handle = driver.handle;
-    let Some((upgrade, run)) = info.upgrade_slot().take() else {
+    let Some(work) = ending.0.take_work() else {
         // Some task of the program has it: the server waits for its session.
         return Ok(());
     };
+    drop(ending);
+    let UpgradeWork { upgrade, run } = *work;
     let Ok(upgraded) = upgrade.await else {
         return Ok(());
     };

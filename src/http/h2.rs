@@ -22,7 +22,7 @@ use pin_project_lite::pin_project;
 use super::driver::{Driver, Due};
 use super::error::Error;
 use super::h1::unbox;
-use super::info::ConnectionInfo;
+use super::info::Origin;
 use super::rt::{HyperTimer, StreamExecutor};
 use super::service::CountedService;
 use super::state::State;
@@ -40,7 +40,7 @@ pin_project! {
     pub(super) struct Serve<H, R: Runtime> {
         #[pin]
         hyper: H,
-        driver: Box<Driver<R>>,
+        driver: Driver<R>,
         state: Arc<State>,
         // The peer was told of the end of the connection.
         was_told: bool,
@@ -52,8 +52,8 @@ pin_project! {
 pub(super) fn serve<R, C, S, B>(
     shared: &Arc<Shared<S>>,
     runtime: R,
-    mut driver: Box<Driver<R>>,
-    info: ConnectionInfo,
+    driver: Box<Driver<R>>,
+    origin: Origin,
     found: Box<(Session<C>, Bytes)>,
 ) -> Serve<Hyper<C, S>, R>
 where
@@ -66,7 +66,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let state = Arc::new(State::http2(info, driver.options()));
+    let state = Arc::new(State::http2(origin, driver.options()));
     let service = CountedService {
         shared: shared.clone(),
         state: state.clone(),
@@ -80,6 +80,7 @@ where
         builder.timer(HyperTimer(runtime));
         configure(&mut builder);
     }
+    let mut driver = unbox(driver);
     driver.opens();
     Serve {
         hyper: builder.serve_connection(wire, service),
@@ -115,13 +116,13 @@ where
             resume_unwind(panic);
         }
         Poll::Ready(match ended {
-            Ok(result) => Error::of_hyper(result, state.info.id()),
+            Ok(result) => Error::of_hyper(result, state.origin.id()),
             Err(due) => {
                 let what = match due {
                     Due::Head => "a head has taken too long",
                     _ => "the peer answers neither SETTINGS nor the ping of a GOAWAY",
                 };
-                debug!("#{}: {what}", state.info.id());
+                debug!("#{}: {what}", state.origin.id());
                 Ok(())
             }
         })

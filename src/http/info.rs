@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use hyper::rt::{Sleep, Timer};
 use pin_project_lite::pin_project;
 
 use super::rt::Task;
+use super::state::State;
 use super::stream_idle::StreamIdle;
-use super::upgrade::UpgradeSlot;
 use crate::address::Address;
 use crate::connection::{ConnectionFacts, Describe};
 use crate::gate::{Guard, GuardError, PhaseReached, PlainGuard, Shutdown};
@@ -38,7 +39,9 @@ use crate::tls::TlsInfo;
 /// ```
 #[derive(Clone)]
 pub struct ConnectionInfo {
-    inner: Arc<Inner>,
+    state: Arc<State>,
+    /// The stream of HTTP/2, where something of it is still to be read.
+    stream: Option<NonZeroU32>,
     messages: Messages,
 }
 
@@ -60,89 +63,117 @@ pub(super) struct Local {
     pub(super) spawn: Box<dyn Fn(Task) + Send + Sync>,
 }
 
-struct Inner {
+/// The connection that requests come on, as it is from its beginning on.
+pub(super) struct Origin {
     guard: PlainGuard,
     connection: Arc<dyn Describe>,
     local: Arc<Local>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsInfo>>,
-    upgrade: UpgradeSlot,
 }
 
-impl ConnectionInfo {
+impl Origin {
     pub(super) fn new(
         handle: &SessionHandle,
         local: Arc<Local>,
         #[cfg(feature = "tls")] tls: Option<TlsInfo>,
-    ) -> Result<ConnectionInfo, GuardError> {
+    ) -> Result<Origin, GuardError> {
         let (guard, connection) = handle.parts()?;
-        let inner = Arc::new(Inner {
+        Ok(Origin {
             guard,
             connection,
             local,
             #[cfg(feature = "tls")]
             tls: tls.map(Box::new),
-            upgrade: UpgradeSlot::default(),
-        });
-        Ok(ConnectionInfo {
-            inner,
-            messages: Messages::None,
         })
     }
 
-    /// Returns what a request knows of the connection whose stream is read on.
-    pub(super) fn of_stream(
-        &self,
-        idle: StreamIdle,
-        messages: Messages,
-    ) -> Result<ConnectionInfo, GuardError> {
-        let Inner { guard, local, .. } = &*self.inner;
-        let inner = Arc::new(Inner {
-            guard: guard.try_clone()?,
-            connection: Arc::new(idle),
-            local: local.clone(),
+    /// Returns the same for the next connection of hyper.
+    pub(super) fn try_clone(&self) -> Result<Origin, GuardError> {
+        Ok(Origin {
+            guard: self.guard.try_clone()?,
+            connection: self.connection.clone(),
+            local: self.local.clone(),
             #[cfg(feature = "tls")]
-            tls: self.inner.tls.clone(),
-            upgrade: UpgradeSlot::default(),
-        });
-        Ok(ConnectionInfo { inner, messages })
+            tls: self.tls.clone(),
+        })
     }
 
-    /// Returns what a request with a body knows.
-    pub(super) fn with_body(&self, messages: Messages) -> ConnectionInfo {
+    #[inline]
+    pub(super) fn connection(&self) -> &dyn Describe {
+        &*self.connection
+    }
+
+    #[inline]
+    pub(super) fn facts(&self) -> &ConnectionFacts {
+        self.connection.facts()
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.facts().id()
+    }
+
+    pub(super) fn peer_addr(&self) -> Address {
+        self.facts().peer_addr()
+    }
+
+    /// Returns the server's gate.
+    #[inline]
+    pub(super) fn shutdown(&self) -> &Shutdown {
+        self.guard.shutdown()
+    }
+
+    /// Spawns a task of the connection.
+    pub(super) fn spawn(&self, task: Task) {
+        (self.local.spawn)(task);
+    }
+}
+
+impl ConnectionInfo {
+    pub(super) fn new(
+        state: Arc<State>,
+        stream: Option<NonZeroU32>,
+        messages: Messages,
+    ) -> ConnectionInfo {
         ConnectionInfo {
-            inner: self.inner.clone(),
+            state,
+            stream,
             messages,
         }
+    }
+
+    #[inline]
+    fn origin(&self) -> &Origin {
+        &self.state.origin
     }
 
     /// Returns the number of the connection: see
     /// [`Session::id`](crate::Session::id).
     pub fn id(&self) -> u64 {
-        self.facts().id()
+        self.origin().id()
     }
 
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Address {
-        self.facts().peer_addr()
+        self.origin().peer_addr()
     }
 
     /// Returns the address of the listener that accepted the connection.
     pub fn local_addr(&self) -> &Address {
-        &self.inner.local.address
+        &self.origin().local.address
     }
 
     /// Returns what was agreed on by TLS; `None` without TLS.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.inner.tls.as_deref()
+        self.origin().tls.as_deref()
     }
 
     /// Returns the server's gate: to ask for the stop, or to observe it.
     #[inline]
     pub fn shutdown(&self) -> &Shutdown {
-        self.inner.guard.shutdown()
+        self.origin().shutdown()
     }
 
     /// Returns a handle on the session: the idle point of what takes the
@@ -157,8 +188,12 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn handle(&self) -> Result<SessionHandle, GuardError> {
-        let guard = self.inner.guard.try_guard()?;
-        Ok(SessionHandle::new(guard, self.inner.connection.clone()))
+        let guard = self.try_guard()?;
+        let connection = match self.stream {
+            None => self.origin().connection.clone(),
+            Some(stream) => Arc::new(StreamIdle::new(self.state.clone(), stream)),
+        };
+        Ok(SessionHandle::new(guard, connection))
     }
 
     /// Takes a guard for work that goes on after the response: the server waits for
@@ -185,7 +220,7 @@ impl ConnectionInfo {
     /// # Errors
     /// [`GuardError::Closed`] once the server is stopped.
     pub fn try_guard(&self) -> Result<Guard, GuardError> {
-        self.inner.guard.try_guard()
+        self.origin().guard.try_guard()
     }
 
     /// Returns `stream` with an end: once the server drains, and a
@@ -261,7 +296,7 @@ impl ConnectionInfo {
     pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
         UntilDraining {
             stream,
-            settled: self.inner.guard.settled(),
+            settled: self.origin().guard.settled(),
             looks: 0,
             has_ended: false,
             given: 0,
@@ -271,28 +306,24 @@ impl ConnectionInfo {
         }
     }
 
-    /// Spawns a task of the connection.
-    pub(super) fn spawn(&self, task: Task) {
-        (self.inner.local.spawn)(task);
-    }
-
     /// Returns whether all that had arrived at the stop is with its reader.
+    /// It is asked before the reader looks: what comes after that had not arrived.
+    /// Otherwise the task is woken when it may be.
     fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.connection().is_handed_on(cx)
+        self.stream
+            .is_none_or(|stream| self.state.is_between_in(stream, cx))
     }
 
-    #[inline]
-    pub(super) fn connection(&self) -> &dyn Describe {
-        &*self.inner.connection
+    /// Returns whether so many answers are all that the request calls for, as far as that
+    /// is known.
+    fn is_answered(&self, answers: u64) -> bool {
+        self.stream
+            .is_some_and(|stream| self.state.is_answered(stream, answers))
     }
 
-    #[inline]
-    pub(super) fn facts(&self) -> &ConnectionFacts {
-        self.connection().facts()
-    }
-
-    pub(super) fn upgrade_slot(&self) -> &UpgradeSlot {
-        &self.inner.upgrade
+    /// Returns the state of the connection.
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 }
 
@@ -356,7 +387,7 @@ fn rest_of(set: Option<Duration>, connection: &ConnectionInfo, given: u64) -> Du
         let is_answered = match connection.messages {
             Messages::None => true,
             Messages::One => given > 0,
-            Messages::Many => connection.connection().is_answered(given),
+            Messages::Many => connection.is_answered(given),
         };
         match is_answered {
             true => Duration::ZERO,
@@ -381,7 +412,7 @@ impl<S: Stream> Stream for UntilDraining<S> {
         }
         loop {
             // Asked before the stream is, which may wait for the rest of the request.
-            let was_settled = this.connection.inner.guard.is_settled();
+            let was_settled = this.connection.origin().guard.is_settled();
             let is_handed_on = was_settled && this.connection.is_handed_on(cx);
             if let Poll::Ready(item) = this.stream.as_mut().poll_next(cx) {
                 (*this.looks, *this.resting, *this.has_ended) = (0, None, item.is_none());
@@ -403,7 +434,7 @@ impl<S: Stream> Stream for UntilDraining<S> {
             }
             let rest = rest_of(*this.rest, this.connection, *this.given);
             if !rest.is_zero() {
-                let timer = &this.connection.inner.local.timer;
+                let timer = &this.connection.origin().local.timer;
                 let resting = this.resting.get_or_insert_with(|| timer.sleep(rest));
                 ready!(resting.as_mut().poll(cx));
             }

@@ -43,11 +43,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, work: F) {
-        let info = &self.0.info;
+        let origin = &self.0.origin;
         // Otherwise its connection is aborted as well.
-        if info.shutdown().phase() < Phase::Aborting {
+        if origin.shutdown().phase() < Phase::Aborting {
             let aborting = AbortWait::new(OfStream(self.0.clone()));
-            info.spawn(Box::pin(Stream { work, aborting }));
+            origin.spawn(Box::pin(Stream { work, aborting }));
         }
     }
 }
@@ -58,7 +58,7 @@ struct OfStream(Arc<State>);
 impl Borrow<Shutdown> for OfStream {
     #[inline]
     fn borrow(&self) -> &Shutdown {
-        self.0.info.shutdown()
+        self.0.origin.shutdown()
     }
 }
 
@@ -81,11 +81,11 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             // The drop of its work resets the stream, and no other.
             Err(panic) => {
                 let OfStream(state) = this.aborting.shared();
-                let (id, peer) = (state.info.id(), state.info.peer_addr());
+                let (id, peer) = (state.origin.id(), state.origin.peer_addr());
                 error!("#{id} {peer}: the handler of a stream panicked");
                 if state.note_panic(panic) {
                     // Its connection may last: the other streams are answered.
-                    state.info.shutdown().stop(Cause::Panic);
+                    state.origin.shutdown().stop(Cause::Panic);
                 }
                 Poll::Ready(())
             }

@@ -15,7 +15,7 @@ use log::debug;
 
 use super::driver::{Common, Driver, Due};
 use super::error::Error;
-use super::info::{ConnectionInfo, Local};
+use super::info::{Local, Origin};
 use super::{BoxError, Protocol, ServeSession, Shared, h1, h2};
 use crate::rt::{Connection, Runtime};
 use crate::session::Session;
@@ -53,23 +53,25 @@ where
         let Some(n) = reading.await? else {
             return Ok(None);
         };
-        let info = ConnectionInfo::new(
+        let origin = Origin::new(
             &driver.handle,
             local,
             #[cfg(feature = "tls")]
             session.connection().tls().cloned(),
         );
-        let info = info.map_err(Error::guard)?;
+        let origin = origin.map_err(Error::guard)?;
         let is_http2 = match shared.protocol {
             Protocol::Any => first[..n] == PREFACE[..],
             Protocol::Http1 => false,
             Protocol::Http2 => true,
         };
+        // From here on the driver waits.
+        session.end_idle_waits();
         let prefix = Bytes::copy_from_slice(&first[..n]);
         let found = Box::new((session, prefix));
         let serves: ServeSession = match is_http2 {
-            true => Box::pin(h2::serve(&shared, runtime, driver, info, found)),
-            false => Box::pin(h1::serve(shared, driver, info, found)),
+            true => Box::pin(h2::serve(&shared, runtime, driver, origin, found)),
+            false => Box::pin(h1::serve(shared, driver, origin, found)),
         };
         Ok(Some(serves))
     });

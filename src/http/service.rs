@@ -33,7 +33,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = self.state.begin(&mut request);
         let health = self.shared.health.as_ref().and_then(|paths| {
-            let shutdown = self.state.info.shutdown();
+            let shutdown = self.state.origin.shutdown();
             paths.status(request.uri().path(), shutdown)
         });
         let version = request.version();

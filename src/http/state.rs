@@ -3,6 +3,7 @@
 mod request;
 
 use std::any::Any;
+use std::num::NonZeroU32;
 use std::task::{Context, Waker};
 
 use futures_io::IoSlice;
@@ -10,9 +11,10 @@ use hyper::upgrade::OnUpgrade;
 
 pub(crate) use self::request::InFlight;
 use super::framing::{ALL_COMPLETE, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED};
-use super::info::ConnectionInfo;
+use super::info::Origin;
 use super::options::Options;
 use super::streams::{GOAWAY_LENGTH, Streams};
+use super::upgrade::UpgradeWork;
 use crate::phase::Phase;
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
@@ -24,7 +26,7 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 /// All orderings are relaxed: the parts run in one task, apart from the bodies
 /// and streams of HTTP/2, whose end is followed by a wake of that task.
 pub(crate) struct State {
-    pub(crate) info: ConnectionInfo,
+    pub(crate) origin: Origin,
     calls: AtomicU64,
     /// The transport holds a part of what is to come.
     is_mid_record: AtomicBool,
@@ -76,55 +78,45 @@ impl Drop for Driven<'_> {
 /// What is under way on the wire, as far as the bytes of both sides tell.
 enum Exchanges {
     Http1(Http1),
-    Http2(Http2),
+    /// The streams share it, which end in other tasks.
+    Http2(Mutex<Streams>),
 }
 
 struct Http1 {
     framing: Mutex<Framing>,
-    /// The future of the last request that asked for an upgrade. hyper gives the connection
-    /// to it when the connection ends, even where the response has refused the upgrade.
-    upgrade: Mutex<Option<OnUpgrade>>,
-}
-
-/// What the streams of HTTP/2 share, which end in other tasks.
-struct Http2 {
-    streams: Mutex<Streams>,
-    /// Rarely there is any.
-    of_tasks: Mutex<Option<Box<OfTasks>>>,
+    upgrades: Mutex<Upgrades>,
 }
 
 #[derive(Default)]
-struct OfTasks {
-    /// The driver, where it waits for their end.
-    driver: Option<Waker>,
-    /// The first panic of one.
-    panic: Option<Panic>,
+struct Upgrades {
+    /// The future of the last request that asked for an upgrade. hyper gives the connection
+    /// to it when the connection ends, even where the response has refused the upgrade.
+    last: Option<OnUpgrade>,
+    /// What is to run after one. In a box: few connections have it.
+    work: Option<Box<UpgradeWork>>,
 }
 
 impl State {
-    pub(super) fn http1(info: ConnectionInfo, options: &Options) -> State {
+    pub(super) fn http1(origin: Origin, options: &Options) -> State {
         let framing = Framing::new();
         let known = framing.known();
         let http1 = Http1 {
             framing: Mutex::new(framing),
-            upgrade: Mutex::new(None),
+            upgrades: Mutex::default(),
         };
-        State::new(info, options, Exchanges::Http1(http1), known)
+        State::new(origin, options, Exchanges::Http1(http1), known)
     }
 
-    pub(super) fn http2(info: ConnectionInfo, options: &Options) -> State {
+    pub(super) fn http2(origin: Origin, options: &Options) -> State {
         let streams = Streams::new();
         let known = streams.known();
-        let http2 = Http2 {
-            streams: Mutex::new(streams),
-            of_tasks: Mutex::default(),
-        };
-        State::new(info, options, Exchanges::Http2(http2), known)
+        let exchanges = Exchanges::Http2(Mutex::new(streams));
+        State::new(origin, options, exchanges, known)
     }
 
-    fn new(info: ConnectionInfo, options: &Options, exchanges: Exchanges, known: u8) -> State {
+    fn new(origin: Origin, options: &Options, exchanges: Exchanges, known: u8) -> State {
         State {
-            info,
+            origin,
             calls: AtomicU64::new(0),
             is_mid_record: AtomicBool::new(false),
             announces: AtomicBool::new(false),
@@ -154,9 +146,9 @@ impl State {
         }
     }
 
-    fn upgrade(&self) -> Option<&Mutex<Option<OnUpgrade>>> {
+    fn upgrades(&self) -> Option<&Mutex<Upgrades>> {
         match &self.exchanges {
-            Exchanges::Http1(http1) => Some(&http1.upgrade),
+            Exchanges::Http1(http1) => Some(&http1.upgrades),
             Exchanges::Http2(_) => None,
         }
     }
@@ -178,7 +170,7 @@ impl State {
     fn streams(&self) -> Option<&Mutex<Streams>> {
         match &self.exchanges {
             Exchanges::Http1(_) => None,
-            Exchanges::Http2(http2) => Some(&http2.streams),
+            Exchanges::Http2(streams) => Some(streams),
         }
     }
 
@@ -195,22 +187,14 @@ impl State {
         changed
     }
 
-    #[inline]
-    fn of_tasks(&self) -> Option<&Mutex<Option<Box<OfTasks>>>> {
-        match &self.exchanges {
-            Exchanges::Http1(_) => None,
-            Exchanges::Http2(http2) => Some(&http2.of_tasks),
-        }
-    }
-
     /// Keeps the panic of a stream for the end of the connection. The reset of
     /// the stream, which follows, wakes the driver. Returns whether it stops the server.
     pub(crate) fn note_panic(&self, panic: Panic) -> bool {
-        if let Some(of_tasks) = self.of_tasks() {
-            let mut of_tasks = lock(of_tasks);
-            let of_tasks = of_tasks.get_or_insert_default();
-            if of_tasks.panic.is_none() {
-                of_tasks.panic = Some(panic);
+        if let Some(streams) = self.streams() {
+            let mut streams = lock(streams);
+            let first = &mut streams.tasks_mut().panic;
+            if first.is_none() {
+                *first = Some(panic);
             }
             self.has_panicked.store(true, Ordering::Relaxed);
         }
@@ -223,30 +207,25 @@ impl State {
     }
 
     pub(crate) fn take_panic(&self) -> Option<Panic> {
-        lock(self.of_tasks()?).as_mut()?.panic.take()
+        let streams = self.streams().filter(|_| self.has_panicked())?;
+        lock(streams).tasks_mut().panic.take()
     }
 
     /// Wakes the driver when the last request in flight has ended.
     pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
-        if let Some(of_tasks) = self.of_tasks() {
-            let mut of_tasks = lock(of_tasks);
-            let driver = &mut of_tasks.get_or_insert_default().driver;
-            let before = driver.replace(cx.waker().clone());
-            drop(of_tasks);
+        if let Some(streams) = self.streams() {
+            let driver = cx.waker().clone();
+            let before = lock(streams).tasks_mut().driver.replace(driver);
             drop(before);
-            self.info.facts().watch_requests();
+            self.origin.facts().watch_requests();
         }
     }
 
     /// Wakes the driver that waits for the end of the last request.
     #[cold]
     fn wake_driver(&self) {
-        if let Some(of_tasks) = self.of_tasks() {
-            let mut of_tasks = lock(of_tasks);
-            let driver = of_tasks
-                .as_mut()
-                .and_then(|of_tasks| of_tasks.driver.take());
-            drop(of_tasks);
+        if let Some(streams) = self.streams() {
+            let driver = lock(streams).tasks_mut().driver.take();
             if let Some(driver) = driver {
                 driver.wake();
             }
@@ -256,7 +235,7 @@ impl State {
     /// Returns the number of requests whose response has not come to its end.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.info.facts().requests()
+        self.origin.facts().requests()
     }
 
     #[inline]
@@ -305,13 +284,28 @@ impl State {
         (is_told || self.is_last())
             && self.in_flight() == 0
             && self
-                .upgrade()
-                .is_some_and(|upgrade| lock(upgrade).is_some())
+                .upgrades()
+                .is_some_and(|upgrades| lock(upgrades).last.is_some())
     }
 
     /// Takes the future that such a connection is given to.
     pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
-        lock(self.upgrade()?).take()
+        lock(self.upgrades()?).last.take()
+    }
+
+    /// Leaves what is to run after an upgrade; gives it back where there can be none.
+    pub(super) fn leave_work(&self, work: Box<UpgradeWork>) -> Result<(), Box<UpgradeWork>> {
+        let Some(upgrades) = self.upgrades() else {
+            return Err(work);
+        };
+        let before = lock(upgrades).work.replace(work);
+        drop(before);
+        Ok(())
+    }
+
+    /// Takes what is to run after the upgrade.
+    pub(super) fn take_work(&self) -> Option<Box<UpgradeWork>> {
+        lock(self.upgrades()?).work.take()
     }
 
     /// Polls hyper in the task of the connection.
@@ -389,8 +383,8 @@ impl State {
             Exchanges::Http1(http1) => {
                 self.change(&http1.framing, |framing| framing.push(bytes));
             }
-            Exchanges::Http2(http2) => {
-                self.change_streams(&http2.streams, |streams| streams.push_read(bytes));
+            Exchanges::Http2(streams) => {
+                self.change_streams(streams, |streams| streams.push_read(bytes));
             }
         }
     }
@@ -431,7 +425,7 @@ impl State {
     pub(crate) fn is_look_stale(&self) -> bool {
         self.framing().is_some()
             && !self.announces()
-            && self.info.shutdown().phase() >= self.announce_from
+            && self.origin.shutdown().phase() >= self.announce_from
     }
 
     /// Returns whether a response has to wait for a look that finds no more input: it
@@ -449,7 +443,7 @@ impl State {
             && self.keeps_alive
             && self.seems_last()
             && !self.is_past_accepted()
-            && !self.info.facts().found_nothing()
+            && !self.origin.facts().found_nothing()
     }
 
     /// Notes that hyper asks for input.
@@ -479,7 +473,7 @@ impl State {
                 }
                 usize::MAX
             }
-            Exchanges::Http2(http2) => lock(&http2.streams).limit(accepted),
+            Exchanges::Http2(streams) => lock(streams).limit(accepted),
         }
     }
 
@@ -549,15 +543,15 @@ impl State {
     }
 
     /// Returns whether so many answers are all that a call of gRPC awaits, one each.
-    pub(crate) fn is_answered(&self, stream: u32, answers: u64) -> bool {
+    pub(crate) fn is_answered(&self, stream: NonZeroU32, answers: u64) -> bool {
         self.streams()
-            .is_some_and(|streams| lock(streams).is_answered(stream, answers))
+            .is_some_and(|streams| lock(streams).is_answered(stream.get(), answers))
     }
 
     /// Returns whether the peer has ended its side of a stream that we have not ended.
-    pub(crate) fn has_peer_ended(&self, stream: u32) -> bool {
+    pub(crate) fn has_peer_ended(&self, stream: NonZeroU32) -> bool {
         self.streams()
-            .is_some_and(|streams| lock(streams).has_peer_ended(stream))
+            .is_some_and(|streams| lock(streams).has_peer_ended(stream.get()))
     }
 
     /// Begins to wait for the first data of streams, of which some have had none.
@@ -575,9 +569,9 @@ impl State {
 
     /// Returns whether the reader of a stream has all that had arrived for it, and
     /// no part of a message.
-    pub(crate) fn is_between_in(&self, stream: u32, cx: &Context<'_>) -> bool {
+    pub(crate) fn is_between_in(&self, stream: NonZeroU32, cx: &Context<'_>) -> bool {
         let streams = self.streams();
-        streams.is_none_or(|streams| lock(streams).is_between(stream, cx))
+        streams.is_none_or(|streams| lock(streams).is_between(stream.get(), cx))
     }
 }
 

@@ -4,6 +4,7 @@
 //! the reader of a stream has found nothing where the driver, which had seen the
 //! stop, has found nothing more, and the reader has looked after it.
 
+use std::num::NonZeroU32;
 use std::task::Context;
 
 use super::state::State;
@@ -15,34 +16,26 @@ use crate::sync::plain::Arc;
 /// What the handles of one stream look at.
 pub(super) struct StreamIdle {
     state: Arc<State>,
-    stream: u32,
+    stream: NonZeroU32,
 }
 
 impl StreamIdle {
-    pub(super) fn new(state: Arc<State>, stream: u32) -> StreamIdle {
+    pub(super) fn new(state: Arc<State>, stream: NonZeroU32) -> StreamIdle {
         StreamIdle { state, stream }
     }
 }
 
 impl Describe for StreamIdle {
     fn facts(&self) -> &ConnectionFacts {
-        self.state.info.facts()
+        self.state.origin.facts()
     }
 
     fn begin_look(&self, is_draining: bool, cx: &Context<'_>) -> bool {
-        is_draining && self.is_handed_on(cx)
+        is_draining && self.state.is_between_in(self.stream, cx)
     }
 
     fn has_found_nothing(&self, was_handed_on: bool) -> bool {
         was_handed_on
-    }
-
-    fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.state.is_between_in(self.stream, cx)
-    }
-
-    fn is_answered(&self, answers: u64) -> bool {
-        self.state.is_answered(self.stream, answers)
     }
 
     fn has_input_ended(&self) -> bool {
@@ -59,18 +52,18 @@ impl Describe for StreamIdle {
     fn set_drained(&self) {}
 
     fn set_label(&self, label: String) {
-        self.state.info.connection().set_label(label);
+        self.state.origin.connection().set_label(label);
     }
 
     fn label(&self) -> Option<String> {
-        self.state.info.connection().label()
+        self.state.origin.connection().label()
     }
 
     fn unused(&self) -> Unused {
-        self.state.info.connection().unused()
+        self.state.origin.connection().unused()
     }
 
     fn set_unused(&self, unused: Unused) {
-        self.state.info.connection().set_unused(unused);
+        self.state.origin.connection().set_unused(unused);
     }
 }

@@ -5,10 +5,12 @@
 //! of both directions. It decides nothing about them.
 
 mod frames;
+mod tasks;
 
 use std::task::{Context, Waker};
 
 use self::frames::{Frames, GOAWAY, HEAD, HEADERS, Part, RST_STREAM};
+use self::tasks::Tasks;
 use super::framing::{IN_BODY, IN_HEAD};
 use super::grpc;
 use crate::websocket;
@@ -72,7 +74,6 @@ impl Messages {
 }
 
 /// The open streams of a connection.
-#[derive(Debug)]
 pub(super) struct Streams {
     read: Frames,
     written: Frames,
@@ -86,9 +87,8 @@ pub(super) struct Streams {
     last_called: u32,
     /// The stop was seen, and all that had arrived is with the streams' readers.
     is_handed_on: bool,
-    /// The readers that wait for that.
-    readers: Vec<Waker>,
     input: Input,
+    tasks: Option<Box<Tasks>>,
 }
 
 /// Whether what comes is read.
@@ -113,8 +113,8 @@ impl Streams {
             last: 0,
             last_called: 0,
             is_handed_on: false,
-            readers: Vec::new(),
             input: Input::Read,
+            tasks: None,
         }
     }
 
@@ -286,7 +286,8 @@ impl Streams {
     /// that wait for it.
     pub(super) fn end_look(&mut self) -> Vec<Waker> {
         self.is_handed_on = true;
-        std::mem::take(&mut self.readers)
+        let tasks = self.tasks.as_mut();
+        tasks.map_or(Vec::new(), |tasks| std::mem::take(&mut tasks.readers))
     }
 
     /// Returns whether so many answers are one for each message of a call of gRPC that has
@@ -337,15 +338,18 @@ impl Streams {
         let is_between = self.is_handed_on
             && !self.read.is_mid_data(id)
             && !stream.is_some_and(Stream::is_mid_message);
-        if !is_between
-            && !self
-                .readers
-                .iter()
-                .any(|reader| reader.will_wake(cx.waker()))
-        {
-            self.readers.push(cx.waker().clone());
+        if !is_between {
+            let readers = &mut self.tasks_mut().readers;
+            if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+                readers.push(cx.waker().clone());
+            }
         }
         is_between
+    }
+
+    /// Returns what its tasks wait for, and have left.
+    pub(super) fn tasks_mut(&mut self) -> &mut Tasks {
+        self.tasks.get_or_insert_default()
     }
 }
 
@@ -436,7 +440,7 @@ mod tests {
                         false => streams.push_written(part),
                     }
                 }
-                assert_eq!(streams.is_any_open(), *is_open, "{streams:?}");
+                assert_eq!(streams.is_any_open(), *is_open, "{:?}", streams.open);
             }
         }
     }
@@ -586,7 +590,7 @@ mod tests {
                 for _ in 0..2 {
                     assert!(!streams.is_between(1, &cx));
                 }
-                assert_eq!(streams.readers.len(), 1, "it is one task");
+                assert_eq!(streams.tasks_mut().readers.len(), 1, "it is one task");
             }
             streams.push_read(&[*last]);
             assert_eq!(streams.is_between(1, &cx), is_between);

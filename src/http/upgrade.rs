@@ -17,20 +17,15 @@ use super::wire::{Wire, poll_send};
 use crate::rt::Connection;
 use crate::server::BoxError;
 use crate::session::SessionHandle;
-use crate::sync::plain::{Mutex, lock};
 use crate::websocket::Frames;
 
 type Work = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Run = Box<dyn FnOnce(Upgraded, SessionHandle) -> Work + Send>;
 
-/// What a request has left for the time after the upgrade. In a box: few have one.
-#[derive(Default)]
-pub(super) struct UpgradeSlot(Mutex<Option<Box<(OnUpgrade, Run)>>>);
-
-impl UpgradeSlot {
-    pub(super) fn take(&self) -> Option<(OnUpgrade, Run)> {
-        lock(&self.0).take().map(|upgrade| *upgrade)
-    }
+/// What a request has left for the time after the upgrade.
+pub(super) struct UpgradeWork {
+    pub(super) upgrade: OnUpgrade,
+    pub(super) run: Run,
 }
 
 /// Runs `work` with the connection of `request`, once the response of status
@@ -86,9 +81,8 @@ where
         let work = work(upgraded, handle);
         Box::pin(async move { work.await.map_err(Into::into) })
     });
-    let before = lock(&info.upgrade_slot().0).replace(Box::new((upgrade, run)));
-    drop(before);
-    Ok(())
+    let work = Box::new(UpgradeWork { upgrade, run });
+    info.state().leave_work(work).map_err(|_| UpgradeError(()))
 }
 
 /// The error of a request that cannot upgrade its connection.

@@ -199,7 +199,7 @@ impl<C: Connection> Wire<C> {
         if self.state.announces() {
             room_len = room_len.min(self.limit(cx));
             if room_len == 0 {
-                self.state.info.facts().set_found_nothing(true);
+                self.state.origin.facts().set_found_nothing(true);
                 return Poll::Pending;
             }
         }
@@ -217,7 +217,7 @@ impl<C: Connection> Wire<C> {
         }
         let frames = self.rare.as_ref().and_then(|rare| rare.frames.as_ref());
         if read.is_pending() && frames.is_some_and(|frames| frames.is_mid_message()) {
-            self.state.info.facts().set_found_nothing(false);
+            self.state.origin.facts().set_found_nothing(false);
         }
         let n = match ready!(read) {
             // An end without the close of TLS is one, between two requests.
@@ -299,7 +299,7 @@ impl<C: Connection> Read for Wire<C> {
         // The driver polls hyper again once the response has ended.
         if self.has_ended && self.state.hide_end() {
             // Nothing follows what was read.
-            self.state.info.facts().set_found_nothing(true);
+            self.state.origin.facts().set_found_nothing(true);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -364,7 +364,7 @@ mod tests {
     use hyper::{Response, StatusCode, Version};
 
     use super::*;
-    use crate::http::info::{ConnectionInfo, Local};
+    use crate::http::info::{Local, Origin};
     use crate::http::options::{Announce, Options};
     use crate::http::rt::HyperTimer;
     use crate::rt::Runtime;
@@ -378,18 +378,18 @@ mod tests {
             timer: Box::new(HyperTimer(Smol)),
             spawn: Box::new(|task| Smol.spawn(task)),
         });
-        let info = ConnectionInfo::new(
+        let origin = Origin::new(
             &handle,
             local,
             #[cfg(feature = "tls")]
             None,
         );
-        let info = info.map_err(io::Error::other)?;
+        let origin = origin.map_err(io::Error::other)?;
         let options = Options {
             announce: Announce::Draining,
             ..Options::default()
         };
-        let state = Arc::new(State::http1(info, &options));
+        let state = Arc::new(State::http1(origin, &options));
         Ok(Wire::new(session, Bytes::new(), state))
     }
 
@@ -482,7 +482,7 @@ mod tests {
                 }
                 let is_pending = poll_fn(|cx| Poll::Ready(poll_read(&mut wire, cx))).await;
                 assert!(is_pending);
-                wire.state.info.facts().found_nothing()
+                wire.state.origin.facts().found_nothing()
             };
             assert!(read(0).await);
             // A text of two bytes, masked by zeros.

@@ -431,6 +431,11 @@ impl<C: crate::rt::Connection> super::Session<C> {
         Poll::Ready(Ok(n))
     }
 
+    /// Ends the waits at an idle point for good: its place with the gate is free for others.
+    pub(crate) fn end_idle_waits(&mut self) {
+        self.inner_mut().guard.end_wait();
+    }
+
     /// Returns whether a read waits for the abort, too.
     #[cfg(all(test, feature = "sim", not(feature = "loom")))]
     pub(crate) fn awaits_abort(&self) -> bool {

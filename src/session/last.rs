@@ -48,16 +48,6 @@ impl Describe for DrainsLast {
         self.connection.has_found_nothing(begun)
     }
 
-    #[cfg(feature = "http")]
-    fn is_handed_on(&self, cx: &Context<'_>) -> bool {
-        self.connection.is_handed_on(cx)
-    }
-
-    #[cfg(feature = "http")]
-    fn is_answered(&self, answers: u64) -> bool {
-        self.connection.is_answered(answers)
-    }
-
     fn has_input_ended(&self) -> bool {
         self.connection.has_input_ended()
     }

@@ -1,5 +1,7 @@
 //! The begin and the end of one request, as the state of its connection notes them.
 
+use std::num::NonZeroU32;
+
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -10,7 +12,6 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use super::State;
 use crate::http::framing::{BodyLength, NOTHING_FOLLOWS};
 use crate::http::info::{ConnectionInfo, Messages};
-use crate::http::stream_idle::StreamIdle;
 use crate::http::streams::{DataOf, Streams};
 use crate::phase::Phase;
 use crate::sync::plain::{Arc, Mutex, Ordering, lock};
@@ -21,7 +22,7 @@ impl State {
         // One task at a time calls, for a connection: no addition is lost. Ends
         // come from other tasks, in HTTP/2.
         self.calls.store(self.calls() + 1, Ordering::Relaxed);
-        self.info.facts().begin_request();
+        self.origin.facts().begin_request();
         if let Some(framing) = self.framing() {
             let body = request.body();
             let length = match body.size_hint().exact() {
@@ -42,43 +43,34 @@ impl State {
         }
         // Asked once: HTTP/2 takes a lock for the answer.
         let has_body = !request.body().is_end_stream();
+        // hyper has no body for a tunnel.
+        let is_tunnel = self.streams().is_some() && *request.method() == Method::CONNECT;
+        let content = (has_body || is_tunnel).then(|| content_type(request.headers()));
         let stream = self
             .streams()
-            .and_then(|streams| self.begin_stream(streams, request, has_body));
-        let info = stream.unwrap_or_else(|| match has_body {
-            true => self
-                .info
-                .with_body(messages_of(content_type(request.headers()))),
-            false => self.info.clone(),
-        });
+            .and_then(|streams| self.begin_stream(streams, request, content));
+        let messages = content.map_or(Messages::None, messages_of);
+        let info = ConnectionInfo::new(self.clone(), stream, messages);
         request.extensions_mut().insert(info);
         InFlight(self.clone())
     }
 
-    /// Returns what is known of the connection to a request whose stream still has
-    /// something to read.
+    /// Returns the stream of a request that still has something to read.
     fn begin_stream(
-        self: &Arc<State>,
+        &self,
         streams: &Mutex<Streams>,
         request: &Request<Incoming>,
-        has_body: bool,
-    ) -> Option<ConnectionInfo> {
+        content: Option<&[u8]>,
+    ) -> Option<NonZeroU32> {
         let stream = self.change_streams(streams, Streams::call)?;
-        // hyper has no body for a tunnel.
-        if !has_body && *request.method() != Method::CONNECT {
-            return None;
-        }
-        let content = content_type(request.headers());
-        lock(streams).follow(stream, data_of(request, content));
-        // Refused once the server was stopped, when no idle point matters.
-        let idle = StreamIdle::new(self.clone(), stream);
-        self.info.of_stream(idle, messages_of(content)).ok()
+        lock(streams).follow(stream, data_of(request, content?));
+        NonZeroU32::new(stream)
     }
 
     /// Notes which future hyper may give the connection to.
     fn set_upgrade(&self, upgrade: Option<OnUpgrade>) {
-        if let Some(noted) = self.upgrade() {
-            *lock(noted) = upgrade;
+        if let Some(upgrades) = self.upgrades() {
+            lock(upgrades).last = upgrade;
         }
     }
 
@@ -105,7 +97,7 @@ impl State {
             self.is_websocket.store(follows, Ordering::Relaxed);
             return;
         }
-        let is_last = self.seems_last() && self.info.facts().found_nothing();
+        let is_last = self.seems_last() && self.origin.facts().found_nothing();
         if !self.keeps_alive || is_last || self.is_past_accepted() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -183,11 +175,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.info.shutdown().phase() >= Phase::Aborting {
+        if self.0.origin.shutdown().phase() >= Phase::Aborting {
             // Cut off: the report says how many were in flight.
             return;
         }
-        if self.0.info.facts().end_request() {
+        if self.0.origin.facts().end_request() {
             self.0.wake_driver();
         }
     }

@@ -3,8 +3,8 @@
 /// Follows one direction.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// The head of a frame, as far as it has come.
-    head: [u8; HEAD],
+    /// The head of a frame, as far as it has come, where it comes in pieces.
+    head: [u8; HEAD - 1],
     head_len: u8,
     /// What is to come of the payload of the frame, or of the preface.
     left: u32,
@@ -64,19 +64,30 @@ impl Frames {
                 continue;
             }
             let had = usize::from(self.head_len);
-            let taken = (HEAD - had).min(bytes.len());
-            self.head[had..had + taken].copy_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
-            self.head_len = (had + taken) as u8;
-            if had + taken == HEAD {
-                self.head_len = 0;
-                seen(self.end_head());
+            if let (0, Some((head, rest))) = (had, bytes.split_first_chunk()) {
+                seen(self.end_head(*head));
+                bytes = rest;
+                continue;
             }
+            let (begin, rest) = bytes.split_at((HEAD - had).min(bytes.len()));
+            bytes = rest;
+            let len = had + begin.len();
+            if len < HEAD {
+                self.head[had..len].copy_from_slice(begin);
+                self.head_len = len as u8;
+                continue;
+            }
+            let mut head = [0; HEAD];
+            head[..had].copy_from_slice(&self.head[..had]);
+            head[had..].copy_from_slice(begin);
+            self.head_len = 0;
+            seen(self.end_head(head));
         }
     }
 
-    fn end_head(&mut self) -> Part<'static> {
-        let [a, b, c, kind, flags, stream @ ..] = self.head;
+    #[inline]
+    fn end_head(&mut self, head: [u8; HEAD]) -> Part<'static> {
+        let [a, b, c, kind, flags, stream @ ..] = head;
         // The first bit is reserved.
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.left = u32::from_be_bytes([0, a, b, c]);
