@@ -51,47 +51,53 @@ fn transports(files: &PemFiles) -> [(&'static str, Transport); 3] {
 }
 
 /// The processor time of each request, beside hyper alone.
+///
+/// The servers are started anew for each of `starts`: where a process happens to have its
+/// memory moves all that it takes by some hundredths.
 fn requests(
     programs: &Path,
     how: &Transport,
     connections: usize,
-    (slice, rounds): (Duration, usize),
+    (slice, rounds, starts): (Duration, usize, usize),
     bar: &ProgressBar,
 ) -> io::Result<Vec<Turns>> {
-    let sides = HTTP_KINDS
-        .iter()
-        .map(|kind| Side::http(programs, *kind, how, connections));
-    let mut sides = sides.collect::<io::Result<Vec<Side>>>()?;
     let message = how.version.message();
-    // So many requests fill a slice; what is found out here also warms up.
-    let mut count = connections.max(64);
-    let (wall, _) = sides[0].exchange(message, count)?;
-    count = (slice.as_secs_f64() / wall.as_secs_f64() * count as f64) as usize;
-    count = count.max(connections);
-    for side in &mut sides {
-        side.exchange(message, count)?;
-    }
-    let mut cost = vec![Vec::new(); sides.len()];
-    for round in 0..rounds {
-        for n in turns::order(round, sides.len()) {
-            let (_, processor) = sides[n].exchange(message, count)?;
-            cost[n].push(processor.as_nanos() as f64 / count as f64);
+    let mut cost = vec![Vec::new(); HTTP_KINDS.len()];
+    for start in 0..starts {
+        let sides = HTTP_KINDS
+            .iter()
+            .map(|kind| Side::http(programs, *kind, how, connections));
+        let mut sides = sides.collect::<io::Result<Vec<Side>>>()?;
+        // So many requests fill a slice; what is found out here also warms up.
+        let mut count = connections.max(64);
+        let (wall, _) = sides[0].exchange(message, count)?;
+        count = (slice.as_secs_f64() / wall.as_secs_f64() * count as f64) as usize;
+        count = count.max(connections);
+        for side in &mut sides {
+            side.exchange(message, count)?;
         }
-        bar.inc(1);
+        for round in 0..rounds {
+            for n in turns::order(start + round, sides.len()) {
+                let (_, processor) = sides[n].exchange(message, count)?;
+                cost[n].push(processor.as_nanos() as f64 / count as f64);
+            }
+            bar.inc(1);
+        }
     }
     Ok(turns::against_http_floors(&cost))
 }
 
 fn request_page(args: &Args, programs: &Path, files: &PemFiles) -> io::Result<Page> {
     let length = match args.quick {
-        true => (Duration::from_millis(15), 8),
-        false => (Duration::from_millis(40), 40),
+        true => (Duration::from_millis(15), 4, 2),
+        false => (Duration::from_millis(40), 8, 8),
     };
     let header = ["", "CPU a request", "of hyper alone", "goal"];
     let mut page = Page::new("request", "A request for a line", &header);
     let plain = transports(files).into_iter().take(2);
     let cases = plain.flat_map(|how| CONNECTIONS.map(|connections| (how.clone(), connections)));
-    let bar = turns::progress("request", 2 * CONNECTIONS.len() * length.1);
+    let steps = 2 * CONNECTIONS.len() * length.1 * length.2;
+    let bar = turns::progress("request", steps);
     for ((title, how), connections) in cases {
         let cost = requests(programs, &how, connections, length, &bar)?;
         page.rows
