@@ -569,6 +569,26 @@ fn add(counter: &AtomicU64, bytes: usize) {
 mod tests {
     use super::*;
 
+    #[cfg(all(feature = "http", not(feature = "loom")))]
+    #[test]
+    fn f44_the_end_of_the_last_request_is_told_to_whoever_waits() {
+        let guard = crate::Shutdown::new().try_guard().expect("it is open");
+        let connection = GuardedConnection::new((), guard);
+        let id = (1, Slot::of(0));
+        let record =
+            ConnectionRecord::new(id, Address::Unix(None), 0, Duration::ZERO, connection);
+        let facts = record.facts();
+        facts.begin_request();
+        assert!(!facts.end_request(), "nobody waits");
+        facts.begin_request();
+        facts.begin_request();
+        facts.watch_requests();
+        assert!(!facts.end_request(), "it is not the last");
+        assert_eq!(facts.requests(), 1);
+        assert!(facts.end_request());
+        assert_eq!(facts.requests(), 0);
+    }
+
     #[test]
     fn a_record_takes_little_room() {
         let counts = 2 * size_of::<usize>();

@@ -118,7 +118,7 @@ struct Ending(Arc<State>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        drop(self.0.take_work());
+        self.0.end_upgrades();
     }
 }
 

@@ -303,6 +303,14 @@ impl State {
         Ok(())
     }
 
+    /// Gives up what there is of upgrades.
+    pub(super) fn end_upgrades(&self) {
+        if let Some(upgrades) = self.upgrades() {
+            let left = std::mem::take(&mut *lock(upgrades));
+            drop(left);
+        }
+    }
+
     /// Takes what is to run after the upgrade.
     pub(super) fn take_work(&self) -> Option<Box<UpgradeWork>> {
         lock(self.upgrades()?).work.take()

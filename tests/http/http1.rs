@@ -661,6 +661,25 @@ pub(crate) fn f21_an_upgraded_connection_is_waited_for<R: Runtime>(runtime: R) {
     }
 }
 
+pub(crate) fn f106_a_refused_upgrade_holds_up_nobody<R: Runtime>(runtime: R) {
+    let report = serving(builder(runtime), http(), |server| {
+        for ends in [true, false] {
+            let mut client = server.connect();
+            client.send(
+                b"GET /upgrade?refused HTTP/1.1\r\nhost: a\r\n\
+                  connection: upgrade\r\nupgrade: echo\r\n\r\n",
+            );
+            assert_eq!(client.answer().status, 403);
+            if ends {
+                continue;
+            }
+            server.shutdown.stop("now");
+            client.expect_end();
+        }
+    });
+    assert_eq!((report.accepted, report.exit_status()), (2, 0), "{report}");
+}
+
 /// The system may not have said yet that there is room for the response.
 pub(crate) fn f21_an_upgrade_in_the_accept_queue_is_answered_before_its_protocol<R: Runtime>(
     runtime: R,

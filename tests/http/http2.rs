@@ -234,6 +234,27 @@ pub(crate) fn f102_a_peer_that_answers_no_ping_is_told_the_last_stream<R: Runtim
     assert!(report.duration < LONG / 2, "{report}");
 }
 
+pub(crate) fn a_stream_that_is_reset_in_the_stop_holds_up_nobody<R: Runtime>(runtime: R) {
+    let http = http().goaway_timeout(Duration::from_millis(50));
+    let report = serving(builder(runtime), http, |server| {
+        let mut client = Frames::connect(server);
+        client.0.send(&[get(1, "/forever"), get(3, "/")].concat());
+        client.until_headers();
+        server.shutdown.stop("now");
+        while client.next().expect("the ping of the end").kind != PING {}
+        const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
+        client.0.send(&frame(RST_STREAM, 0, 1, &CANCEL));
+        let frames = client.rest(false);
+        assert_eq!(goaways(&frames), [(3, NO_ERROR)]);
+    });
+    assert_eq!(
+        (report.closed.drained, report.exit_status()),
+        (1, 0),
+        "{report}"
+    );
+    assert!(report.duration < LONG / 2, "{report}");
+}
+
 /// As clients of gRPC's C core do, which give a request up that a GOAWAY overtakes.
 pub(crate) fn f86_a_client_that_waits_for_our_settings_is_served<R: Runtime>(runtime: R) {
     let mut queued = None;

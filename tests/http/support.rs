@@ -252,8 +252,17 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         (_, "/panic") => panic!("it was asked to"),
         (_, "/forever") => std::future::pending().await,
         (_, "/upgrade") => {
-            if request.uri().query() == Some("drain") {
-                info.shutdown().draining().await;
+            match request.uri().query() {
+                Some("drain") => info.shutdown().draining().await,
+                Some("refused") => {
+                    let work = |_, _| async move {
+                        let _connection = info;
+                        std::io::Result::Ok(())
+                    };
+                    on_upgrade(&mut request, work).expect("it is HTTP/1.1");
+                    return status(StatusCode::FORBIDDEN);
+                }
+                _ => {}
             }
             upgrade(&mut request)
         }
