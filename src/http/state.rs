@@ -1,20 +1,19 @@
 //! What the wire, the service and the driver of one HTTP connection share.
 
+mod http2;
 mod request;
+mod upgrades;
 
 use std::any::Any;
-use std::num::NonZeroU32;
-use std::task::{Context, Waker};
 
 use futures_io::IoSlice;
-use hyper::upgrade::OnUpgrade;
 
 pub(crate) use self::request::InFlight;
+use self::upgrades::Upgrades;
 use super::framing::{ALL_COMPLETE, Framing, IN_BODY, IN_HEAD, NOTHING_FOLLOWS, PAST_ACCEPTED};
 use super::info::Origin;
 use super::options::Options;
-use super::streams::{GOAWAY_LENGTH, Streams};
-use super::upgrade::UpgradeWork;
+use super::streams::Streams;
 use crate::phase::Phase;
 use crate::sync::plain::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
@@ -85,15 +84,6 @@ enum Exchanges {
 struct Http1 {
     framing: Mutex<Framing>,
     upgrades: Mutex<Upgrades>,
-}
-
-#[derive(Default)]
-struct Upgrades {
-    /// The future of the last request that asked for an upgrade. hyper gives the connection
-    /// to it when the connection ends, even where the response has refused the upgrade.
-    last: Option<OnUpgrade>,
-    /// What is to run after one. In a box: few connections have it.
-    work: Option<Box<UpgradeWork>>,
 }
 
 impl State {
@@ -187,51 +177,6 @@ impl State {
         changed
     }
 
-    /// Keeps the panic of a stream for the end of the connection. The reset of
-    /// the stream, which follows, wakes the driver. Returns whether it stops the server.
-    pub(crate) fn note_panic(&self, panic: Panic) -> bool {
-        if let Some(streams) = self.streams() {
-            let mut streams = lock(streams);
-            let first = &mut streams.tasks_mut().panic;
-            if first.is_none() {
-                *first = Some(panic);
-            }
-            self.has_panicked.store(true, Ordering::Relaxed);
-        }
-        self.stops_on_panic
-    }
-
-    #[inline]
-    pub(crate) fn has_panicked(&self) -> bool {
-        self.has_panicked.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn take_panic(&self) -> Option<Panic> {
-        let streams = self.streams().filter(|_| self.has_panicked())?;
-        lock(streams).tasks_mut().panic.take()
-    }
-
-    /// Wakes the driver when the last request in flight has ended.
-    pub(crate) fn watch_in_flight(&self, cx: &Context<'_>) {
-        if let Some(streams) = self.streams() {
-            let driver = cx.waker().clone();
-            let before = lock(streams).tasks_mut().driver.replace(driver);
-            drop(before);
-            self.origin.facts().watch_requests();
-        }
-    }
-
-    /// Wakes the driver that waits for the end of the last request.
-    #[cold]
-    fn wake_driver(&self) {
-        if let Some(streams) = self.streams() {
-            let driver = lock(streams).tasks_mut().driver.take();
-            if let Some(driver) = driver {
-                driver.wake();
-            }
-        }
-    }
-
     /// Returns the number of requests whose response has not come to its end.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
@@ -277,45 +222,6 @@ impl State {
         self.is_told.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether hyper may give the connection away any moment, without what it has
-    /// not written yet, and although no response has upgraded it.
-    pub(crate) fn is_given_away(&self) -> bool {
-        let is_told = self.is_told.load(Ordering::Relaxed);
-        (is_told || self.is_last())
-            && self.in_flight() == 0
-            && self
-                .upgrades()
-                .is_some_and(|upgrades| lock(upgrades).last.is_some())
-    }
-
-    /// Takes the future that such a connection is given to.
-    pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
-        lock(self.upgrades()?).last.take()
-    }
-
-    /// Leaves what is to run after an upgrade; gives it back where there can be none.
-    pub(super) fn leave_work(&self, work: Box<UpgradeWork>) -> Result<(), Box<UpgradeWork>> {
-        let Some(upgrades) = self.upgrades() else {
-            return Err(work);
-        };
-        let before = lock(upgrades).work.replace(work);
-        drop(before);
-        Ok(())
-    }
-
-    /// Gives up what there is of upgrades.
-    pub(super) fn end_upgrades(&self) {
-        if let Some(upgrades) = self.upgrades() {
-            let left = std::mem::take(&mut *lock(upgrades));
-            drop(left);
-        }
-    }
-
-    /// Takes what is to run after the upgrade.
-    pub(super) fn take_work(&self) -> Option<Box<UpgradeWork>> {
-        lock(self.upgrades()?).work.take()
-    }
-
     /// Polls hyper in the task of the connection.
     #[inline]
     pub(crate) fn drive<T>(&self, poll: impl FnOnce() -> T) -> T {
@@ -355,13 +261,6 @@ impl State {
         if self.is_mid_record() != is_mid_record {
             self.is_mid_record.store(is_mid_record, Ordering::Relaxed);
         }
-    }
-
-    /// Returns whether the client has had what opens the connection: with HTTP/2, our
-    /// SETTINGS.
-    pub(crate) fn is_open(&self) -> bool {
-        self.streams()
-            .is_none_or(|streams| lock(streams).is_acknowledged())
     }
 
     /// Returns whether the bytes that have come are whole requests, as far as
@@ -485,40 +384,6 @@ impl State {
         }
     }
 
-    /// Holds back the input of HTTP/2, or reads it on.
-    pub(crate) fn hold_back(&self, holds_back: bool) {
-        if let Some(streams) = self.streams() {
-            lock(streams).hold_back(holds_back);
-        }
-    }
-
-    /// Returns whether the input of HTTP/2 is held back.
-    pub(crate) fn is_held_back(&self) -> bool {
-        self.streams()
-            .is_some_and(|streams| lock(streams).is_held_back())
-    }
-
-    /// Returns whether the stop may end a stream at an idle point that its peer goes on with.
-    pub(crate) fn has_idle_point(&self) -> bool {
-        self.streams()
-            .is_some_and(|streams| lock(streams).has_idle_point())
-    }
-
-    /// Ends the input of HTTP/2: hyper is given nothing more, and the peer is told which
-    /// stream was the last, once hyper asks for more.
-    pub(crate) fn end_input(&self) {
-        if let Some(streams) = self.streams() {
-            lock(streams).end_input();
-        }
-        self.set_announces(true);
-    }
-
-    /// Returns, once, the frame that tells the peer so.
-    #[cold]
-    pub(crate) fn take_goaway(&self) -> Option<[u8; GOAWAY_LENGTH]> {
-        lock(self.streams()?).take_goaway()
-    }
-
     /// Returns whether the next response of HTTP/1 is to announce the close, whatever
     /// follows: all that is accepted was read ([F97](crate::docs::faults#f97)).
     #[inline]
@@ -533,53 +398,6 @@ impl State {
         let hides = self.half_close && self.is_answering() && is_complete;
         self.hides_end.store(hides, Ordering::Relaxed);
         hides
-    }
-
-    /// Begins a look of the driver that has seen the stop.
-    pub(crate) fn begin_look(&self) {
-        if let Some(streams) = self.streams() {
-            lock(streams).begin_look();
-        }
-    }
-
-    /// Ends a look of the driver that has found no more.
-    pub(crate) fn end_look(&self) {
-        if let Some(streams) = self.streams() {
-            let readers = lock(streams).end_look();
-            readers.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// Returns whether so many answers are all that a call of gRPC awaits, one each.
-    pub(crate) fn is_answered(&self, stream: NonZeroU32, answers: u64) -> bool {
-        self.streams()
-            .is_some_and(|streams| lock(streams).is_answered(stream.get(), answers))
-    }
-
-    /// Returns whether the peer has ended its side of a stream that we have not ended.
-    pub(crate) fn has_peer_ended(&self, stream: NonZeroU32) -> bool {
-        self.streams()
-            .is_some_and(|streams| lock(streams).has_peer_ended(stream.get()))
-    }
-
-    /// Begins to wait for the first data of streams, of which some have had none.
-    pub(crate) fn await_first(&self) -> bool {
-        self.streams()
-            .is_some_and(|streams| lock(streams).await_first())
-    }
-
-    /// Ends that wait.
-    pub(crate) fn end_first(&self) {
-        if let Some(streams) = self.streams() {
-            lock(streams).end_first();
-        }
-    }
-
-    /// Returns whether the reader of a stream has all that had arrived for it, and
-    /// no part of a message.
-    pub(crate) fn is_between_in(&self, stream: NonZeroU32, cx: &Context<'_>) -> bool {
-        let streams = self.streams();
-        streams.is_none_or(|streams| lock(streams).is_between(stream.get(), cx))
     }
 }
 

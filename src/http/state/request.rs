@@ -67,13 +67,6 @@ impl State {
         NonZeroU32::new(stream)
     }
 
-    /// Notes which future hyper may give the connection to.
-    fn set_upgrade(&self, upgrade: Option<OnUpgrade>) {
-        if let Some(upgrades) = self.upgrades() {
-            lock(upgrades).last = upgrade;
-        }
-    }
-
     /// Announces the close with a response, where it is the last of what had
     /// arrived ([F75](crate::docs::faults#f75)).
     pub(crate) fn announce<B>(

@@ -1,0 +1,64 @@
+//! What only HTTP/1 has of the state: the upgrades that its requests ask for.
+
+use hyper::upgrade::OnUpgrade;
+
+use super::State;
+use crate::http::upgrade::UpgradeWork;
+use crate::sync::plain::{Ordering, lock};
+
+#[derive(Default)]
+pub(super) struct Upgrades {
+    /// The future of the last request that asked for an upgrade. hyper gives the connection
+    /// to it when the connection ends, even where the response has refused the upgrade.
+    last: Option<OnUpgrade>,
+    /// What is to run after one. In a box: few connections have it.
+    work: Option<Box<UpgradeWork>>,
+}
+
+impl State {
+    /// Notes which future hyper may give the connection to.
+    pub(super) fn set_upgrade(&self, upgrade: Option<OnUpgrade>) {
+        if let Some(upgrades) = self.upgrades() {
+            lock(upgrades).last = upgrade;
+        }
+    }
+
+    /// Returns whether hyper may give the connection away any moment, without what it has
+    /// not written yet, and although no response has upgraded it.
+    pub(crate) fn is_given_away(&self) -> bool {
+        let is_told = self.is_told.load(Ordering::Relaxed);
+        (is_told || self.is_last())
+            && self.in_flight() == 0
+            && self
+                .upgrades()
+                .is_some_and(|upgrades| lock(upgrades).last.is_some())
+    }
+
+    /// Takes the future that such a connection is given to.
+    pub(crate) fn take_refused_upgrade(&self) -> Option<OnUpgrade> {
+        lock(self.upgrades()?).last.take()
+    }
+
+    /// Leaves what is to run after an upgrade; gives it back where there can be none.
+    pub(crate) fn leave_work(&self, work: Box<UpgradeWork>) -> Result<(), Box<UpgradeWork>> {
+        let Some(upgrades) = self.upgrades() else {
+            return Err(work);
+        };
+        let before = lock(upgrades).work.replace(work);
+        drop(before);
+        Ok(())
+    }
+
+    /// Gives up what there is of upgrades.
+    pub(crate) fn end_upgrades(&self) {
+        if let Some(upgrades) = self.upgrades() {
+            let left = std::mem::take(&mut *lock(upgrades));
+            drop(left);
+        }
+    }
+
+    /// Takes what is to run after the upgrade.
+    pub(crate) fn take_work(&self) -> Option<Box<UpgradeWork>> {
+        lock(self.upgrades()?).work.take()
+    }
+}
