@@ -37,7 +37,7 @@ pub(super) struct UpgradeWork {
 ///
 /// # Errors
 /// [`UpgradeError`] where the request cannot upgrade its connection: it is
-/// HTTP/2, or was not received by an [`Http`](super::Http).
+/// HTTP/2, was not received by an [`Http`](super::Http), or its connection has ended.
 ///
 /// ```
 /// use futures::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,14 +1,19 @@
 //! HTTP/1: the table of the states in which a stop can find a connection.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net;
 use std::time::{Duration, Instant};
 
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use lameduck::Runtime;
+use lameduck::http::{ConnectionInfo, Http, on_upgrade};
 use lameduck::report::{Activity, Straggler};
 
 use crate::support::{
-    Client, GET, LARGE, LONG, builder, http, next_at_end, received_on, run, serving,
+    Client, GET, LARGE, LONG, builder, http, next_at_end, received_on, run, serving, status,
 };
 
 /// A state of a connection at the stop.
@@ -678,6 +683,31 @@ pub(crate) fn f106_a_refused_upgrade_holds_up_nobody<R: Runtime>(runtime: R) {
         }
     });
     assert_eq!((report.accepted, report.exit_status()), (2, 0), "{report}");
+}
+
+/// Another task has the request, which holds its connection.
+pub(crate) fn f106_no_upgrade_is_left_for_a_connection_that_has_ended<R: Runtime>(runtime: R) {
+    let (requests, received) = std::sync::mpsc::channel();
+    let requests = std::sync::Mutex::new(requests);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let requests = requests.lock().expect("one thread").clone();
+        requests.send(request).expect("the test goes on");
+        async { Ok::<_, Infallible>(status(StatusCode::NOT_FOUND)) }
+    });
+    let report = serving(builder(runtime), Http::new(service), |server| {
+        let mut client = server.connect();
+        client.send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert_eq!(client.answer().status, 404);
+        client.expect_end();
+        let mut request = received.recv().expect("a request");
+        let connection = request.extensions().get::<ConnectionInfo>().cloned();
+        let work = |_, _| async move {
+            let _connection = connection;
+            std::io::Result::Ok(())
+        };
+        on_upgrade(&mut request, work).expect_err("it has ended");
+    });
+    assert_eq!((report.accepted, report.exit_status()), (1, 0), "{report}");
 }
 
 /// The system may not have said yet that there is room for the response.

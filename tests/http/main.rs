@@ -62,6 +62,7 @@ suite! {
         f21_an_upgraded_connection_is_waited_for,
         f21_an_upgrade_in_the_accept_queue_is_answered_before_its_protocol,
         f106_a_refused_upgrade_holds_up_nobody,
+        f106_no_upgrade_is_left_for_a_connection_that_has_ended,
         events_end_at_the_stop_for_whoever_polls_on,
         a_peer_that_does_not_take_its_response_is_no_idle_one,
         a_panic_ends_its_connection_only,

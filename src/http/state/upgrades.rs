@@ -13,6 +13,8 @@ pub(super) struct Upgrades {
     last: Option<OnUpgrade>,
     /// What is to run after one. In a box: few connections have it.
     work: Option<Box<UpgradeWork>>,
+    /// The connection has ended: there will be none.
+    has_ended: bool,
 }
 
 impl State {
@@ -44,7 +46,12 @@ impl State {
         let Some(upgrades) = self.upgrades() else {
             return Err(work);
         };
-        let before = lock(upgrades).work.replace(work);
+        let mut upgrades = lock(upgrades);
+        if upgrades.has_ended {
+            return Err(work);
+        }
+        let before = upgrades.work.replace(work);
+        drop(upgrades);
         drop(before);
         Ok(())
     }
@@ -52,7 +59,11 @@ impl State {
     /// Gives up what there is of upgrades.
     pub(crate) fn end_upgrades(&self) {
         if let Some(upgrades) = self.upgrades() {
-            let left = std::mem::take(&mut *lock(upgrades));
+            let ended = Upgrades {
+                has_ended: true,
+                ..Upgrades::default()
+            };
+            let left = std::mem::replace(&mut *lock(upgrades), ended);
             drop(left);
         }
     }
