@@ -397,7 +397,9 @@ impl<R: Runtime, S> Handler<R, S> {
         runtime: R,
         local_addrs: impl IntoIterator<Item = Address>,
     ) -> Handler<R, S> {
-        let local = |address| Arc::new(Handler::<R, S>::local(&runtime, address));
+        let stops_on_panic = shared.options.stop_on_panic;
+        let local =
+            |address| Arc::new(Handler::<R, S>::local(&runtime, address, stops_on_panic));
         let common = Common {
             options: shared.options,
             clock: Clock::new(runtime.clone()),
@@ -410,12 +412,13 @@ impl<R: Runtime, S> Handler<R, S> {
         }
     }
 
-    fn local(runtime: &R, address: Address) -> Local {
+    fn local(runtime: &R, address: Address, stops_on_panic: bool) -> Local {
         let runtime = runtime.clone();
         Local {
             address,
             timer: Box::new(HyperTimer(runtime.clone())),
             spawn: Box::new(move |task| runtime.spawn(task)),
+            stops_on_panic,
         }
     }
 
@@ -432,8 +435,14 @@ impl<R: Runtime, S> Handler<R, S> {
         B::Error: Into<BoxError>,
     {
         let local = self.listeners.get(session.listener_index()).cloned();
-        let local =
-            local.unwrap_or_else(|| Arc::new(Self::local(&self.runtime, Address::Unix(None))));
+        let local = local.unwrap_or_else(|| {
+            let stops_on_panic = self.shared.options.stop_on_panic;
+            Arc::new(Self::local(
+                &self.runtime,
+                Address::Unix(None),
+                stops_on_panic,
+            ))
+        });
         let common = (self.runtime.clone(), self.common.clone());
         serve::serve(self.shared.clone(), common, local, session)
     }

@@ -61,6 +61,8 @@ pub(super) struct Local {
     pub(super) address: Address,
     pub(super) timer: Box<dyn Timer + Send + Sync>,
     pub(super) spawn: Box<dyn Fn(Task) + Send + Sync>,
+    /// A panic in a stream of HTTP/2 stops the server.
+    pub(super) stops_on_panic: bool,
 }
 
 /// The connection that requests come on, as it is from its beginning on.
@@ -121,6 +123,11 @@ impl Origin {
     #[inline]
     pub(super) fn shutdown(&self) -> &Shutdown {
         self.guard.shutdown()
+    }
+
+    /// Returns whether a panic in a stream of HTTP/2 stops the server.
+    pub(super) fn stops_on_panic(&self) -> bool {
+        self.local.stops_on_panic
     }
 
     /// Spawns a task of the connection.

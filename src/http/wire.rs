@@ -377,6 +377,7 @@ mod tests {
             address: handle.peer_addr(),
             timer: Box::new(HyperTimer(Smol)),
             spawn: Box::new(|task| Smol.spawn(task)),
+            stops_on_panic: false,
         });
         let origin = Origin::new(
             &handle,

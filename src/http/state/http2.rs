@@ -19,7 +19,7 @@ impl State {
             }
             self.has_panicked.store(true, Ordering::Relaxed);
         }
-        self.stops_on_panic
+        self.origin.stops_on_panic()
     }
 
     #[inline]

@@ -13,8 +13,6 @@ pub(super) struct Upgrades {
     last: Option<OnUpgrade>,
     /// What is to run after one. In a box: few connections have it.
     work: Option<Box<UpgradeWork>>,
-    /// The connection has ended: there will be none.
-    has_ended: bool,
 }
 
 impl State {
@@ -47,7 +45,8 @@ impl State {
             return Err(work);
         };
         let mut upgrades = lock(upgrades);
-        if upgrades.has_ended {
+        // Written under the lock.
+        if self.has_ended.load(Ordering::Relaxed) {
             return Err(work);
         }
         let before = upgrades.work.replace(work);
@@ -56,14 +55,13 @@ impl State {
         Ok(())
     }
 
-    /// Gives up what there is of upgrades.
+    /// Notes the end of hyper's connection, and gives up what there is of upgrades.
     pub(crate) fn end_upgrades(&self) {
         if let Some(upgrades) = self.upgrades() {
-            let ended = Upgrades {
-                has_ended: true,
-                ..Upgrades::default()
-            };
-            let left = std::mem::replace(&mut *lock(upgrades), ended);
+            let mut upgrades = lock(upgrades);
+            self.has_ended.store(true, Ordering::Relaxed);
+            let left = std::mem::take(&mut *upgrades);
+            drop(upgrades);
             drop(left);
         }
     }
