@@ -293,10 +293,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
         let clients: Vec<_> = (0..100).map_while(|_| deaf_client(local)).collect();
-        match count(&listener) {
-            None => println!("skipped: this system does not tell about handshakes"),
-            Some(seen) => assert_eq!(seen, clients.len()),
+        if count(&listener).is_none() {
+            return println!("skipped: this system does not tell about handshakes");
         }
+        // Where connections of others come between two parts, one can be told twice.
+        let mut looks = (0..20).map(|_| count(&listener));
+        let expected = Some(clients.len());
+        assert!(looks.any(|seen| seen == expected), "{:?}", count(&listener));
     }
 
     #[test]
