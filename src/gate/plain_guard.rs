@@ -1,4 +1,4 @@
-//! The guard of a request, which a server of HTTP takes in each.
+//! A guard without the room for a wait: what a connection of HTTP has for its requests.
 
 use std::borrow::Borrow;
 
