@@ -404,7 +404,8 @@ impl State {
 /// How many looks a response waits for at the most, to know whether it is the last one.
 const MOST_LOOKS: u8 = 64;
 
-#[cfg(test)]
+// A handle on a gate of loom is larger.
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
