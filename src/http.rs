@@ -397,9 +397,8 @@ impl<R: Runtime, S> Handler<R, S> {
         runtime: R,
         local_addrs: impl IntoIterator<Item = Address>,
     ) -> Handler<R, S> {
-        let stops_on_panic = shared.options.stop_on_panic;
-        let local =
-            |address| Arc::new(Handler::<R, S>::local(&runtime, address, stops_on_panic));
+        let local = |address| Arc::new(Self::local(&runtime, address, &shared.options));
+        let listeners = local_addrs.into_iter().map(local).collect();
         let common = Common {
             options: shared.options,
             clock: Clock::new(runtime.clone()),
@@ -407,18 +406,18 @@ impl<R: Runtime, S> Handler<R, S> {
         Handler {
             shared: Arc::new(shared),
             common: Arc::new(common),
-            listeners: local_addrs.into_iter().map(local).collect(),
+            listeners,
             runtime,
         }
     }
 
-    fn local(runtime: &R, address: Address, stops_on_panic: bool) -> Local {
+    fn local(runtime: &R, address: Address, options: &Options) -> Local {
         let runtime = runtime.clone();
         Local {
             address,
             timer: Box::new(HyperTimer(runtime.clone())),
             spawn: Box::new(move |task| runtime.spawn(task)),
-            stops_on_panic,
+            stops_on_panic: options.stop_on_panic,
         }
     }
 
@@ -436,12 +435,8 @@ impl<R: Runtime, S> Handler<R, S> {
     {
         let local = self.listeners.get(session.listener_index()).cloned();
         let local = local.unwrap_or_else(|| {
-            let stops_on_panic = self.shared.options.stop_on_panic;
-            Arc::new(Self::local(
-                &self.runtime,
-                Address::Unix(None),
-                stops_on_panic,
-            ))
+            let options = &self.shared.options;
+            Arc::new(Self::local(&self.runtime, Address::Unix(None), options))
         });
         let common = (self.runtime.clone(), self.common.clone());
         serve::serve(self.shared.clone(), common, local, session)
