@@ -52,8 +52,8 @@ fn transports(files: &PemFiles) -> [(&'static str, Transport); 3] {
 
 /// The processor time of each request, beside hyper alone.
 ///
-/// The servers are started anew for each of `starts`: where a process happens to have its
-/// memory moves all that it takes by some hundredths.
+/// It starts the servers anew `starts` times: all costs of one process are off by some
+/// hundredths, as its memory happens to lie.
 fn requests(
     programs: &Path,
     how: &Transport,

@@ -296,7 +296,7 @@ mod tests {
         if count(&listener).is_none() {
             return println!("skipped: this system does not tell about handshakes");
         }
-        // Where connections of others come between two parts, one can be told twice.
+        // The system can tell of one twice, where others connect between two parts.
         let mut looks = (0..20).map(|_| count(&listener));
         let expected = Some(clients.len());
         assert!(looks.any(|seen| seen == expected), "{:?}", count(&listener));

@@ -1,4 +1,4 @@
-//! What is known of a connection outside of its handler.
+//! The facts about a connection that others than its handler read.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ impl Slot {
 /// the holder of the connection writes the counters: they need no atomic
 /// addition.
 ///
-/// The orderings that say nothing are relaxed: a report reads each value by itself, and the task
-/// that reads the connection and the one that looks at what it found are one.
+/// The orderings that say nothing are relaxed: a report reads each value by itself, and
+/// the task that reads the connection and the one that looks at what it found are one.
 ///
 /// The first 24 bytes are those that each message changes. With many connections they
 /// are not in the processor's cache, which loads whole lines.
@@ -67,8 +67,8 @@ pub(crate) struct ConnectionFacts {
     closed: AtomicU8,
     /// The last read found nothing, between two messages.
     found_nothing: AtomicBool,
-    /// What has ended waits of the handler: one bit for each [`Ended`], and
-    /// [`DRAINS_LAST`], [`HAS_LEFT`], [`INPUT_ENDED`] and [`WRITE_PENDING`].
+    /// One bit for each [`Ended`], and [`DRAINS_LAST`], [`HAS_LEFT`], [`INPUT_ENDED`] and
+    /// [`WRITE_PENDING`].
     flags: AtomicU8,
     /// Requests in flight, where it speaks HTTP, and [`REQUESTS_WATCHED`].
     requests: AtomicU32,

@@ -59,8 +59,8 @@ pub(crate) struct State {
     announce_from: Phase,
     /// A stream of HTTP/2 has panicked.
     has_panicked: AtomicBool,
-    /// What is known of the bytes that have come: it is asked for more often than bytes
-    /// come, and without the lock.
+    /// The bits of [`Framing::known`] and of [`Streams::known`]. The driver reads them more
+    /// often than bytes come, and without the lock.
     known: AtomicU8,
     exchanges: Exchanges,
 }

@@ -1,4 +1,4 @@
-//! What only HTTP/2 has of the state: its streams, which end in other tasks.
+//! The methods of the state that HTTP/2 alone needs. Its streams end in other tasks.
 
 use std::num::NonZeroU32;
 use std::task::{Context, Waker};

@@ -1,4 +1,4 @@
-//! What only HTTP/1 has of the state: the upgrades that its requests ask for.
+//! The methods of the state for upgrades, which requests of HTTP/1 alone ask for.
 
 use hyper::upgrade::OnUpgrade;
 
@@ -11,7 +11,7 @@ pub(super) struct Upgrades {
     /// The future of the last request that asked for an upgrade. hyper gives the connection
     /// to it when the connection ends, even where the response has refused the upgrade.
     last: Option<OnUpgrade>,
-    /// What is to run after one. In a box: few connections have it.
+    /// The work that runs after an upgrade. It is in a box, since few connections have any.
     work: Option<Box<UpgradeWork>>,
 }
 
